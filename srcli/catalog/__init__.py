@@ -1,0 +1,1 @@
+"""What exists: architectures, models and their weights, as data."""

@@ -1,0 +1,133 @@
+"""The catalogue's data types. Torch-free: listing the catalogue must be instant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Family = Literal[
+    "convolution", "residual", "dense", "distillation", "attention", "extremely lightweight", "resampling"
+]
+Colour = Literal["rgb", "bgr", "y", "ycbcr"]
+
+
+@dataclass(frozen=True)
+class Door:
+    """What a network wants at its door; the engine converts to and from it.
+
+    Attributes:
+        colour: channel layout. ``y``: luma alone (BT.601, 16..235 of 255), the chroma is enlarged
+            bicubically; ``ycbcr``: full-range JFIF YCbCr, three channels.
+        maximum: the value of white, 1 or 255.
+        enlarged: True if the network takes the picture already enlarged bicubically.
+    """
+
+    colour: Colour = "rgb"
+    maximum: float = 1.0
+    enlarged: bool = False
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network design: everything that does not depend on a set of weights.
+
+    Attributes:
+        name: what one types (``bcrn``).
+        title: as the paper spells it.
+        family: the survey's design class.
+        paper: authors, venue and year in one line.
+        reference: ``doi:...`` or ``arXiv:...``.
+        network: ``module:class`` of the torch network, None for a resampler.
+        min_size: least height and width (LR px) that the network can take.
+        multiple: height and width (LR px) must be multiples of this.
+        tiling: ``exact``: tiled equals whole; ``whole``: only the whole picture at once is exact.
+        expanded: weights are trained in an expanded form that is merged after loading.
+    """
+
+    name: str
+    title: str
+    family: Family
+    paper: str
+    reference: str
+    network: str | None
+    min_size: int = 1
+    multiple: int = 1
+    tiling: Literal["exact", "whole"] = "exact"
+    expanded: bool = False
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of weights: where it comes from and how to know that it is the right one.
+
+    Attributes:
+        file: name in the mirror (``bcrn.authors-x4.pth``), in the cache, or under weights/bundled.
+        bytes: size.
+        sha256: of the file, lower-case hex.
+        url: where it is published; None for a bundled file.
+        state_key: key of the state dict inside the file (``model``, ``params``), if it is nested.
+        strip_prefix: prefix to take off every parameter name (``module.``).
+    """
+
+    file: str
+    bytes: int
+    sha256: str
+    url: str | None
+    state_key: str | None = None
+    strip_prefix: str = ""
+
+    @property
+    def bundled(self) -> bool:
+        return self.url is None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model at one native scale.
+
+    Attributes:
+        scale: native factor.
+        weights: its file; None for a resampler, or a network that nobody published weights for.
+        parameters: learnable parameters.
+        psnr_set5: PSNR-Y on Set5 in dB (shared protocol), None if unknown.
+        config: keyword arguments of the network's constructor, ``scale`` apart.
+    """
+
+    scale: int
+    weights: WeightsFile | None
+    parameters: int
+    psnr_set5: float | None = None
+    psnr_set14: float | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A name one types, ``architecture.tag``, and the scales it has weights for.
+
+    A resampler (``bicubic``, ``lanczos``) has no tag, no variants, and is native at any scale.
+    """
+
+    name: str
+    arch: Architecture
+    licence: str
+    source: str
+    door: Door = Door()
+    variants: tuple[Variant, ...] = ()
+    note: str = ""
+
+    @property
+    def is_resampler(self) -> bool:
+        return self.arch.network is None
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        return tuple(v.scale for v in self.variants)
+
+    def variant(self, scale: int) -> Variant:
+        """The variant of a native scale; KeyError if there is none."""
+        for v in self.variants:
+            if v.scale == scale:
+                return v
+        raise KeyError(scale)

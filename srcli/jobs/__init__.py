@@ -1,0 +1,1 @@
+"""Many inputs: what to do, and doing it."""

@@ -1,0 +1,1 @@
+"""Resampling, metrics, benchmark sets."""
