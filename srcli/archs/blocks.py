@@ -1,0 +1,138 @@
+"""Blocks that several networks share, each with its plain form and its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from srcli.archs.stages import Keep, Map, Moments, Run, Windows
+
+Conv = Callable[..., nn.Module]
+
+
+class BSConv(nn.Module):
+    """Blueprint separable convolution: 1x1 without bias, then depthwise k x k with bias.
+
+    Haase and Amthor, CVPR 2020, arXiv 2003.13549 (BSConv-U).
+    """
+
+    def __init__(
+        self, n_in: int, n_out: int, kernel: int = 3, *, stride: int = 1, padding: int | None = None
+    ) -> None:
+        super().__init__()
+        pad = kernel // 2 if padding is None else padding
+        self.pw = nn.Conv2d(n_in, n_out, 1, bias=False)
+        self.dw = nn.Conv2d(n_out, n_out, kernel, stride=stride, padding=pad, groups=n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dw(self.pw(x))  # type: ignore[no-any-return]
+
+
+def conv(
+    n_in: int, n_out: int, kernel: int = 3, *, stride: int = 1, padding: int | None = None
+) -> nn.Conv2d:
+    """Conv2d with bias and "same" zero padding unless told otherwise."""
+    pad = kernel // 2 if padding is None else padding
+    return nn.Conv2d(n_in, n_out, kernel, stride=stride, padding=pad)
+
+
+class ESA(nn.Module):
+    """Enhanced spatial attention (RFANet, CVPR 2020; slimmed in RLFN, arXiv 2205.07514).
+
+    A mask from a low-resolution look at the whole picture: reduce to ``f`` channels, 3x3 stride 2
+    without padding, max-pool 7 stride 3, small convolutions, stretched back to (H, W). It depends
+    on the picture's size and origin, hence the stages. Needs H, W >= 15.
+
+    Args:
+        n_feats: channels in and out.
+        f: channels of the mask's path.
+        make: constructor of the convolutions (``conv`` or ``BSConv``).
+        deep: with ``conv_max`` and ``conv3_`` around ``conv3`` (RFANet, BCRN), or ``conv3``
+            alone (RLFN).
+        act: activation between the small convolutions of the deep form.
+    """
+
+    WINDOW = 15  # 3x3 stride 2, then 7x7 stride 3: receptive field 3 + 6 * 2, stride 6
+    STRIDE = 6
+
+    def __init__(
+        self,
+        n_feats: int,
+        f: int,
+        *,
+        make: Conv = conv,
+        deep: bool = True,
+        act: Callable[[Tensor], Tensor] = F.relu,
+    ) -> None:
+        super().__init__()
+        self.deep, self.act = deep, act
+        self.conv1 = make(n_feats, f, 1)
+        self.conv_f = make(f, f, 1)
+        self.conv2 = make(f, f, 3, stride=2, padding=0)
+        self.conv3 = make(f, f, 3)
+        if deep:
+            self.conv_max = make(f, f, 3)
+            self.conv3_ = make(f, f, 3)
+        self.conv4 = make(f, n_feats, 1)
+
+    def reduce(self, x: Tensor) -> Tensor:
+        """(n, c, h, w) -> (n, f, (h - 15) // 6 + 1, (w - 15) // 6 + 1), no padding."""
+        return F.max_pool2d(self.conv2(self.conv1(x)), 7, 3)
+
+    def summary(self, low: Tensor) -> Tensor:
+        """The small convolutions at low resolution."""
+        if not self.deep:
+            return self.conv3(low)  # type: ignore[no-any-return]
+        return self.conv3_(self.act(self.conv3(self.act(self.conv_max(low)))))  # type: ignore[no-any-return]
+
+    def gate(self, x: Tensor, stretched: Tensor) -> Tensor:
+        """x times the mask; ``stretched`` is the summary at x's resolution."""
+        mask: Tensor = self.conv4(stretched + self.conv_f(self.conv1(x)))
+        return x * mask.sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        low = self.summary(self.reduce(x))
+        return self.gate(x, F.interpolate(low, x.shape[2:], mode="bilinear", align_corners=False))
+
+    def stages(self, run: Run, x: Map) -> Map:
+        """``forward``; x should be a stored map, for it is read twice."""
+        (low,) = run.sweep(Windows(x, self.reduce, self.WINDOW, self.STRIDE))
+        low = self.summary(low)
+        return run.local(lambda x, at: self.gate(x, at.stretch(low)), x, where=True)
+
+
+class CCA(nn.Module):
+    """Contrast-aware channel attention (IMDN, arXiv 1909.11856): a gain for each channel from its
+    standard deviation plus its mean over the whole picture."""
+
+    def __init__(self, n_feats: int, reduction: int = 16, *, make: Conv = conv) -> None:
+        super().__init__()
+        self.conv_du = nn.Sequential(
+            make(n_feats, n_feats // reduction, 1),
+            nn.ReLU(inplace=True),
+            make(n_feats // reduction, n_feats, 1),
+            nn.Sigmoid(),
+        )
+
+    def gain(self, mean: Tensor, std: Tensor) -> Tensor:
+        """(n, c, 1, 1) each -> (n, c, 1, 1)."""
+        return self.conv_du(std + mean)  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean((2, 3), keepdim=True)
+        # spelled out, not var_mean: what the authors compute, and it differentiates everywhere
+        std = (x - mean).square().mean((2, 3), keepdim=True).sqrt()
+        return x * self.gain(mean, std)
+
+    def stages(self, run: Run, x: Map, over: Map) -> Map:
+        """``forward``; x is stored over ``over`` while its statistics are taken."""
+        x, (mean, std) = run.sweep(Keep(x, over=over), Moments(x))
+        gain = self.gain(mean, std)
+        return run.local(lambda x: x * gain, x)
+
+
+def subpixel(n_feats: int, n_out: int, scale: int) -> nn.Sequential:
+    """3x3 convolution to ``n_out`` s^2 channels and PixelShuffle (ESPCN, arXiv 1609.05158)."""
+    return nn.Sequential(conv(n_feats, n_out * scale**2), nn.PixelShuffle(scale))

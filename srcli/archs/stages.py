@@ -1,0 +1,102 @@
+"""The words in which a network tells the engine how it may be cut into tiles.
+
+A network has two definitions. ``forward`` is the plain one, for training, export and reading.
+``stages(run, lr)`` says the same over *maps*: picture-sized feature maps that are never asked for
+all at once. ``run`` (the engine's) offers four verbs:
+
+- ``local``: a function of a neighbourhood. Nothing is computed yet; chains of locals are evaluated
+  together, tile by tile, each on the tile grown by the halos that follow it and clipped at the
+  picture's border, so that zero padding falls exactly where the whole picture has it.
+- ``sweep``: one pass over all tiles that produces something: a stored map (``Keep``), statistics
+  of the whole picture (``Moments``), or a small map made of strided windows (``Windows``).
+- ``keep``: a sweep that stores one map.
+- ``rest``: a point where storing would save the recomputation of halos; the engine stores the map
+  if there is memory and leaves it unevaluated if not.
+
+Results equal ``forward`` on the whole picture up to floating-point rounding, at any tile size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+
+class Map(Protocol):
+    """A feature map as large as the picture times ``scale``; stored, or yet to be computed."""
+
+    @property
+    def scale(self) -> int: ...
+
+
+class Where(Protocol):
+    """Where a tile lies; handed to a ``local`` function that asked for it with ``where=True``."""
+
+    def stretch(self, low: Tensor) -> Tensor:
+        """This tile's part of ``low`` (1, c, h', w') stretched bilinearly over the whole picture.
+
+        Equals ``F.interpolate(low, picture_size, mode="bilinear", align_corners=False)`` cut to
+        the tile.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Store a map. ``over``: a stored map to write it over, read at the same place only."""
+
+    source: Map
+    over: Map | None = None
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Per-channel mean and population standard deviation of a map, each (1, c, 1, 1)."""
+
+    source: Map
+
+
+@dataclass(frozen=True)
+class Windows:
+    """``fn`` on strided windows of a map: a small tensor (1, c, h', w') for the whole picture.
+
+    ``fn`` maps (1, c, h, w) to (1, c', (h - size) // stride + 1, (w - size) // stride + 1) without
+    padding: convolutions and poolings in a row, ``size`` their joint receptive field.
+    """
+
+    source: Map
+    fn: Callable[[Tensor], Tensor]
+    size: int
+    stride: int
+
+
+class Run(Protocol):
+    """What the engine offers to ``stages``."""
+
+    def local(
+        self,
+        fn: Callable[..., Tensor],
+        *inputs: Map,
+        halo: int = 0,
+        scale: int = 1,
+        where: bool = False,
+    ) -> Map:
+        """``fn(*tiles)``: looks ``halo`` pixels around each, enlarges by ``scale``."""
+        ...
+
+    def sweep(self, *outputs: Keep | Moments | Windows) -> tuple[Any, ...]:
+        """One pass over the tiles: a stored Map, (mean, std), or a Tensor for each output."""
+        ...
+
+    def keep(self, source: Map, over: Map | None = None) -> Map: ...
+
+    def rest(self, source: Map) -> Map: ...
+
+
+class Staged(Protocol):
+    """A network that the engine can run by stages."""
+
+    def stages(self, run: Run, lr: Map) -> Map: ...
