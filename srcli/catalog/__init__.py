@@ -1,1 +1,46 @@
 """What exists: architectures, models and their weights, as data."""
+
+from srcli.catalog.entries import (
+    Architecture,
+    Colour,
+    Door,
+    Family,
+    Model,
+    Variant,
+    WeightsFile,
+)
+from srcli.catalog.load import Catalogue, CatalogueError, default_catalogue, load_catalogue
+from srcli.catalog.names import (
+    MAX_PASSES,
+    MAX_SCALE,
+    architectures,
+    chain,
+    check_scale,
+    default_scale,
+    get,
+    models,
+    resolve,
+)
+
+__all__ = [
+    "MAX_PASSES",
+    "MAX_SCALE",
+    "Architecture",
+    "Catalogue",
+    "CatalogueError",
+    "Colour",
+    "Door",
+    "Family",
+    "Model",
+    "Variant",
+    "WeightsFile",
+    "architectures",
+    "chain",
+    "check_scale",
+    "default_catalogue",
+    "default_scale",
+    "get",
+    "load_catalogue",
+    "models",
+    "resolve",
+]

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Family = Literal[
-    "convolution", "residual", "dense", "distillation", "attention", "extremely lightweight", "resampling"
+    "convolution",
+    "residual",
+    "dense",
+    "distillation",
+    "attention",
+    "extremely lightweight",
+    "resampling",
 ]
 Colour = Literal["rgb", "bgr", "y", "ycbcr"]
 
@@ -42,7 +48,8 @@ class Architecture:
         min_size: least height and width (LR px) that the network can take.
         multiple: height and width (LR px) must be multiples of this.
         tiling: ``exact``: tiled equals whole; ``whole``: only the whole picture at once is exact.
-        expanded: weights are trained in an expanded form that is merged after loading.
+        expanded: the weights are in the expanded form that was trained; the network's ``merge()``
+            returns the equivalent plain network, and loading calls it.
     """
 
     name: str
@@ -65,7 +72,8 @@ class WeightsFile:
         file: name in the mirror (``bcrn.authors-x4.pth``), in the cache, or under weights/bundled.
         bytes: size.
         sha256: of the file, lower-case hex.
-        url: where it is published; None for a bundled file.
+        url: where it is published; None for a bundled file. A file may serve several scales: the
+            same entry then stands in several variants.
         state_key: key of the state dict inside the file (``model``, ``params``), if it is nested.
         strip_prefix: prefix to take off every parameter name (``module.``).
     """
@@ -99,7 +107,7 @@ class Variant:
     parameters: int
     psnr_set5: float | None = None
     psnr_set14: float | None = None
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,292 @@
+"""models.toml -> entries. Checked in full before anything is returned: all or nothing."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar, get_args
+
+from srcli.catalog.entries import Architecture, Colour, Door, Family, Model, Variant, WeightsFile
+from srcli.errors import SrcliError
+
+DEFAULT_PATH = Path(__file__).with_name("models.toml")
+MAX_WEIGHTS_BYTES = 2 << 30
+MAX_NATIVE_SCALE = 16
+
+T = TypeVar("T")
+
+_ARCH_NAME = re.compile(r"[a-z0-9_]+")
+_TAG = re.compile(r"[a-z0-9_]+")
+_NETWORK = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+# a name inside a folder, never a path out of it
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.(pth|pt|safetensors)")
+
+
+class CatalogueError(SrcliError):
+    """The catalogue contradicts itself. Names the file and the entry."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Everything that exists, in the file's order.
+
+    Attributes:
+        architectures, models: by name, insertion order is catalogue order.
+    """
+
+    architectures: Mapping[str, Architecture] = field(hash=False)
+    models: Mapping[str, Model] = field(hash=False)
+
+    def of_architecture(self, name: str) -> tuple[Model, ...]:
+        """All models of an architecture, in catalogue order."""
+        return tuple(m for m in self.models.values() if m.arch.name == name)
+
+
+@cache
+def default_catalogue() -> Catalogue:
+    """The catalogue inside the package, read once."""
+    return load_catalogue(DEFAULT_PATH)
+
+
+def load_catalogue(path: Path) -> Catalogue:
+    """Read and check a catalogue.
+
+    Raises:
+        CatalogueError: the file cannot be read, or an entry is wrong (the message names it).
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise CatalogueError(f"The catalogue {path} cannot be read: {exc}") from exc
+    try:
+        return _catalogue(document)
+    except _EntryError as exc:
+        raise CatalogueError(f"The catalogue {path} is wrong: {exc}") from exc
+
+
+class _EntryError(Exception):
+    """An entry is wrong; becomes a CatalogueError with the path in front."""
+
+
+class _Table:
+    """A TOML table whose keys are taken one by one; what nobody took is an error."""
+
+    def __init__(self, table: Any, where: str) -> None:
+        if not isinstance(table, dict):
+            raise _EntryError(f"{where}: a table is expected, not {table!r}")
+        self._left = dict(table)
+        self.where = where
+
+    def wrong(self, what: str) -> _EntryError:
+        return _EntryError(f"{self.where}: {what}")
+
+    def has(self, key: str) -> bool:
+        return key in self._left
+
+    def take(self, key: str, kind: type[T], default: T | None = None) -> T:
+        if key not in self._left:
+            if default is None:
+                raise self.wrong(f"{key} is missing")
+            return default
+        value = self._left.pop(key)
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:  # exact: TOML's true is not the number 1
+            raise self.wrong(f"{key} must be of type {kind.__name__}, not {value!r}")
+        return value
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self.take(key, str, default)
+        if default is None and not value.strip():
+            raise self.wrong(f"{key} is empty")
+        return value
+
+    def whole(self, key: str, least: int, most: int, default: int | None = None) -> int:
+        value = self.take(key, int, default)
+        if not least <= value <= most:
+            raise self.wrong(f"{key} must lie in {least}..{most}, not {value}")
+        return value
+
+    def choice(self, key: str, choices: tuple[str, ...], default: str | None = None) -> Any:
+        value = self.take(key, str, default)
+        if value not in choices:
+            raise self.wrong(f"{key} must be one of {', '.join(choices)}, not {value!r}")
+        return value
+
+    def matching(self, key: str, pattern: re.Pattern[str], what: str) -> str:
+        value = self.take(key, str)
+        if not pattern.fullmatch(value):
+            raise self.wrong(f"{key} must be {what}, not {value!r}")
+        return value
+
+    def positive(self, key: str, default: float | None = None) -> float | None:
+        if key not in self._left:
+            return default
+        value = self.take(key, float)
+        if not 0 < value < float("inf"):
+            raise self.wrong(f"{key} must be a positive number, not {value}")
+        return value
+
+    def tables(self, key: str) -> list[Any]:
+        return self.take(key, list, [])
+
+    def end(self) -> None:
+        if self._left:
+            raise self.wrong(f"unknown key {', '.join(sorted(self._left))}")
+
+
+def _catalogue(document: dict[str, Any]) -> Catalogue:
+    root = _Table(document, "top level")
+    archs: dict[str, Architecture] = {}
+    for number, entry in enumerate(root.tables("architecture"), 1):
+        arch = _architecture(entry, number)
+        if arch.name in archs:
+            raise _EntryError(f"architecture {arch.name}: there are two of this name")
+        archs[arch.name] = arch
+    models: dict[str, Model] = {}
+    files: dict[str, tuple[str, WeightsFile]] = {}
+    for number, entry in enumerate(root.tables("model"), 1):
+        model = _model(entry, number, archs)
+        if model.name in models:
+            raise _EntryError(f"model {model.name}: there are two of this name")
+        models[model.name] = model
+        for weights in (v.weights for v in model.variants if v.weights is not None):
+            owner, known = files.setdefault(weights.file, (model.name, weights))
+            if known != weights:
+                raise _EntryError(
+                    f"model {model.name}: the file {weights.file} is described differently "
+                    f"under {owner}"
+                )
+    root.end()
+    return Catalogue(MappingProxyType(archs), MappingProxyType(models))
+
+
+def _architecture(entry: Any, number: int) -> Architecture:
+    table = _Table(entry, f"architecture number {number}")
+    name = table.matching("name", _ARCH_NAME, "lower-case letters, digits and _")
+    table.where = f"architecture {name}"
+    family: Family = table.choice("family", get_args(Family))
+    network = None
+    if family != "resampling":
+        network = table.matching("network", _NETWORK, "module:Class")
+    arch = Architecture(
+        name=name,
+        title=table.text("title"),
+        family=family,
+        paper=table.text("paper"),
+        reference=table.text("reference"),
+        network=network,
+        min_size=table.whole("min_size", 1, 1024, 1),
+        multiple=table.whole("multiple", 1, 1024, 1),
+        tiling=table.choice("tiling", ("exact", "whole"), "exact"),
+        expanded=table.take("expanded", bool, False),
+    )
+    table.end()
+    return arch
+
+
+def _model(entry: Any, number: int, archs: Mapping[str, Architecture]) -> Model:
+    table = _Table(entry, f"model number {number}")
+    name = table.text("name")
+    table.where = f"model {name}"
+    arch_name, dot, tag = name.partition(".")
+    if arch_name not in archs:
+        raise table.wrong(f"there is no architecture {arch_name}")
+    arch = archs[arch_name]
+    resampler = arch.network is None
+    if resampler and dot:
+        raise table.wrong(f"a resampler has no tag: call it {arch_name}")
+    if not resampler and not _TAG.fullmatch(tag):
+        raise table.wrong("the name must be architecture.tag (lower-case letters, digits and _)")
+    config = _config(table)
+    variants = [
+        _variant(v, f"model {name}, variant number {i}", f"model {name}", config)
+        for i, v in enumerate(table.tables("variant"), 1)
+    ]
+    if resampler and variants:
+        raise table.wrong("a resampler is native at any scale and has no variants")
+    if not resampler and not variants:
+        raise table.wrong("there is no variant")
+    scales = [v.scale for v in variants]
+    if len(set(scales)) != len(scales):
+        raise table.wrong(f"a scale is listed twice: {', '.join(f'x{s}' for s in scales)}")
+    if len({v.weights is None for v in variants}) > 1:
+        raise table.wrong("either all variants have weights or none")
+    model = Model(
+        name=name,
+        arch=arch,
+        licence=table.text("licence"),
+        source=table.text("source"),
+        door=_door(table, name),
+        variants=tuple(sorted(variants, key=lambda v: v.scale)),
+        note=table.text("note", ""),
+    )
+    table.end()
+    return model
+
+
+def _door(parent: _Table, name: str) -> Door:
+    if not parent.has("door"):
+        return Door()
+    table = _Table(parent.take("door", dict), f"model {name}, door")
+    door = Door(
+        colour=table.choice("colour", get_args(Colour), "rgb"),
+        maximum=table.positive("maximum", 1.0) or 1.0,
+        enlarged=table.take("enlarged", bool, False),
+    )
+    table.end()
+    return door
+
+
+def _config(parent: _Table) -> dict[str, Any]:
+    config: dict[str, Any] = parent.take("config", dict, {})
+    for key in config:
+        if not key.isidentifier() or key == "scale":
+            raise parent.wrong(f"config cannot hold {key!r}")
+    return {key: frozen(value) for key, value in config.items()}
+
+
+def frozen(value: Any) -> Any:
+    """Lists as tuples, so that a config from TOML and one from JSON are the same."""
+    return tuple(frozen(v) for v in value) if isinstance(value, list) else value
+
+
+def _variant(entry: Any, where: str, model: str, shared_config: Mapping[str, Any]) -> Variant:
+    table = _Table(entry, where)
+    scale = table.whole("scale", 1, MAX_NATIVE_SCALE)
+    table.where = f"{model}, x{scale}"
+    variant = Variant(
+        scale=scale,
+        weights=_weights(table) if table.has("weights") else None,
+        parameters=table.whole("parameters", 0, 10**10),
+        psnr_set5=table.positive("psnr_set5"),
+        psnr_set14=table.positive("psnr_set14"),
+        config={**shared_config, **_config(table)},
+    )
+    table.end()
+    return variant
+
+
+def _weights(parent: _Table) -> WeightsFile:
+    table = _Table(parent.take("weights", dict), f"{parent.where}, weights")
+    url = table.text("url") if table.has("url") else None
+    if url is not None and not url.startswith(("https://", "http://")):
+        raise table.wrong(f"url must be http or https, not {url!r}")
+    weights = WeightsFile(
+        file=table.matching("file", _FILE, "a file name ending in .pth, .pt or .safetensors"),
+        bytes=table.whole("bytes", 1, MAX_WEIGHTS_BYTES),
+        sha256=table.matching("sha256", _SHA256, "64 lower-case hexadecimal digits"),
+        url=url,
+        state_key=table.text("state_key") if table.has("state_key") else None,
+        strip_prefix=table.text("strip_prefix", ""),
+    )
+    if weights.bundled and not weights.file.endswith(".safetensors"):
+        raise table.wrong(f"a bundled file (one without url) is safetensors, not {weights.file!r}")
+    table.end()
+    return weights

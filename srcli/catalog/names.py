@@ -1,0 +1,137 @@
+"""Names and scales as people write them -> entries and native passes."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations_with_replacement
+
+from srcli.catalog.entries import Architecture, Model
+from srcli.catalog.load import Catalogue, default_catalogue
+from srcli.errors import UsageError
+
+MAX_PASSES = 5
+MAX_SCALE = 64
+DEFAULT_SCALE = 4
+# a scale computed from a width may miss its whole number by a rounding
+ROUNDING = 1e-9
+
+
+def models(catalogue: Catalogue | None = None) -> tuple[Model, ...]:
+    """All models, in catalogue order."""
+    return tuple((catalogue or default_catalogue()).models.values())
+
+
+def architectures(catalogue: Catalogue | None = None) -> tuple[Architecture, ...]:
+    """All architectures, in catalogue order."""
+    return tuple((catalogue or default_catalogue()).architectures.values())
+
+
+def get(name: str, catalogue: Catalogue | None = None) -> Model:
+    """The model of exactly this name (``bcrn.authors``, ``bicubic``).
+
+    Raises:
+        UsageError: there is none; the hint names the nearest ones.
+    """
+    catalogue = catalogue or default_catalogue()
+    if name in catalogue.models:
+        return catalogue.models[name]
+    raise _unknown(name, catalogue)
+
+
+def resolve(name: str, scale: float | None = None, catalogue: Catalogue | None = None) -> Model:
+    """The model that a name means at a scale.
+
+    Args:
+        name: a model (``bcrn.authors``), or an architecture (``bcrn``): then its first model in
+            catalogue order with weights for exactly this scale, else its first with any weights,
+            else its first.
+        scale: factor asked for; None: none in particular.
+
+    Raises:
+        UsageError: no such name, or the architecture has no models.
+    """
+    catalogue = catalogue or default_catalogue()
+    if name in catalogue.models:
+        return catalogue.models[name]
+    if name not in catalogue.architectures:
+        raise _unknown(name, catalogue)
+    tags = catalogue.of_architecture(name)
+    if not tags:
+        raise UsageError(
+            f"There are no weights for {name}: nobody published any.",
+            f"Train some with `srcli train`, or name a file with `--weights FILE --model {name}`.",
+        )
+    with_weights = [m for m in tags if any(v.weights for v in m.variants)]
+    at_scale = [m for m in with_weights if scale in m.scales]
+    return next(iter(at_scale + with_weights), tags[0])
+
+
+def chain(model: Model, scale: float) -> tuple[int, ...]:
+    """The native passes that reach a scale, in the order they run.
+
+    Their product is the smallest that is not below the scale; then as few passes as possible, the
+    larger factor first. On a network with x2 and x4, x8 is (4, 2), and x2.5 is (4,), after which
+    the caller resamples down.
+
+    Returns:
+        () for a resampler (native at any scale) and for a scale of 1 or less.
+
+    Raises:
+        UsageError: the scale is not a positive number, is over 64, or needs over five passes.
+    """
+    check_scale(scale)
+    if model.is_resampler or scale <= 1 + ROUNDING:
+        return ()
+    scales = sorted({s for s in model.scales if s > 1})
+    chains = [
+        tuple(reversed(c))
+        for n in range(1, MAX_PASSES + 1)
+        for c in combinations_with_replacement(scales, n)
+        if math.prod(c) >= scale * (1 - ROUNDING)
+    ]
+    if not chains:
+        raise UsageError(
+            f"{model.name} cannot reach x{scale:g} in {MAX_PASSES} passes; "
+            f"it has {_scales_text(model)}.",
+            "Ask for a smaller scale, or see `srcli models` for models with larger ones.",
+        )
+    return min(chains, key=lambda c: (math.prod(c), len(c), [-s for s in c]))
+
+
+def default_scale(model: Model) -> int:
+    """4, or the model's only scale; of several without 4, the largest."""
+    if not model.scales or DEFAULT_SCALE in model.scales:
+        return DEFAULT_SCALE
+    return max(model.scales)
+
+
+def check_scale(scale: float) -> None:
+    """UsageError unless the scale is a positive number of at most 64."""
+    if not (math.isfinite(scale) and scale > 0):
+        raise UsageError(
+            f"The scale must be a positive number, not {scale:g}.", "For example: -x 4"
+        )
+    if scale > MAX_SCALE * (1 + ROUNDING):
+        raise UsageError(f"A scale of x{scale:g} is too large: the limit is x{MAX_SCALE}.")
+
+
+def _scales_text(model: Model) -> str:
+    scales = [f"x{s}" for s in model.scales]
+    return (
+        f"only {scales[0]}"
+        if len(scales) == 1
+        else " and ".join(filter(None, [", ".join(scales[:-1]), scales[-1]]))
+    )
+
+
+def _unknown(name: str, catalogue: Catalogue) -> UsageError:
+    import difflib  # only a mistake pays for it
+
+    names = list(dict.fromkeys([*catalogue.architectures, *catalogue.models]))
+    wanted = name.strip().lower().replace("-", "_")
+    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.6)
+    near += [n for n in names if wanted and n.startswith(wanted) and n not in near][: 3 - len(near)]
+    hint = "`srcli models` lists the models."
+    if near:
+        hint = f"Did you mean {' or '.join(near)}? " + hint
+    return UsageError(f"There is no model {name!r}.", hint)

@@ -1,0 +1,370 @@
+"""Weights -> a network ready to run; and files of the user's own."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+import srcli
+from srcli.catalog import (
+    Architecture,
+    Catalogue,
+    Colour,
+    Door,
+    Model,
+    Variant,
+    architectures,
+    default_catalogue,
+    get,
+)
+from srcli.catalog.load import MAX_NATIVE_SCALE, frozen
+from srcli.errors import SrcliError, UsageError, WeightsError
+from srcli.weights import format as stored
+from srcli.weights.cache import Announce, WeightsOptions, write_atomic
+from srcli.weights.download import Progress
+from srcli.weights.locate import locate_and_read
+from srcli.weights.origin import MAX_BYTES, read_any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+ARCH_KEY = "srcli.arch"
+SCALE_KEY = "srcli.scale"
+CONFIG_KEY = "srcli.config"
+DOOR_KEY = "srcli.door"
+PROVENANCE_KEY = "srcli.provenance"
+VERSION_KEY = "srcli.version"
+
+
+def state_dict(
+    model: Model,
+    scale: int,
+    options: WeightsOptions,
+    *,
+    progress: Progress | None = None,
+    announce: Announce | None = None,
+) -> dict[str, Tensor]:
+    """A model's tensors at one of its native scales, fetched first if need be.
+
+    Raises:
+        WeightsError, ResourceError: as `locate`; also if nobody published weights.
+    """
+    weights = model.variant(scale).weights
+    if weights is None:
+        raise WeightsError(
+            f"There are no weights for {model.name} at x{scale}: nobody published any.",
+            "Train some with `srcli train`, or name a file with "
+            f"`--weights FILE --model {model.arch.name}`.",
+        )
+    path, data = locate_and_read(
+        weights,
+        options,
+        model=model.name,
+        licence=model.licence,
+        progress=progress,
+        announce=announce,
+    )
+    try:
+        return stored.unpack(data)
+    except stored.DamagedError as exc:
+        raise WeightsError(f"{path} cannot be read: {exc}.") from exc
+
+
+def build(
+    variant: Variant, arch: Architecture, state: Mapping[str, Tensor], *, merge: bool = True
+) -> nn.Module:
+    """The network with these weights, in evaluation mode, on the CPU, without gradients.
+
+    Args:
+        variant: its scale and config are the constructor's arguments.
+        arch: names the class.
+        state: must have exactly the network's parameters.
+        merge: if the architecture is expanded, return the equivalent plain network; False to train.
+
+    Raises:
+        WeightsError: a parameter is missing, too many, or of another shape.
+    """
+    network = _filled(variant, arch, state)
+    if arch.expanded and merge:
+        network = cast("Any", network).merge()
+    return network.eval().requires_grad_(False)
+
+
+def new_network(variant: Variant, arch: Architecture) -> nn.Module:
+    """The network as its constructor leaves it: random weights, ready to train."""
+    assert arch.network is not None, "a resampler has no network"
+    module, _, name = arch.network.partition(":")
+    network = getattr(importlib.import_module(module), name)
+    return cast("nn.Module", network(scale=variant.scale, **variant.config))
+
+
+def _filled(variant: Variant, arch: Architecture, state: Mapping[str, Tensor]) -> nn.Module:
+    network = new_network(variant, arch)
+    try:
+        network.load_state_dict(dict(state), strict=True)
+    except RuntimeError as exc:
+        raise WeightsError(
+            f"The weights do not fit {arch.name} x{variant.scale}: {_differences(network, state)}."
+        ) from exc
+    return network
+
+
+def load(
+    model: Model,
+    scale: int,
+    options: WeightsOptions,
+    *,
+    progress: Progress | None = None,
+    announce: Announce | None = None,
+) -> nn.Module:
+    """A catalogue model at one of its native scales, ready to run: `state_dict`, then `build`."""
+    state = state_dict(model, scale, options, progress=progress, announce=announce)
+    return build(model.variant(scale), model.arch, state)
+
+
+def load_file(
+    path: Path,
+    model_name: str | None = None,
+    scale: float | None = None,
+    *,
+    catalogue: Catalogue | None = None,
+) -> tuple[Model, Variant, dict[str, Tensor]]:
+    """A file of the user's own: safetensors, or ``.pth`` (of which only tensors are read).
+
+    The native scale is the one in the file's metadata, else the first of these that the tensors
+    fit: the asked one, the architecture's usual ones, 1 to 16.
+
+    Args:
+        path: the file.
+        model_name: architecture or model whose network it is for; None: the metadata says.
+        scale: the scale asked for.
+
+    Returns:
+        A model with one variant (no weights file), that variant, and the tensors.
+
+    Raises:
+        UsageError: no such file, no such model, or neither metadata nor model_name names one.
+        WeightsError: refused, damaged, or it does not fit the network.
+    """
+    catalogue = catalogue or default_catalogue()
+    data = _read(path)
+    metadata: Mapping[str, str] = {}
+    if stored.looks_like_safetensors(data):
+        try:
+            header = stored.inspect(data)
+            if stored.DIGEST_KEY in header.metadata:
+                stored.check(data)
+        except stored.DamagedError as exc:
+            raise WeightsError(f"{path} is damaged: {exc}.") from exc
+        metadata = header.metadata
+    template = _template(path, model_name, metadata, catalogue)
+    said = _Metadata(path, metadata)
+    state = read_any(data, str(path))
+
+    wrong: WeightsError | None = None
+    for native, config in _candidates(template, said, scale):
+        variant = Variant(scale=native, weights=None, parameters=0, config=config)
+        try:
+            network = _filled(variant, template.arch, state)
+        except WeightsError as exc:
+            wrong = wrong or exc  # the first candidate is the likeliest
+        except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as exc:
+            # the constructor refuses a scale, or what the metadata say
+            text = f"{template.arch.name} cannot be made for x{native}: {exc}."
+            wrong = wrong or WeightsError(text)
+        else:
+            count = sum(p.numel() for p in network.parameters() if p.requires_grad)
+            variant = replace(variant, parameters=count)
+            model = Model(
+                name=f"{template.arch.name}:{path.name}",
+                arch=template.arch,
+                licence="unknown",
+                source=str(path),
+                door=said.door or template.door,
+                variants=(variant,),
+            )
+            return model, variant, state
+    assert wrong is not None
+    raise WeightsError(
+        f"{path} does not fit {template.arch.name}: {wrong.message}",
+        "Name the right architecture with --model; `srcli models` lists them.",
+    ) from wrong
+
+
+def save_file(
+    path: Path,
+    state: Mapping[str, Tensor],
+    *,
+    arch: str,
+    scale: int,
+    config: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    door: Door | None = None,
+) -> None:
+    """Write safetensors that `load_file` reads without being told anything. Atomic.
+
+    The same arguments give the same bytes.
+
+    Args:
+        arch: architecture name in the catalogue.
+        scale, config: constructor arguments of the network.
+        provenance: where the weights come from (data, steps, commit); JSON.
+        door: what the network wants at its door, if it is not what the catalogue says.
+
+    Raises:
+        ResourceError: no room.
+        WeightsError: the path cannot be written.
+    """
+    metadata = {
+        ARCH_KEY: arch,
+        SCALE_KEY: str(scale),
+        CONFIG_KEY: json.dumps(dict(config), sort_keys=True),
+        PROVENANCE_KEY: json.dumps(dict(provenance), sort_keys=True),
+        VERSION_KEY: srcli.__version__,
+    }
+    if door is not None:
+        metadata[DOOR_KEY] = json.dumps(asdict(door), sort_keys=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, stored.pack(state, metadata))
+    except OSError as exc:
+        raise WeightsError(f"{path} cannot be written: {exc.strerror or exc}.") from exc
+
+
+class _Metadata:
+    """What a file's metadata say, checked.
+
+    Raises:
+        WeightsError: something in them is not as srcli writes it.
+    """
+
+    def __init__(self, path: Path, metadata: Mapping[str, str]) -> None:
+        self.scale: int | None = None
+        self.config: dict[str, Any] | None = None
+        self.door: Door | None = None
+        try:
+            if SCALE_KEY in metadata:
+                self.scale = int(metadata[SCALE_KEY])
+                if not 1 <= self.scale <= MAX_NATIVE_SCALE:
+                    raise ValueError(f"scale {self.scale}")
+            if CONFIG_KEY in metadata:
+                config = json.loads(metadata[CONFIG_KEY])
+                self.config = {str(k): _modest(frozen(v)) for k, v in config.items()}
+            if DOOR_KEY in metadata:
+                self.door = _door(json.loads(metadata[DOOR_KEY]))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+            raise WeightsError(f"The metadata of {path} make no sense: {exc}.") from exc
+
+
+def _door(said: Any) -> Door:
+    colour, maximum = said["colour"], float(said["maximum"])
+    if colour not in get_args(Colour) or not 0 < maximum < float("inf"):
+        raise ValueError(f"door {said}")
+    return Door(cast("Colour", colour), maximum, bool(said["enlarged"]))
+
+
+def _modest(value: Any) -> Any:
+    """Refuse sizes that no lightweight network has, before memory is asked for."""
+    if isinstance(value, tuple):
+        return tuple(_modest(v) for v in value)
+    if isinstance(value, dict) or (isinstance(value, int | float) and abs(value) > 4096):
+        raise ValueError(f"config value {value}")
+    return value
+
+
+def _read(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder, not a file of weights.")
+        if size > MAX_BYTES:
+            raise WeightsError(f"{path} is refused: {size / 1e9:.1f} GB, over the limit of 2 GiB.")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)  # a device or a growing file has no true size
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise UsageError(f"There is no file {path}.") from exc
+    except OSError as exc:
+        raise WeightsError(f"{path} cannot be read: {exc.strerror or exc}.") from exc
+    if len(data) > MAX_BYTES:
+        raise WeightsError(f"{path} is refused: over the limit of 2 GiB.")
+    if not data:
+        raise WeightsError(f"{path} is empty.")
+    return data
+
+
+def _template(
+    path: Path, model_name: str | None, metadata: Mapping[str, str], catalogue: Catalogue
+) -> Model:
+    """The model whose network, door and usual scales the file is taken to have."""
+    said = metadata.get(ARCH_KEY)
+    if model_name is None and said is None:
+        raise UsageError(
+            f"{path} does not say which architecture its weights are for.",
+            "Name it with --model, for example --model bcrn; `srcli models` lists them.",
+        )
+    name = model_name if model_name is not None else cast("str", said)
+    try:
+        template = _model_or_architecture(name, catalogue)
+    except SrcliError as exc:
+        if model_name is not None:
+            raise
+        raise WeightsError(
+            f"{path} is for the architecture {said!r}, which this srcli does not know.",
+            "A newer srcli may know it; or name one with --model.",
+        ) from exc
+    if template.is_resampler:
+        raise UsageError(f"{template.name} is a resampler and takes no weights.")
+    if said is not None and said in catalogue.architectures and said != template.arch.name:
+        raise UsageError(f"{path} holds weights for {said}, not for {template.arch.name}.")
+    return template
+
+
+def _model_or_architecture(name: str, catalogue: Catalogue) -> Model:
+    tags = catalogue.of_architecture(name)
+    if tags:
+        return tags[0]
+    for arch in architectures(catalogue):
+        if arch.name == name:  # nobody published a model of it
+            return Model(name=name, arch=arch, licence="unknown", source="")
+    return get(name, catalogue)
+
+
+def _candidates(
+    template: Model, said: _Metadata, scale: float | None
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """(native scale, config) in the order they are tried."""
+    usual = template.variants[0].config if template.variants else {}
+    configs = {v.scale: v.config for v in template.variants}
+    asked = [int(scale)] if scale is not None and float(scale).is_integer() else []
+    if said.scale is not None:
+        order = [said.scale]
+    else:
+        # of scales that the tensors cannot tell apart the asked one, then 4, wins
+        order = [*asked, *sorted(template.scales, key=lambda s: s != 4), 4, 2, 3, 8, 1, 16]
+    for native in dict.fromkeys(order):
+        if 1 <= native <= MAX_NATIVE_SCALE:
+            yield native, said.config if said.config is not None else configs.get(native, usual)
+
+
+def _differences(network: nn.Module, state: Mapping[str, Tensor], limit: int = 3) -> str:
+    """What keeps the tensors from fitting, the first few of each kind."""
+    wanted = network.state_dict()
+    kinds = {
+        "missing": [k for k in wanted if k not in state],
+        "not in the network": [k for k in state if k not in wanted],
+        "of another shape": [
+            f"{k} {tuple(state[k].shape)} for {tuple(t.shape)}"
+            for k, t in wanted.items()
+            if k in state and state[k].shape != t.shape
+        ],
+    }
+    return "; ".join(
+        f"{what}: {', '.join(keys[:limit])}"
+        + (f" and {len(keys) - limit} more" if len(keys) > limit else "")
+        for what, keys in kinds.items()
+        if keys
+    )

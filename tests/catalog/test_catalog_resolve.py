@@ -1,0 +1,142 @@
+"""Names and scales: what ``-m`` and ``-x`` mean."""
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from srcli import catalog
+from srcli.catalog import Architecture, Catalogue, Model, Variant, WeightsFile
+from srcli.errors import UsageError
+
+ARCH = Architecture("net", "Net", "residual", "p", "r", "m:C")
+BARE = Architecture("bare", "Bare", "residual", "p", "r", "m:C")
+
+
+def model(name, scales, *, weights=True, arch=ARCH):
+    file = WeightsFile("f.pth", 1, "0" * 64, "https://e/f") if weights else None
+    return Model(name, arch, "MIT", "s", variants=tuple(Variant(s, file, 1) for s in scales))
+
+
+def catalogue(*models):
+    return Catalogue({"net": ARCH, "bare": BARE}, {m.name: m for m in models})
+
+
+def test_an_architecture_means_its_first_tag_with_the_scale():
+    c = catalogue(
+        model("net.untrained", [2, 3, 4], weights=False),
+        model("net.a", [2]),
+        model("net.b", [2, 4]),
+    )
+    assert catalog.resolve("net", 2, c).name == "net.a"
+    assert catalog.resolve("net", 4, c).name == "net.b"
+    assert catalog.resolve("net", 3, c).name == "net.a"  # nobody trained it: the first that runs
+    assert catalog.resolve("net", 2.5, c).name == "net.a"
+    assert catalog.resolve("net", None, c).name == "net.a"
+    assert catalog.resolve("net.untrained", 2, c).name == "net.untrained"
+    assert catalog.get("net.b", c).name == "net.b"
+
+
+def test_an_architecture_without_weights_can_still_be_named():
+    c = catalogue(model("net.untrained", [2], weights=False))
+    assert catalog.resolve("net", 2, c).name == "net.untrained"
+    with pytest.raises(UsageError) as caught:
+        catalog.resolve("bare", 2, c)
+    assert "--weights" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("wrong", "near"), [("brcn", "bcrn"), ("RLFN-S", "rlfn_s"), ("bcrn.author", "bcrn.authors"),
+                        ("swift", "swift_srgan")],
+)  # fmt: skip
+def test_an_unknown_name_is_met_with_the_nearest(wrong, near):
+    for find in (catalog.get, lambda n: catalog.resolve(n, 4)):
+        with pytest.raises(UsageError) as caught:
+            find(wrong)
+        assert wrong in caught.value.message
+        assert near in caught.value.hint
+        assert "srcli models" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["", "   ", "\x00", "../../etc/passwd", "zzzzzzzz", "🙂" * 50])
+def test_nonsense_is_a_usage_error(name):
+    with pytest.raises(UsageError, match="no model"):
+        catalog.resolve(name, 4)
+
+
+@pytest.mark.parametrize(
+    ("scales", "scale", "passes"),
+    [
+        ([2, 4], 4, (4,)),
+        ([2, 4], 2.5, (4,)),
+        ([2, 4], 8, (4, 2)),
+        ([2, 4], 16, (4, 4)),
+        ([2, 4], 64, (4, 4, 4)),
+        ([2, 3, 4], 3, (3,)),
+        ([2, 3, 4], 6, (3, 2)),
+        ([2, 3, 4], 9, (3, 3)),
+        ([2, 3, 4], 5, (3, 2)),
+        ([4], 2, (4,)),
+        ([3], 4, (3, 3)),
+        ([2], 32, (2, 2, 2, 2, 2)),
+        ([2, 4], 1, ()),
+        ([2, 4], 0.5, ()),
+        ([2, 4], 4 * (1 + 1e-12), (4,)),
+    ],
+)
+def test_chain(scales, scale, passes):
+    assert catalog.chain(model("net.a", scales), scale) == passes
+
+
+def test_resamplers_need_no_passes():
+    assert catalog.chain(catalog.get("lanczos"), 7.3) == ()
+    assert catalog.default_scale(catalog.get("lanczos")) == 4
+
+
+@pytest.mark.parametrize("scale", [0, -2, math.nan, math.inf, -math.inf, 64.5, 1e9])
+@pytest.mark.parametrize("name", ["bcrn.authors", "bicubic"])
+def test_impossible_scales_are_usage_errors(name, scale):
+    with pytest.raises(UsageError, match="scale"):
+        catalog.chain(catalog.get(name), scale)
+
+
+def test_too_many_passes_name_the_scales():
+    with pytest.raises(UsageError, match=r"5 passes; it has only x2\."):
+        catalog.chain(model("net.a", [2]), 33)
+    with pytest.raises(UsageError, match=r"it has x1 and x2\."):
+        catalog.chain(model("net.a", [1, 2]), 33)
+
+
+@given(
+    st.sets(st.integers(2, 8), min_size=1, max_size=4),
+    st.one_of(st.floats(1.001, 64), st.integers(2, 64)),
+)
+def test_chain_is_the_smallest_then_the_shortest(scales, scale):
+    enough = [
+        c
+        for n in range(1, 6)
+        for c in itertools.product(scales, repeat=n)
+        if math.prod(c) >= scale * (1 - 1e-9)
+    ]
+    m = model("net.a", sorted(scales))
+    if not enough:
+        with pytest.raises(UsageError):
+            catalog.chain(m, scale)
+        return
+    passes = catalog.chain(m, scale)
+    assert set(passes) <= scales
+    assert list(passes) == sorted(passes, reverse=True)
+    least = min(math.prod(c) for c in enough)
+    assert math.prod(passes) == least
+    assert len(passes) == min(len(c) for c in enough if math.prod(c) == least)
+    if scale in scales:
+        assert passes == (scale,)
+
+
+@pytest.mark.parametrize(
+    ("scales", "default"), [([2, 4], 4), ([2], 2), ([3], 3), ([2, 3], 3), ([2, 8], 8), ([4], 4)]
+)
+def test_default_scale(scales, default):
+    assert catalog.default_scale(model("net.a", scales)) == default
