@@ -1,0 +1,91 @@
+"""How much memory there is, and how much of it is taken."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+GIB = 2**30
+
+
+def available_bytes() -> int:
+    """Memory that can be taken without swapping, a container's limit counted."""
+    found = [b for b in (_system_available(), _container_available()) if b is not None]
+    return min(found) if found else 4 * GIB
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process now; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _system_available() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    if sys.platform == "win32":
+        return _windows_available()
+    try:
+        # no figure of what is free (macOS): take half of what is installed for the others
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _windows_available() -> int | None:
+    class Status(ctypes.Structure):
+        _fields_ = [
+            ("length", ctypes.c_ulong),
+            ("load", ctypes.c_ulong),
+            *((name, ctypes.c_ulonglong) for name in ("total", "free", "a", "b", "c", "d", "e")),
+        ]
+
+    status: Any = Status(length=ctypes.sizeof(Status))
+    windll: Any = getattr(ctypes, "windll", None)
+    if windll is None or not windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+        return None
+    return int(status.free)
+
+
+def _container_available() -> int | None:
+    """Room under the memory cgroup's limit (version 2, then 1); page cache does not count."""
+    for limit_name, usage_name, folder in (
+        ("memory.max", "memory.current", _own_cgroup()),
+        ("memory.max", "memory.current", Path("/sys/fs/cgroup")),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", Path("/sys/fs/cgroup/memory")),
+    ):
+        try:
+            limit = int((folder / limit_name).read_text())
+            usage = int((folder / usage_name).read_text())
+            statistics = dict(
+                line.split() for line in (folder / "memory.stat").read_text().splitlines()
+            )
+        except (OSError, ValueError):
+            continue
+        cache = int(statistics.get("inactive_file", 0))
+        return max(0, limit - usage + cache)
+    return None
+
+
+def _own_cgroup() -> Path:
+    try:
+        own = Path("/proc/self/cgroup").read_text().strip().rpartition("::")[2]
+    except OSError:
+        own = ""
+    return Path("/sys/fs/cgroup") / own.lstrip("/")

@@ -1,0 +1,224 @@
+"""One network over one picture: what it reads, how large its tiles are, where its maps lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from srcli.archs.stages import Map
+from srcli.catalog.entries import Architecture, Door
+from srcli.engine.device import free_device_bytes
+from srcli.engine.profile import Profile
+from srcli.engine.regions import Region
+from srcli.engine.result import Pixels, peak
+from srcli.engine.storage import Budget
+from srcli.engine.tiling import Source, Statistics, Stored, TileRun, is_out_of_memory
+
+# The widest tensor of a tile should stay in the CPU's caches: measured on 32 MiB of L3, the best
+# tiles were 96 (BCRN, LESRCNN, SwiftSRGAN) and 200 (RLFN) pixels a side; docs/tiling.md.
+CACHE_BYTES = 10 * 2**20
+LEAST_AUTO_TILE, LARGEST_AUTO_TILE = 96, 256
+LARGEST_DEVICE_TILE = 1024
+WORKSPACE = 5  # a tile takes about this many times its widest tensor, halos included
+
+
+@dataclass(frozen=True)
+class Network:
+    """A loaded network at one native scale, and what its catalogue entry says of it."""
+
+    module: nn.Module
+    arch: Architecture
+    door: Door
+    scale: int
+
+
+class Picture:
+    """What one pass reads: an array, or the result of the pass before."""
+
+    def __init__(self, size: tuple[int, int], read: Callable[[Region], Tensor]) -> None:
+        self.size, self.read = size, read
+
+    @classmethod
+    def of_array(cls, pixels: Pixels) -> Picture:
+        white = peak(pixels.dtype)
+
+        def read(region: Region) -> Tensor:
+            part = pixels[region.index].astype(np.float32)
+            if white != 1:
+                part *= np.float32(1 / white)
+            tensor = torch.from_numpy(part).permute(2, 0, 1)[None]
+            return tensor.expand(-1, 3, -1, -1)
+
+        return cls((pixels.shape[0], pixels.shape[1]), read)
+
+    @classmethod
+    def of_map(cls, stored: Stored, size: tuple[int, int]) -> Picture:
+        """The top left part of a stored map."""
+        return cls(size, stored.storage.read)
+
+    def read_padded(self, region: Region) -> Tensor:
+        """Like ``read``; beyond the bottom and the right the last pixels are repeated."""
+        h, w = self.size
+        if region.bottom <= h and region.right <= w:
+            return self.read(region)
+        y, x = min(region.y, h - 1), min(region.x, w - 1)
+        inside = self.read(Region(y, x, min(region.bottom, h) - y, min(region.right, w) - x))
+        rows = torch.arange(region.y, region.bottom).clamp_(max=h - 1) - y
+        columns = torch.arange(region.x, region.right).clamp_(max=w - 1) - x
+        rows, columns = rows.to(inside.device), columns.to(inside.device)
+        return inside.index_select(2, rows).index_select(3, columns)
+
+
+class Pass:
+    """One network over one picture."""
+
+    def __init__(
+        self,
+        network: Network,
+        needs: Profile,
+        picture: Picture,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        tile: int | None,
+        budget: Budget,
+        limit_bytes: int,
+        on_progress: Callable[[float], None],
+    ) -> None:
+        self.network, self.source, self.dtype = network, picture, dtype
+        self.device, self.budget = device, budget
+        self.notes: list[str] = []
+        self.tiles = 0
+        multiple, least = network.arch.multiple, network.arch.min_size
+        h, w = (max(least, -(-n // multiple) * multiple) for n in picture.size)
+        self.padded = (h, w)
+        self.sweeps = needs.sweeps
+        self.on_progress = on_progress
+        self.tile = self._plan(tile, needs, limit_bytes)
+
+    def _plan(self, wanted: int | None, needs: Profile, limit: int) -> tuple[int, int] | None:
+        """The tile (height, width), None for the whole picture; sets the maps' budget."""
+        itemsize = self.dtype.itemsize
+        on_host = self.device.type == "cpu"
+        free = free_device_bytes(self.device)
+        room = limit if free is None else min(limit, free)
+        workspace = needs.widest_bytes * itemsize // 4 * WORKSPACE  # per LR pixel
+        if wanted == 0:
+            whole = workspace * self.padded[0] * self.padded[1]
+            if whole <= room:
+                return None
+            self.notes.append(
+                f"the whole picture at once needs about {whole / 2**30:.1f} GiB, "
+                f"more than the {max(room, 0) / 2**30:.1f} GiB allowed: tiled"
+            )
+            wanted = None
+        if wanted is None:
+            if on_host:
+                side = int((CACHE_BYTES / max(1, needs.widest_bytes)) ** 0.5)
+                side = min(LARGEST_AUTO_TILE, max(LEAST_AUTO_TILE, side))
+            else:
+                side = int((max(room, 1) / 3 / max(1, workspace)) ** 0.5)
+                side = min(LARGEST_DEVICE_TILE, max(LEAST_AUTO_TILE, side))
+        else:
+            side = wanted
+        height, width = min(side, self.padded[0]), min(side, self.padded[1])
+        output = height * self.padded[1] * self.network.scale**2 * 3 * 4 * 3  # a band and copies
+        taken = workspace * height * width + output
+        self.budget.memory_bytes = max(0, (limit if on_host else room) - taken)
+        return height, width
+
+    def bands(self) -> Iterator[Tensor]:
+        """The result from top to bottom: (rows, width, 3) float32, on the device."""
+        height, width = (n * self.network.scale for n in self.source.size)
+        done = 0
+        for band in self._bands():
+            rows = band[0].permute(1, 2, 0)[: height - done, :width]
+            done += band.shape[2]
+            if len(rows):
+                yield rows
+
+    def _bands(self) -> Iterator[Tensor]:
+        if self.tile is None:
+            try:
+                yield self._whole()
+                return
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            self.notes.append("the whole picture at once did not fit in memory: tiled")
+            self.tile = (LEAST_AUTO_TILE, LEAST_AUTO_TILE)
+        run, result = self._start()
+        yield from run.rows(result, 3, torch.float32)
+        self._count(run.statistics)
+
+    def picture(self) -> Picture:
+        """The whole result, stored, as the next pass's input."""
+        height, width = (n * self.network.scale for n in self.source.size)
+        if self.tile is None:
+            whole = self._whole()[:, :, :height, :width].float()
+            return Picture((height, width), lambda region: whole[:, :, *region.index])
+        run, result = self._start()
+        run.dtype = torch.float32  # float between two networks
+        with torch.inference_mode():
+            stored = run.keep(result)
+        self._count(run.statistics)
+        return Picture.of_map(stored, (height, width))
+
+    def _start(self) -> tuple[TileRun, Map]:
+        """The network's stages up to the last sweep."""
+        assert self.tile is not None
+        shares = 0.0
+
+        def on_tile(share: float) -> None:
+            nonlocal shares
+            shares += share
+            self.on_progress(shares / self.sweeps)
+
+        run = TileRun(
+            self.padded,
+            self.tile,
+            self.budget,
+            device=self.device,
+            dtype=self.dtype,
+            on_tile=on_tile,
+        )
+        module: Any = self.network.module
+        with torch.inference_mode():
+            result = module.stages(run, Source(self._enter))
+        return run, run.local(self._leave, result)
+
+    def _whole(self) -> Tensor:
+        with torch.inference_mode():
+            lr = self._enter(Region(0, 0, *self.padded))
+            sr = self._leave(self.network.module(lr))
+        self.tiles = 1
+        self.on_progress(1.0)
+        return sr
+
+    def _enter(self, region: Region) -> Tensor:
+        """A tile as the network wants it."""
+        door = self.network.door
+        tile = self.source.read_padded(region).to(self.device)
+        if door.colour == "bgr":
+            tile = tile.flip(1)
+        if door.maximum != 1:
+            tile = tile * door.maximum
+        return tile.to(self.dtype).contiguous(memory_format=torch.channels_last)
+
+    def _leave(self, sr: Tensor) -> Tensor:
+        """The network's output as RGB in 0..1, fp32."""
+        door = self.network.door
+        sr = sr.float()
+        if door.maximum != 1:
+            sr = sr / door.maximum
+        return sr.flip(1) if door.colour == "bgr" else sr
+
+    def _count(self, statistics: Statistics) -> None:
+        self.tiles = statistics.tiles
+        if statistics.smaller:
+            self.notes.append(f"memory ran out {statistics.smaller} times; smaller tiles were used")

@@ -1,0 +1,50 @@
+"""Enlarging without a network: the catalogue's ``bicubic`` and ``lanczos``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from srcli.engine.result import Pixels, Report, peak, quantised
+from srcli.quality.resize import Kernel, RowResizer
+
+BAND_BYTES = 16 * 2**20  # of float input at a time
+
+
+class Resampler:
+    """Enlarges (or reduces) by a fixed kernel; what srcli.engine.upscaler.Upscaler is to networks.
+
+    Args:
+        kernel: ``bicubic`` (MATLAB's, a = -0.5) or ``lanczos`` (three lobes).
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    def strips(
+        self,
+        pixels: Pixels,
+        passes: Sequence[int],
+        size: tuple[int, int],
+        *,
+        reserve_bytes: int = 0,
+        on_progress: Callable[[float], None] = lambda _: None,
+        report: Report | None = None,
+    ) -> Iterator[Pixels]:
+        """As Upscaler.strips; ``passes`` is empty. Computed in float, rounded once at the end."""
+        assert not passes, "a resampler reaches any size at once"
+        report = report or Report()
+        report.device, report.precision, report.tiles = "cpu", "fp32", 1
+        height, width, channels = pixels.shape
+        white = peak(pixels.dtype)
+        resizer = RowResizer(
+            (height, width), size, dtype=np.float32, channels=channels, kernel=self.kernel
+        )
+        step = max(1, BAND_BYTES // (width * channels * 4))
+        for top in range(0, height, step):
+            rows = resizer.push(pixels[top : top + step].astype(np.float32))
+            on_progress(min(1.0, (top + step) / height))
+            if len(rows):
+                np.clip(rows, 0, white, out=rows)
+                yield quantised(rows, pixels.dtype)

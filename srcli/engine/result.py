@@ -1,0 +1,41 @@
+"""What the engine's front doors share: pixel types and the report on one picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
+
+
+def peak(dtype: np.dtype[Any]) -> int:
+    """The value of white: 255, 65535, or 1 for floats."""
+    return 1 if dtype == np.float32 else int(np.iinfo(dtype).max)
+
+
+def quantised(rows: NDArray[np.float32], dtype: np.dtype[Any]) -> Pixels:
+    """Floats in 0..white to the nearest value of ``dtype``; floats as they are. May reuse rows."""
+    if dtype == np.float32:
+        return rows
+    rows = np.rint(rows, out=rows)
+    return rows.astype(np.uint8) if dtype == np.uint8 else rows.astype(np.uint16)
+
+
+@dataclass
+class Report:
+    """What was done for one picture; filled in while strips are handed out.
+
+    Attributes:
+        tiles: pieces the picture was cut into, all passes together; 1: in one go.
+        spilled_bytes: feature maps written to a temporary file.
+        notes: what a user should know, in plain sentences.
+    """
+
+    device: str = ""
+    precision: str = ""
+    tiles: int = 0
+    spilled_bytes: int = 0
+    notes: list[str] = field(default_factory=list)

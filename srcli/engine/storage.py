@@ -1,0 +1,160 @@
+"""Where picture-sized maps lie: in memory, or in a file when memory does not suffice.
+
+Both hold (height, width, channels) row by row, so that a tile is a few contiguous runs, and hand
+out tiles as (1, channels, h, w) tensors in channels_last order.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from srcli.engine.regions import Region
+from srcli.errors import ResourceError
+
+
+class Budget:
+    """Bytes that stored maps may take in memory; beyond, they go to a file in ``folder``."""
+
+    def __init__(self, memory_bytes: int, folder: Path | None = None) -> None:
+        self.memory_bytes = memory_bytes
+        self.stored_bytes = self.peak_bytes = 0  # in memory: now, and at most so far
+        self.folder = Path(folder or tempfile.gettempdir())
+        self.spilled_bytes = 0
+
+    def storage(
+        self, size: tuple[int, int], channels: int, dtype: torch.dtype, device: torch.device
+    ) -> Storage:
+        n_bytes = size[0] * size[1] * channels * dtype.itemsize
+        if self.stored_bytes + n_bytes <= self.memory_bytes:
+            return MemoryStorage(self, size, channels, dtype, device)
+        return FileStorage(self, size, channels, dtype, device)
+
+
+class Storage:
+    """A map of ``size`` (height, width) and ``channels``."""
+
+    def __init__(
+        self,
+        budget: Budget,
+        size: tuple[int, int],
+        channels: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.budget, self.size, self.channels = budget, size, channels
+        self.dtype, self.device = dtype, device
+        self.n_bytes = size[0] * size[1] * channels * dtype.itemsize
+
+    def read(self, region: Region) -> Tensor:
+        """(1, channels, region.h, region.w); may be a view of what is stored."""
+        raise AssertionError("a kind of storage has its own read")
+
+    def write(self, region: Region, tile: Tensor) -> None:
+        raise AssertionError("a kind of storage has its own write")
+
+
+class MemoryStorage(Storage):
+    """On the computing device; freed with the last reference."""
+
+    def __init__(
+        self,
+        budget: Budget,
+        size: tuple[int, int],
+        channels: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        super().__init__(budget, size, channels, dtype, device)
+        self._map = torch.empty((*size, channels), dtype=dtype, device=device)
+        budget.stored_bytes += self.n_bytes
+        budget.peak_bytes = max(budget.peak_bytes, budget.stored_bytes)
+
+    def read(self, region: Region) -> Tensor:
+        return self._map[region.index].permute(2, 0, 1)[None]
+
+    def write(self, region: Region, tile: Tensor) -> None:
+        self._map[region.index].copy_(tile[0].permute(1, 2, 0))
+
+    def __del__(self) -> None:
+        if hasattr(self, "_map"):
+            self.budget.stored_bytes -= self.n_bytes
+
+
+class FileStorage(Storage):
+    """In an unlinked temporary file, by plain reads and writes: mapped pages would be resident."""
+
+    def __init__(
+        self,
+        budget: Budget,
+        size: tuple[int, int],
+        channels: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        super().__init__(budget, size, channels, dtype, device)
+        free = shutil.disk_usage(budget.folder).free
+        if self.n_bytes > free:
+            raise ResourceError(
+                f"feature maps need {self.n_bytes / 2**30:.1f} GiB in {budget.folder}, "
+                f"which has {free / 2**30:.1f} GiB free",
+                "allow more with --memory, or name a roomier folder in SRCLI_TMP_DIR",
+            )
+        try:
+            self._file = tempfile.TemporaryFile(  # noqa: SIM115 - closed with the last reference
+                dir=budget.folder, buffering=0, prefix="srcli-"
+            )
+            self._file.truncate(self.n_bytes)
+        except OSError as exc:
+            raise ResourceError(
+                f"cannot make a temporary file in {budget.folder}: {exc.strerror}",
+                "name another folder in SRCLI_TMP_DIR",
+            ) from exc
+        budget.spilled_bytes += self.n_bytes
+
+    def read(self, region: Region) -> Tensor:
+        tile = torch.empty((region.h, region.w, self.channels), dtype=self.dtype)
+        for offset, run in self._runs(region, tile):
+            self._file.seek(offset)
+            filled = 0
+            while filled < len(run):
+                n = self._file.readinto(run[filled:])
+                assert n, "the spill file is as long as the map"
+                filled += n
+        return tile.to(self.device).permute(2, 0, 1)[None]
+
+    def write(self, region: Region, tile: Tensor) -> None:
+        host = tile[0].permute(1, 2, 0).to("cpu", self.dtype).contiguous()
+        try:
+            for offset, run in self._runs(region, host):
+                self._file.seek(offset)
+                written = 0
+                while written < len(run):
+                    written += self._file.write(run[written:])
+        except OSError as exc:
+            raise ResourceError(
+                f"cannot write feature maps to {self.budget.folder}: {exc.strerror}",
+                "allow more with --memory, or name a roomier folder in SRCLI_TMP_DIR",
+            ) from exc
+
+    def _runs(self, region: Region, tile: Tensor) -> list[tuple[int, memoryview]]:
+        """(offset in the file, bytes of the tile) of each contiguous run of a region."""
+        pixel = self.channels * self.dtype.itemsize
+        width = self.size[1]
+        raw = memoryview(tile.view(torch.uint8).numpy().reshape(-1).data)
+        start = (region.y * width + region.x) * pixel
+        if region.w == width:
+            return [(start, raw)]
+        run = region.w * pixel
+        return [
+            (start + row * width * pixel, raw[row * run : (row + 1) * run])
+            for row in range(region.h)
+        ]
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()

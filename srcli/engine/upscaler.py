@@ -1,0 +1,234 @@
+"""The engine's front door: pixels in, larger pixels out, strip by strip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from srcli.engine import memory
+from srcli.engine.device import (
+    DTYPES,
+    Precision,
+    choose_device,
+    choose_precision,
+    make_exact,
+)
+from srcli.engine.passes import Network, Pass, Picture
+from srcli.engine.profile import Profile, profile
+from srcli.engine.result import Pixels, Report, peak
+from srcli.engine.storage import Budget
+from srcli.quality.resize import RowResizer
+
+GREY = (0.299, 0.587, 0.114)  # BT.601: a grey picture's luma stays what the network made of it
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to compute.
+
+    Attributes:
+        tile: largest tile in LR pixels; 0: the whole picture at once; None: chosen.
+        memory_bytes: most resident memory; None: half of what is available.
+        spill_folder: where maps go that do not fit; None: the system's temporary folder.
+    """
+
+    device: str = "auto"
+    precision: Precision = "auto"
+    tile: int | None = None
+    memory_bytes: int | None = None
+    spill_folder: Path | None = None
+
+
+class OverflowedError(Exception):
+    """Half precision overflowed."""
+
+
+class Upscaler:
+    """Enlarges pictures with one model; its networks are loaded once, when first needed.
+
+    Args:
+        load: the network of a native scale.
+        settings: device, precision, tiles and memory.
+    """
+
+    def __init__(self, load: Callable[[int], Network], settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.device = choose_device(self.settings.device)
+        self.precision = choose_precision(self.settings.precision)
+        self._load = load
+        self._networks: dict[int, Network] = {}
+        self._profiles: dict[int, Profile] = {}
+        self._dtypes: dict[int, torch.dtype] = {}
+        make_exact()
+
+    @property
+    def memory_bytes(self) -> int:
+        if self.settings.memory_bytes is not None:
+            return self.settings.memory_bytes
+        return memory.resident_bytes() + memory.available_bytes() // 2
+
+    def __call__(self, pixels: Pixels, passes: Sequence[int]) -> Pixels:
+        """Enlarge by the product of ``passes``: (h, w, c) to (h s, w s, c), the same dtype."""
+        size = _native_size(pixels, passes)
+        return np.concatenate(list(self.strips(pixels, passes, size)))
+
+    def strips(
+        self,
+        pixels: Pixels,
+        passes: Sequence[int],
+        size: tuple[int, int],
+        *,
+        reserve_bytes: int = 0,
+        on_progress: Callable[[float], None] = lambda _: None,
+        report: Report | None = None,
+    ) -> Iterator[Pixels]:
+        """Enlarge a picture and hand it out from top to bottom.
+
+        Args:
+            pixels: (h, w, c), c = 1 or 3, RGB; uint8, uint16, or float32 in 0..1.
+            passes: native scales to run one after the other; none: only resample.
+            size: (height, width) of the result; resampled with Lanczos if the passes give another.
+            reserve_bytes: memory that the caller will need meanwhile.
+            on_progress: called with the share done, 0..1.
+            report: filled in as the work goes.
+
+        Yields:
+            Strips (rows, width, c) of the same dtype.
+        """
+        report = report or Report()
+        report.device, report.precision = str(self.device), self.precision
+        finish = _Finish(pixels, _native_size(pixels, passes), size)
+        if not passes:
+            scale = np.float32(1 / peak(pixels.dtype))
+            yield from finish.rows(torch.from_numpy(pixels.astype(np.float32) * scale))
+            on_progress(1.0)
+            return
+        done = 0  # rows of the native result handed on
+        work: dict[str, Any] = {
+            "reserve_bytes": reserve_bytes,
+            "on_progress": on_progress,
+            "report": report,
+        }
+        try:
+            for band in self._bands(pixels, passes, self.precision, **work):
+                yield from finish.rows(band)
+                done += len(band)
+        except OverflowedError:
+            note = f"{self.precision} overflowed on this picture; computed again in fp32"
+            report.notes.append(note)
+            report.precision = "fp32"
+            for band in self._bands(pixels, passes, "fp32", **work):
+                skip = min(done, len(band))
+                done -= skip
+                if skip < len(band):
+                    yield from finish.rows(band[skip:])
+
+    def _bands(
+        self,
+        pixels: Pixels,
+        passes: Sequence[int],
+        precision: str,
+        *,
+        reserve_bytes: int,
+        on_progress: Callable[[float], None],
+        report: Report,
+    ) -> Iterator[Tensor]:
+        """Bands (rows, width, 3) of the native result, fp32 in about 0..1, on the device."""
+        limit = self.memory_bytes - memory.resident_bytes() - reserve_bytes
+        budget = Budget(0, self.settings.spill_folder)
+        picture = Picture.of_array(pixels)
+        before = 0.0
+        for scale, share in zip(passes, _pass_shares(passes), strict=True):
+            start, before = before, before + share
+            needs = self.profile(scale)
+            run = Pass(
+                self.network(scale, DTYPES[precision]),
+                needs,
+                picture,
+                device=self.device,
+                dtype=DTYPES[precision],
+                tile=self.settings.tile,
+                budget=budget,
+                limit_bytes=limit,
+                on_progress=lambda part, start=start, share=share: on_progress(  # type: ignore[misc]
+                    min(1.0, start + share * part)
+                ),
+            )
+            if before < 1 - 1e-9:
+                picture = run.picture()
+            else:
+                for band in run.bands():
+                    if precision != "fp32" and not bool(torch.isfinite(band).all()):
+                        raise OverflowedError
+                    yield band
+            report.tiles += run.tiles
+            report.notes += run.notes
+        report.spilled_bytes = budget.spilled_bytes
+
+    def network(self, scale: int, dtype: torch.dtype = torch.float32) -> Network:
+        """The network of a native scale, on the device."""
+        network = self._networks.get(scale)
+        if network is not None and self._dtypes[scale] not in (dtype, torch.float32):
+            network = None  # rounded weights do not come back to fp32
+        if network is None:
+            network = self._networks[scale] = self._load(scale)
+            network.module.eval().requires_grad_(False)
+            network.module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.module.to(dtype)
+        self._dtypes[scale] = dtype
+        return network
+
+    def profile(self, scale: int) -> Profile:
+        """What the network of a native scale asks of memory."""
+        if scale not in self._profiles:
+            module: Any = self.network(scale).module
+            self._profiles[scale] = profile(module)
+        return self._profiles[scale]
+
+
+class _Finish:
+    """Float bands of the native result to strips of the result that was asked for."""
+
+    def __init__(self, pixels: Pixels, native: tuple[int, int], size: tuple[int, int]) -> None:
+        self.dtype, self.grey = pixels.dtype, pixels.shape[2] == 1
+        self.resizer = (
+            None
+            if native == size
+            else RowResizer(
+                native, size, dtype=np.float32, channels=1 if self.grey else 3, kernel="lanczos"
+            )
+        )
+
+    def rows(self, band: Tensor) -> Iterator[Pixels]:
+        """Take a band (rows, width, 1 or 3); hand out what is finished."""
+        if self.grey and band.shape[2] == 3:
+            band = (band @ band.new_tensor(GREY))[:, :, None]
+        if self.resizer is not None:
+            band = torch.from_numpy(self.resizer.push(band.cpu().numpy()))
+        if len(band):
+            yield self._quantised(band)
+
+    def _quantised(self, band: Tensor) -> Pixels:
+        band = band.clamp(0, 1)
+        if self.dtype == np.float32:
+            return band.cpu().numpy()
+        band = band.mul_(peak(self.dtype)).round_()
+        # PyTorch has no arithmetic on uint16, but it converts
+        return band.to(torch.uint8 if self.dtype == np.uint8 else torch.uint16).cpu().numpy()
+
+
+def _native_size(pixels: Pixels, passes: Sequence[int]) -> tuple[int, int]:
+    factor = int(np.prod(passes, dtype=np.int64)) if passes else 1
+    return pixels.shape[0] * factor, pixels.shape[1] * factor
+
+
+def _pass_shares(passes: Sequence[int]) -> list[float]:
+    """Each pass's share of the work, which goes with the pixels it reads."""
+    pixels = np.cumprod([1, *(s * s for s in passes[:-1])])
+    return [float(p) for p in pixels / pixels.sum()]
