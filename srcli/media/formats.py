@@ -1,0 +1,115 @@
+"""The picture formats srcli reads and writes, and what each can hold.
+
+A table and three questions about it. Importing this module costs nothing: no Pillow, no numpy.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from srcli.errors import ResourceError, UsageError
+
+FormatName = Literal["png", "jpeg", "webp", "tiff", "bmp", "avif", "gif"]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One file format.
+
+    Attributes:
+        name: the name srcli uses for it.
+        title: how it is written in sentences.
+        extensions: lower case, with the dot; the first is the usual one.
+        max_side_px: the longest side a file of this format can have when srcli writes it.
+        max_pixels: the most pixels a file of this format can have, or None where only sides count.
+        alpha: it holds transparency.
+        grey: it holds one channel; the others store grey as RGB.
+        deep: it holds 16 bits per channel.
+        streams: srcli writes it strip by strip, so that the output need not fit in memory.
+        writable: srcli writes it (it reads every format of the table).
+    """
+
+    name: FormatName
+    title: str
+    extensions: tuple[str, ...]
+    max_side_px: int
+    max_pixels: int | None = None
+    alpha: bool = True
+    grey: bool = True
+    deep: bool = False
+    streams: bool = False
+    writable: bool = True
+
+
+_ALL = (
+    Format("png", "PNG", (".png", ".apng"), 2**31 - 1, deep=True, streams=True),
+    # The marker holds 65,535, but libjpeg and libjpeg-turbo stop at JPEG_MAX_DIMENSION.
+    Format("jpeg", "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), 65_500, alpha=False),
+    Format("webp", "WebP", (".webp",), 16_383, grey=False),
+    Format("tiff", "TIFF", (".tif", ".tiff"), 2**31 - 1, deep=True, streams=True),
+    # 32-bit BMPs have no alpha that programs agree on. Its length field ends at 4 GB.
+    Format("bmp", "BMP", (".bmp", ".dib"), 2**31 - 1, max_pixels=2**32 // 3 - 2**20, alpha=False),
+    # Beyond these, libavif refuses to read the file again (its default limits).
+    Format("avif", "AVIF", (".avif",), 32_768, max_pixels=16_384**2, grey=False),
+    Format("gif", "GIF", (".gif",), 65_535, grey=False, writable=False),
+)
+FORMATS: dict[FormatName, Format] = {entry.name: entry for entry in _ALL}
+_BY_EXTENSION = {extension: entry for entry in _ALL for extension in entry.extensions}
+READABLE_TITLES = "PNG, JPEG, WebP, TIFF, BMP, AVIF and GIF"
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the name ends like a picture that srcli reads (for listing folders)."""
+    return path.suffix.lower() in _BY_EXTENSION
+
+
+def format_of(path: Path) -> Format:
+    """The format that a file name asks for, by its extension.
+
+    Raises:
+        UsageError: there is no extension, or srcli does not know it.
+    """
+    found = _BY_EXTENSION.get(path.suffix.lower())
+    if found is None:
+        named = f"the extension {path.suffix}" if path.suffix else "a name without an extension"
+        writable = ", ".join(entry.extensions[0] for entry in _ALL if entry.writable)
+        raise UsageError(f"{path}: {named} names no picture format", f"use one of {writable}")
+    return found
+
+
+def check_output(
+    format: Format | FormatName, width: int, height: int, has_alpha: bool, bits: Literal[8, 16] = 8
+) -> None:
+    """Whether a picture fits in a format, asked before any work is done.
+
+    Args:
+        format: an entry of the table, or its name.
+        width, height: of the output, in pixels.
+        has_alpha: the output has transparency.
+        bits: per channel.
+
+    Raises:
+        ResourceError: the format cannot hold so many pixels.
+        UsageError: the format cannot hold transparency or 16 bits, or is one srcli only reads.
+    """
+    entry = format if isinstance(format, Format) else FORMATS[format]
+    if not entry.writable:
+        raise UsageError(f"srcli reads {entry.title} but does not write it", "use .png or .webp")
+    # Sizes come before abilities: the advice then names a format that fits both ways.
+    others = "use .png or .tif" if max(width, height) > 16_383 else "use .png, .tif or .webp"
+    if max(width, height) > entry.max_side_px:
+        raise ResourceError(
+            f"{entry.title} holds at most {entry.max_side_px:,} pixels a side,"
+            f" and the output is {width:,} x {height:,}",
+            others if entry.name not in ("png", "tiff") else None,
+        )
+    if entry.max_pixels is not None and width * height > entry.max_pixels:
+        raise ResourceError(
+            f"{entry.title} holds at most {entry.max_pixels / 1e6:,.0f} megapixels,"
+            f" and the output has {width * height / 1e6:,.0f}",
+            others,
+        )
+    if has_alpha and not entry.alpha:
+        raise UsageError(f"{entry.title} cannot hold transparency, and the picture has it", others)
+    if bits == 16 and not entry.deep:
+        raise UsageError(f"{entry.title} cannot hold 16 bits per channel", "use .png or .tif")

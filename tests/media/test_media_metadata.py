@@ -1,0 +1,120 @@
+"""EXIF changed in place; profiles and resolutions taken or left."""
+
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from srcli.media.metadata import (
+    Metadata,
+    exif_for,
+    icc_for,
+    pack_ifd,
+    patch_exif,
+    usable_dpi,
+    usable_icc,
+)
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def exif_with_thumbnail(order: str, last: bool = True) -> bytes:
+    """IFD0 (orientation, sizes, Exif with SHORT sizes and a maker note), IFD1 with a thumbnail."""
+
+    def short(value: int) -> tuple[int, int, bytes]:
+        return 3, 1, struct.pack(order + "H", value)
+
+    def long(value: int) -> tuple[int, int, bytes]:
+        return 4, 1, struct.pack(order + "I", value)
+
+    note = (7, 40, b"MAKERNOTE at some offset" + bytes(16))
+    inner = {0x927C: note, 0xA002: short(640), 0xA003: short(480), 0xC0DE: short(7)}
+    outer = {0x0100: long(640), 0x0101: short(480), 0x010F: (2, 8, b"a maker\0")}
+    outer |= {0x0112: short(8), 0x8769: long(0)}
+    inner_at = 8 + len(pack_ifd(outer, order, False, 8))  # type: ignore[arg-type]
+    outer[0x8769] = long(inner_at)
+    body = pack_ifd(outer, order, False, 8)  # type: ignore[arg-type]
+    body += pack_ifd(inner, order, False, inner_at)  # type: ignore[arg-type]
+    first_at = 8 + len(body)
+    thumbnail = b"\xff\xd8 a small picture of a secret \xff\xd9"
+    tags = {0x0103: short(6), 0x0201: long(0), 0x0202: long(len(thumbnail))}
+    tags[0x0201] = long(first_at + len(pack_ifd(tags, order, False, first_at)))  # type: ignore[arg-type]
+    next_at = 2 + 12 * len(outer)
+    body = body[:next_at] + struct.pack(order + "I", first_at) + body[next_at + 4 :]
+    body += pack_ifd(tags, order, False, first_at) + thumbnail  # type: ignore[arg-type]
+    head = struct.pack(order + "HHI", 0x4949 if order == "<" else 0x4D4D, 42, 8)
+    return head + body + (b"" if last else b"something else behind it")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"])
+@pytest.mark.parametrize("last", [True, False])
+def test_exif_is_changed_where_it_must_be_and_nowhere_else(
+    order: str, prefix: bytes, last: bool
+) -> None:
+    before = exif_with_thumbnail(order, last)
+    after = exif_for(Metadata(exif=prefix + before), 70_000, 3)
+    assert after is not None and b"secret" not in after and b"secret" in before
+    assert (len(after) < len(before)) == last
+    assert after.index(b"MAKERNOTE") == before.index(b"MAKERNOTE")  # offsets inside stay true
+    exif = Image.Exif()
+    exif.load(after)
+    assert (exif[0x0112], exif[0x0100], exif[0x0101], exif[0x010F]) == (1, 70_000, 3, "a maker")
+    inner = exif.get_ifd(0x8769)
+    assert (inner[0xA002], inner[0xA003], inner[0xC0DE]) == (70_000, 3, 7)
+    assert not exif.get_ifd(1)
+    changed = sum(a != b for a, b in zip(before, after, strict=False))
+    assert changed <= 60
+    assert patch_exif(after, 70_000, 3) == after
+
+
+@pytest.mark.parametrize(
+    "bad", [b"", b"no exif", b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff"]
+)
+def test_malformed_exif_is_dropped(bad: bytes) -> None:
+    assert exif_for(Metadata(exif=bad), 1, 1) is None
+
+
+@given(st.data())
+def test_mutated_exif_never_raises(data: st.DataObject) -> None:
+    exif = bytearray(exif_with_thumbnail("<"))
+    for _ in range(data.draw(st.integers(1, 6))):
+        exif[data.draw(st.integers(0, len(exif) - 1))] = data.draw(st.integers(0, 255))
+    del exif[data.draw(st.integers(1, len(exif))) :]
+    out = exif_for(Metadata(exif=bytes(exif)), 10, 20)
+    assert out is None or len(out) <= len(exif)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_damaged_exif_costs_a_note_and_not_the_picture(tmp_path) -> None:
+    from srcli.media.image import read
+
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    picture = read(tmp_path / "a.jpg")
+    assert picture.metadata.exif is None
+    assert any("EXIF" in note for note in picture.notes)
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.png", icc_profile=b"junk")
+    picture = read(tmp_path / "b.png")
+    assert picture.metadata.icc is None and any("profile" in note for note in picture.notes)
+    assert picture.pixels.dtype == np.uint8
+
+
+def test_profiles_go_only_with_pixels_of_their_kind() -> None:
+    grey = SRGB[:16] + b"GRAY" + SRGB[20:]
+    assert icc_for(Metadata(icc=SRGB), 3) == SRGB and icc_for(Metadata(icc=grey), 1) == grey
+    assert icc_for(Metadata(icc=SRGB), 1) is None and icc_for(Metadata(icc=grey), 3) is None
+    assert icc_for(Metadata(), 3) is None
+    assert usable_icc(SRGB) == SRGB
+    assert usable_icc(SRGB[:100]) is None and usable_icc(SRGB[:-9]) is None
+    assert usable_icc(None) is None
+
+
+@pytest.mark.parametrize(
+    "dpi", [None, (72,), (0, 0), (-1, 72), (float("nan"), 72), ("a", "b"), (1e9, 1e9)]
+)
+def test_resolutions_that_mean_nothing(dpi: object) -> None:
+    assert usable_dpi(dpi) is None
+    assert usable_dpi((72, 300)) == (72.0, 300.0)
