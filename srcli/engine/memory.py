@@ -32,6 +32,11 @@ def resident_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def default_limit_bytes() -> int:
+    """The memory limit nobody gave: what is taken now and half of what is available."""
+    return resident_bytes() + available_bytes() // 2
+
+
 def _system_available() -> int | None:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():

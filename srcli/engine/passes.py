@@ -37,6 +37,28 @@ class Network:
     scale: int
 
 
+def estimate_bytes(needs: Profile, size: tuple[int, int], scale: int) -> int:
+    """About what maps, a tile and a band of the result take in fp32, if memory is no limit."""
+    height, width = size
+    side = min(height, auto_tile(needs)), min(width, auto_tile(needs))
+    return (
+        needs.map_bytes * height * width
+        + needs.widest_bytes * WORKSPACE * side[0] * side[1]
+        + band_bytes(side[0], width, scale)
+    )
+
+
+def auto_tile(needs: Profile) -> int:
+    """The side of the tiles on a CPU."""
+    side = int((CACHE_BYTES / max(1, needs.widest_bytes)) ** 0.5)
+    return min(LARGEST_AUTO_TILE, max(LEAST_AUTO_TILE, side))
+
+
+def band_bytes(height: int, width: int, scale: int) -> int:
+    """A row of tiles of the result, in float, and the copies made of it."""
+    return height * width * scale**2 * 3 * 4 * 3
+
+
 class Picture:
     """What one pass reads: an array, or the result of the pass before."""
 
@@ -119,16 +141,15 @@ class Pass:
             wanted = None
         if wanted is None:
             if on_host:
-                side = int((CACHE_BYTES / max(1, needs.widest_bytes)) ** 0.5)
-                side = min(LARGEST_AUTO_TILE, max(LEAST_AUTO_TILE, side))
+                side = auto_tile(needs)
             else:
                 side = int((max(room, 1) / 3 / max(1, workspace)) ** 0.5)
                 side = min(LARGEST_DEVICE_TILE, max(LEAST_AUTO_TILE, side))
         else:
             side = wanted
         height, width = min(side, self.padded[0]), min(side, self.padded[1])
-        output = height * self.padded[1] * self.network.scale**2 * 3 * 4 * 3  # a band and copies
-        taken = workspace * height * width + output
+        taken = workspace * height * width
+        taken += band_bytes(height, self.padded[1], self.network.scale)
         self.budget.memory_bytes = max(0, (limit if on_host else room) - taken)
         return height, width
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from srcli.engine import memory
 from srcli.engine.result import Pixels, Report, peak, quantised
 from srcli.quality.resize import Kernel, RowResizer
 
@@ -19,8 +20,19 @@ class Resampler:
         kernel: ``bicubic`` (MATLAB's, a = -0.5) or ``lanczos`` (three lobes).
     """
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, memory_bytes: int | None = None) -> None:
         self.kernel = kernel
+        self._memory_bytes = memory_bytes
+
+    @property
+    def memory_bytes(self) -> int:
+        if self._memory_bytes is not None:
+            return self._memory_bytes
+        return memory.default_limit_bytes()
+
+    def estimate_bytes(self, lr_size: tuple[int, int], passes: Sequence[int]) -> int:
+        """A few bands: it keeps nothing of the picture."""
+        return 8 * BAND_BYTES
 
     def strips(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
+Pixels = NDArray[Any]  # (height, width, channels) of uint8, uint16, or float32 in 0..1
 
 
 def peak(dtype: np.dtype[Any]) -> int:

@@ -19,7 +19,7 @@ from srcli.engine.device import (
     choose_precision,
     make_exact,
 )
-from srcli.engine.passes import Network, Pass, Picture
+from srcli.engine.passes import Network, Pass, Picture, estimate_bytes
 from srcli.engine.profile import Profile, profile
 from srcli.engine.result import Pixels, Report, peak
 from srcli.engine.storage import Budget
@@ -71,7 +71,16 @@ class Upscaler:
     def memory_bytes(self) -> int:
         if self.settings.memory_bytes is not None:
             return self.settings.memory_bytes
-        return memory.resident_bytes() + memory.available_bytes() // 2
+        return memory.default_limit_bytes()
+
+    def estimate_bytes(self, lr_size: tuple[int, int], passes: Sequence[int]) -> int:
+        """About what maps and tiles of one picture take, if memory is no limit."""
+        height, width = lr_size
+        most = 0
+        for scale in passes:
+            most = max(most, estimate_bytes(self.profile(scale), (height, width), scale))
+            height, width = height * scale, width * scale
+        return most
 
     def __call__(self, pixels: Pixels, passes: Sequence[int]) -> Pixels:
         """Enlarge by the product of ``passes``: (h, w, c) to (h s, w s, c), the same dtype."""

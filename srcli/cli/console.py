@@ -1,0 +1,152 @@
+"""Events to what a person or a script sees: progress and words on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from srcli.errors import SrcliError
+from srcli.jobs.events import Done, Event, Failed, Noted, Progressed, Skipped, Started, Summary
+from srcli.jobs.plan import Job
+
+
+def error(problem: SrcliError) -> None:
+    """A failure of the whole command, on stderr."""
+    hint = f"\nhint: {problem.hint}" if problem.hint else ""
+    print(f"srcli: {problem.message}{hint}", file=sys.stderr)
+
+
+class Console:
+    """Shows one run's events.
+
+    Args:
+        as_json: one JSON object per line on stdout instead of text.
+        quiet: neither progress nor results; failures only.
+    """
+
+    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+        self.as_json, self.quiet = as_json, quiet
+        self._bar = None if quiet or not sys.stderr.isatty() else _Bar()
+
+    def __enter__(self) -> Console:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def tell(self, event: Event) -> None:
+        if self._bar is not None:
+            self._bar.show(event)
+        if isinstance(event, Done | Failed | Skipped):
+            if self.as_json:
+                print(json.dumps(event.as_json(), ensure_ascii=False), flush=True)
+            elif isinstance(event, Done) and not self.quiet:
+                print(_line(event), flush=True)
+        if isinstance(event, Failed):
+            name = "" if str(event.source) in event.error else f"{event.source}: "
+            self.say(name + event.error + (f" ({event.hint})" if event.hint else ""))
+        elif isinstance(event, Skipped) and not self.quiet:
+            self.say(f"{event.target} exists, skipped")
+        elif isinstance(event, Noted) and not self.quiet:
+            self.say(f"{event.source}: {event.text}" if event.source else event.text)
+
+    def planned(self, job: Job, model: str, memory_bytes: int, limit_bytes: int) -> None:
+        """One line of --dry-run."""
+        (h, w), (sr_h, sr_w) = job.lr_size, job.sr_size
+        if self.as_json:
+            fields = {
+                "event": "planned",
+                "input": str(job.source),
+                "output": str(job.target),
+                "model": model,
+                "passes": list(job.passes),
+                "lr_size": [h, w],
+                "sr_size": [sr_h, sr_w],
+                "memory_bytes": memory_bytes,
+                "memory_limit_bytes": limit_bytes,
+            }
+            print(json.dumps(fields, ensure_ascii=False), flush=True)
+            return
+        steps = "".join(f", x{s}" for s in job.passes)
+        spill = ", the rest in a temporary file" if memory_bytes > limit_bytes else ""
+        memory = min(memory_bytes, limit_bytes) / 2**30
+        print(
+            f"{job.source} -> {job.target}  {w}x{h} to {sr_w}x{sr_h}, {model}{steps}, "
+            f"about {memory:.2f} GiB of memory{spill}"
+        )
+
+    def say(self, text: str) -> None:
+        """One line on stderr."""
+        if self._bar is not None:
+            self._bar.say(text)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def announce(self, text: str) -> None:
+        """A line that quiet leaves out."""
+        if not self.quiet:
+            self.say(text)
+
+    def summary(self, summary: Summary) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        if self.as_json:
+            print(json.dumps(summary.as_json()), flush=True)
+        elif summary.done + summary.skipped + summary.failed > 1 and not self.quiet:
+            parts = [f"{summary.done} done"]
+            parts += [f"{summary.skipped} skipped"] if summary.skipped else []
+            parts += [f"{summary.failed} failed"] if summary.failed else []
+            self.say(", ".join(parts))
+
+
+def _line(done: Done) -> str:
+    h, w = done.sr_size
+    tiles = f", {done.tiles} tiles" if done.tiles > 1 else ""
+    return f"{done.source} -> {done.target}  {w}x{h}, {done.seconds:.1f} s{tiles}"
+
+
+class _Bar:
+    """Progress bars on a terminal: one for the picture, one for the batch."""
+
+    def __init__(self) -> None:
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(compact=True),
+            console=RichConsole(stderr=True),
+            transient=True,
+        )
+        self._picture: Any = None
+        self._batch: Any = None
+        self._since, self._megapixels = 0.0, 0.0
+        self._progress.start()
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, Started):
+            if event.total > 1 and self._batch is None:
+                self._batch = self._progress.add_task("all", total=event.total, speed="")
+            if self._picture is not None:
+                self._progress.remove_task(self._picture)
+            self._picture = self._progress.add_task(event.source.name, total=1.0, speed="")
+            self._since = time.perf_counter()
+            self._megapixels = event.sr_size[0] * event.sr_size[1] / 1e6
+        elif isinstance(event, Progressed) and self._picture is not None:
+            elapsed = max(1e-3, time.perf_counter() - self._since)
+            speed = f"{self._megapixels * event.share / elapsed:.2f} MP/s"
+            self._progress.update(self._picture, completed=event.share, speed=speed)
+        elif isinstance(event, Done | Failed) and self._batch is not None:
+            self._progress.advance(self._batch)
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def stop(self) -> None:
+        self._progress.stop()

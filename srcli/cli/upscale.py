@@ -1,0 +1,198 @@
+"""``srcli upscale``."""
+
+from __future__ import annotations
+
+import glob
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from srcli import catalog
+from srcli.catalog import Model
+from srcli.cli.console import Console
+from srcli.cli.options import (
+    DeviceOption,
+    JsonFlag,
+    MemoryOption,
+    ModelOption,
+    PrecisionOption,
+    QuietFlag,
+    TileOption,
+    parse_choice,
+    parse_size,
+    parse_tile,
+)
+from srcli.errors import UsageError
+from srcli.jobs.plan import MAX_PIXELS, Job, Options, picture_bytes, plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from srcli.engine.device import Precision
+    from srcli.engine.upscaler import Settings
+    from srcli.jobs.events import Summary
+
+DEFAULT_MODEL = "bcrn"
+
+
+def upscale(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Pictures, folders or glob patterns.")
+    ],
+    scale: Annotated[
+        float | None,
+        typer.Option("--scale", "-x", metavar="X", help="Factor; 4, or the model's only scale."),
+    ] = None,
+    model: ModelOption = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="File, or folder for several. Default: <name>_x4 beside the input.",
+        ),
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(min=1, metavar="PX", help="Width of the result, instead of -x.")
+    ] = None,
+    height: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="PX", help="Height of the result; both: fit inside."),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights of your own (safetensors, or .pth)."),
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Look into subfolders too.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
+    ] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave outputs that exist; do the others.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+    quality: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, metavar="Q", help="Of JPEG, WebP and AVIF. Default: 95."),
+    ] = None,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Refuse pictures with more pixels than this.")
+    ] = MAX_PIXELS,
+    tile: TileOption = "auto",
+    memory: MemoryOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    backend: Annotated[str, typer.Option(metavar="B", help="auto or torch.")] = "auto",
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Enlarge pictures with a super-resolution network."""
+    parse_choice("--backend", backend, ("auto", "torch"))
+    parse_choice("--precision", precision, ("auto", "fp32", "bf16", "fp16"))
+    tile_px, memory_bytes = parse_tile(tile), parse_size(memory) if memory else None
+    if scale is not None and (width is not None or height is not None):
+        raise UsageError("give either --scale or --width and --height, not both")
+    if overwrite and skip_existing:
+        raise UsageError("--overwrite and --skip-existing exclude each other")
+    if width is None and height is None and scale is not None:
+        catalog.check_scale(scale)
+    _check_names(inputs, weights)
+    chosen, state = _model(model, scale, weights)
+    if width is None and height is None and scale is None:
+        scale = float(catalog.default_scale(chosen))
+    options = Options(
+        model=chosen,
+        scale=scale,
+        width=width,
+        height=height,
+        output=output,
+        overwrite=overwrite,
+        skip_existing=skip_existing,
+        recursive=recursive,
+        max_pixels=max_pixels,
+        quality=quality,
+    )
+    if scale is not None:
+        catalog.chain(chosen, scale)  # a scale that cannot be reached is refused at once
+    jobs = plan(inputs, options)
+    with Console(as_json=as_json, quiet=quiet) as console:
+        from srcli.engine.open import open_engine
+        from srcli.engine.upscaler import Settings
+        from srcli.jobs.run import run
+
+        folder = os.environ.get("SRCLI_TMP_DIR")
+        settings = Settings(
+            device=device,
+            precision=cast("Precision", precision),
+            tile=tile_px,
+            memory_bytes=memory_bytes,
+            spill_folder=Path(folder) if folder else None,
+        )
+        if dry_run:
+            summary = _show(jobs, options, settings, console)
+        else:
+            engine = open_engine(chosen, settings, state=state, announce=console.announce)
+            summary = run(jobs, options, engine, tell=console.tell)
+        console.summary(summary)
+    raise typer.Exit(summary.exit_code)
+
+
+def _check_names(inputs: list[str], weights: Path | None) -> None:
+    """What does not exist is said before anything heavy is imported."""
+    if "-" in inputs:
+        raise UsageError("reading from standard input is not possible yet", "name a file")
+    for name in inputs:
+        if not Path(name).exists() and not glob.has_magic(name):
+            raise UsageError(f"{name} does not exist")
+    if weights is not None and not weights.is_file():
+        raise UsageError(f"{weights} does not exist")
+
+
+def _model(
+    name: str | None, scale: float | None, weights: Path | None
+) -> tuple[Model, dict[str, Tensor] | None]:
+    """The catalogue entry, or what the user's own file holds."""
+    if weights is None:
+        return catalog.resolve(name or DEFAULT_MODEL, scale), None
+    from srcli.weights import load_file
+
+    own, _, state = load_file(weights, name, scale)
+    return own, state
+
+
+def _show(jobs: list[Job], options: Options, settings: Settings, console: Console) -> Summary:
+    """--dry-run: what would be written, how large, with how much memory."""
+    from srcli.engine.passes import Network
+    from srcli.engine.resampler import Resampler
+    from srcli.engine.upscaler import Upscaler
+    from srcli.jobs.events import Failed, Skipped, Summary
+    from srcli.weights import new_network
+
+    model = options.model
+
+    def untrained(scale: int) -> Network:
+        """As large as the real one, and nothing is downloaded."""
+        module = new_network(model.variant(scale), model.arch)
+        return Network(module, model.arch, model.door, scale)
+
+    engine = Resampler("bicubic") if model.is_resampler else Upscaler(untrained, settings)
+    summary = Summary()
+    for job in jobs:
+        if job.skip:
+            summary.count(event := Skipped(job.source, job.target))
+            console.tell(event)
+        elif job.failure is not None:
+            failed = Failed(job.source, job.failure.message, job.failure.hint)
+            summary.count(failed)
+            console.tell(failed)
+        else:
+            n_bytes = engine.estimate_bytes(job.lr_size, job.passes) + picture_bytes(job)
+            console.planned(job, model.name, n_bytes, engine.memory_bytes)
+    return summary

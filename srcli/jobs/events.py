@@ -1,0 +1,132 @@
+"""What happens during a run, told to whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Started:
+    """Work on a picture begins; ``number`` of ``total`` that are to be done."""
+
+    source: Path
+    lr_size: tuple[int, int]
+    sr_size: tuple[int, int]
+    number: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """``share`` (0..1) of the network's work on the picture is done."""
+
+    source: Path
+    share: float
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Something worth a word that is not an error."""
+
+    source: Path | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """A picture lies finished under its name."""
+
+    source: Path
+    target: Path
+    model: str
+    scale: float
+    lr_size: tuple[int, int]
+    sr_size: tuple[int, int]
+    seconds: float
+    tiles: int
+    device: str
+    precision: str
+    spilled_bytes: int
+
+    def as_json(self) -> dict[str, Any]:
+        whole = round(self.scale)
+        return {
+            "event": "done",
+            "input": str(self.source),
+            "output": str(self.target),
+            "model": self.model,
+            "scale": whole if abs(self.scale - whole) < 1e-9 else round(self.scale, 6),
+            "lr_size": list(self.lr_size),
+            "sr_size": list(self.sr_size),
+            "seconds": round(self.seconds, 3),
+            "tiles": self.tiles,
+            "device": self.device,
+            "precision": self.precision,
+            "spilled_bytes": self.spilled_bytes,
+        }
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A picture could not be done; the others go on."""
+
+    source: Path
+    error: str
+    hint: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "event": "failed",
+            "input": str(self.source),
+            "error": self.error,
+            "hint": self.hint,
+        }
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """The output was there already."""
+
+    source: Path
+    target: Path
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "event": "skipped",
+            "input": str(self.source),
+            "output": str(self.target),
+            "reason": "the output exists",
+        }
+
+
+@dataclass
+class Summary:
+    """Counts of a run; owns its exit code."""
+
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.failed else 0
+
+    def count(self, event: Event) -> None:
+        self.done += isinstance(event, Done)
+        self.skipped += isinstance(event, Skipped)
+        self.failed += isinstance(event, Failed)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "event": "summary",
+            "done": self.done,
+            "skipped": self.skipped,
+            "failed": self.failed,
+        }
+
+
+Event = Started | Progressed | Noted | Done | Failed | Skipped
+Listener = Callable[[Event], None]
