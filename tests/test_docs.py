@@ -1,0 +1,66 @@
+"""Every srcli command in the documentation runs."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(p for p in (ROOT / "docs").rglob("*.md"))
+
+
+def commands(page: Path) -> list[str]:
+    """The lines of a page's shell blocks that call srcli, backslash continuations joined."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.M | re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.startswith("srcli ")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What the documentation's examples work on."""
+    rng = np.random.default_rng(0)
+
+    def picture(path: Path, size: tuple[int, int]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        small = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8))
+        small.resize(size, Image.Resampling.BICUBIC).save(path)
+
+    picture(tmp_path / "photo.png", (120, 90))
+    for k in range(3):
+        picture(tmp_path / "photos" / f"{k}.png", (60, 40))
+        picture(tmp_path / "photos" / "more" / f"{k}.jpg", (40, 60))
+        picture(tmp_path / "benchmark" / "HR" / f"{k}.png", (96, 72))
+        picture(tmp_path / "training" / f"{k}.png", (400, 320))
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_commands_of_a_page_run(
+    page: Path, folder: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SRCLI_MIRROR", str(shared / "weights"))
+    monkeypatch.setenv("SRCLI_CACHE_DIR", str(folder / "cache"))
+    monkeypatch.setenv("SHARED", str(shared))
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    for line in commands(page):
+        done = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+
+
+def test_pages_have_commands() -> None:
+    """The test above would pass on pages without any."""
+    assert len(commands(ROOT / "docs" / "usage.md")) > 10
+
+
+def test_readme_has_its_two_commands() -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+    assert len(blocks) == 2
+    assert "srcli upscale docs/sample.png -x4" in blocks[0]
+    assert ".venv/bin/pytest" in blocks[1]
