@@ -85,6 +85,11 @@ class Console:
         else:
             print(text, file=sys.stderr, flush=True)
 
+    def downloading(self, done_bytes: int, total_bytes: int) -> None:
+        """Progress of a download."""
+        if self._bar is not None:
+            self._bar.download(done_bytes, total_bytes)
+
     def announce(self, text: str) -> None:
         """A line that quiet leaves out."""
         if not self.quiet:
@@ -126,6 +131,7 @@ class _Bar:
         )
         self._picture: Any = None
         self._batch: Any = None
+        self._download: Any = None
         self._since, self._megapixels = 0.0, 0.0
         self._progress.start()
 
@@ -144,6 +150,15 @@ class _Bar:
             self._progress.update(self._picture, completed=event.share, speed=speed)
         elif isinstance(event, Done | Failed) and self._batch is not None:
             self._progress.advance(self._batch)
+
+    def download(self, done_bytes: int, total_bytes: int) -> None:
+        if self._download is None:
+            self._download = self._progress.add_task("download", speed="")
+        size = f"{done_bytes / 1e6:.1f} of {total_bytes / 1e6:.1f} MB"
+        self._progress.update(self._download, completed=done_bytes, total=total_bytes, speed=size)
+        if done_bytes >= total_bytes:
+            self._progress.remove_task(self._download)
+            self._download = None
 
     def say(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -138,7 +138,13 @@ def upscale(
         if dry_run:
             summary = _show(jobs, options, settings, console)
         else:
-            engine = open_engine(chosen, settings, state=state, announce=console.announce)
+            engine = open_engine(
+                chosen,
+                settings,
+                state=state,
+                announce=console.announce,
+                progress=console.downloading,
+            )
             summary = run(jobs, options, engine, tell=console.tell)
         console.summary(summary)
     raise typer.Exit(summary.exit_code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, cast
 
 from torch import Tensor
@@ -29,6 +29,10 @@ class Engine(Protocol):
         on_progress: Callable[[float], None] = ...,
         report: Report | None = None,
     ) -> Iterator[Pixels]: ...
+
+    def prepare(self, scales: Iterable[int]) -> None:
+        """Load the networks of these native scales, so that what is wrong with them comes out."""
+        ...
 
     @property
     def memory_bytes(self) -> int:

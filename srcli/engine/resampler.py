@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -29,6 +29,9 @@ class Resampler:
         if self._memory_bytes is not None:
             return self._memory_bytes
         return memory.default_limit_bytes()
+
+    def prepare(self, scales: Iterable[int]) -> None:
+        """There is nothing to load."""
 
     def estimate_bytes(self, lr_size: tuple[int, int], passes: Sequence[int]) -> int:
         """A few bands: it keeps nothing of the picture."""

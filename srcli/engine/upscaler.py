@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,11 @@ class Upscaler:
         if self.settings.memory_bytes is not None:
             return self.settings.memory_bytes
         return memory.default_limit_bytes()
+
+    def prepare(self, scales: Iterable[int]) -> None:
+        """Load the networks of these native scales; raises what srcli.weights.load raises."""
+        for scale in scales:
+            self.profile(scale)
 
     def estimate_bytes(self, lr_size: tuple[int, int], passes: Sequence[int]) -> int:
         """About what maps and tiles of one picture take, if memory is no limit."""

@@ -44,6 +44,9 @@ def run(
 
     Returns:
         The counts.
+
+    Raises:
+        WeightsError, ResourceError: the model's weights cannot be had.
     """
     summary = Summary()
     memory_bytes = engine.memory_bytes
@@ -59,7 +62,9 @@ def run(
         elif job.failure is not None:
             report(_failed(job, job.failure))
     with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
-        ahead: Future[Picture] | None = None
+        ahead: Future[Picture] | None = reading.submit(_read, todo[0], options) if todo else None
+        # weights that cannot be had end the run, not picture after picture
+        engine.prepare(sorted({scale for job in todo for scale in job.passes}))
         last: _Output | None = None
         for number, job in enumerate(todo, 1):
             following = todo[number] if number < len(todo) else None
