@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from srcli import __version__
+from srcli.cli import eval as evaluate
 from srcli.cli import models, upscale
 from srcli.cli.console import error
 from srcli.errors import SrcliError
@@ -24,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("upscale")(upscale.upscale)
+app.command("eval")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 
 
