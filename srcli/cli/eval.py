@@ -6,14 +6,13 @@ import csv
 import hashlib
 import io
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,14 +22,12 @@ from srcli.catalog import Model
 from srcli.catalog.datasets import Dataset, find_dataset
 from srcli.cli.options import (
     DeviceOption,
+    EngineOptions,
     JsonFlag,
     MemoryOption,
     PrecisionOption,
     QuietFlag,
     TileOption,
-    parse_choice,
-    parse_size,
-    parse_tile,
 )
 from srcli.errors import MediaError, UsageError
 from srcli.quality.benchmarks import (
@@ -47,7 +44,6 @@ from srcli.weights.cache import write_atomic
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from srcli.engine.device import Precision
     from srcli.engine.open import Engine
     from srcli.engine.upscaler import Settings
     from srcli.quality.evaluate import Evaluation, Failure, Metric, Pixels, Score, ScoreLog
@@ -120,8 +116,7 @@ def evaluate(
     quiet: QuietFlag = False,
 ) -> None:
     """Score models on benchmark sets: PSNR-Y, SSIM-Y and PSNR-RGB, as the papers do."""
-    parse_choice("--precision", precision, ("auto", "fp32", "bf16", "fp16"))
-    tile_px, memory_bytes = parse_tile(tile), parse_size(memory) if memory else None
+    how = EngineOptions.of(device, precision, tile, memory)
     if not data:
         raise UsageError("eval needs --data", "a folder with HR/ in it, or for example Set5")
     entrants = _entrants(_split(models), _scales(scales), weights)
@@ -135,19 +130,11 @@ def evaluate(
         raise UsageError(f"{csv_file} exists", "name another, or say --overwrite")
 
     from srcli.engine.open import open_engine
-    from srcli.engine.upscaler import Settings
     from srcli.quality.evaluate import ScoreLog, check_metrics
 
     check_metrics(wanted)
     scores = ScoreLog(resume) if resume is not None else None
-    folder = os.environ.get("SRCLI_TMP_DIR")
-    settings = Settings(
-        device=device,
-        precision=cast("Precision", precision),
-        tile=tile_px,
-        memory_bytes=memory_bytes,
-        spill_folder=Path(folder) if folder else None,
-    )
+    settings = how.settings()
     options = WeightsOptions.from_environment()
     with _Screen(quiet=quiet) as screen:
         engines = {

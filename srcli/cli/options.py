@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Annotated
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from srcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from srcli.engine.device import Precision
+    from srcli.engine.upscaler import Settings
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -42,6 +49,44 @@ MemoryOption = Annotated[
         help="Most memory to use (2G, 800M). Default: half of what is available.",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How to compute, as typed; checked before anything heavy is imported."""
+
+    device: str
+    precision: str
+    tile: int | None
+    memory_bytes: int | None
+    spill_folder: Path | None
+
+    @classmethod
+    def of(cls, device: str, precision: str, tile: str, memory: str | None) -> EngineOptions:
+        """The four options' values; SRCLI_TMP_DIR from the environment."""
+        parse_choice("--precision", precision, ("auto", "fp32", "bf16", "fp16"))
+        folder = os.environ.get("SRCLI_TMP_DIR", "").strip()
+        if folder and not Path(folder).is_dir():
+            raise UsageError(f"SRCLI_TMP_DIR names {folder}, which is not a folder")
+        return cls(
+            device,
+            precision,
+            parse_tile(tile),
+            parse_size(memory) if memory else None,
+            Path(folder) if folder else None,
+        )
+
+    def settings(self) -> Settings:
+        """The engine's settings. Imports torch."""
+        from srcli.engine.upscaler import Settings
+
+        return Settings(
+            device=self.device,
+            precision=cast("Precision", self.precision),
+            tile=self.tile,
+            memory_bytes=self.memory_bytes,
+            spill_folder=self.spill_folder,
+        )
 
 
 def parse_size(text: str) -> int:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import glob
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +13,7 @@ from srcli.catalog import Model
 from srcli.cli.console import Console
 from srcli.cli.options import (
     DeviceOption,
+    EngineOptions,
     JsonFlag,
     MemoryOption,
     ModelOption,
@@ -21,8 +21,6 @@ from srcli.cli.options import (
     QuietFlag,
     TileOption,
     parse_choice,
-    parse_size,
-    parse_tile,
 )
 from srcli.errors import UsageError
 from srcli.jobs.plan import MAX_PIXELS, Job, Options, picture_bytes, plan
@@ -30,7 +28,6 @@ from srcli.jobs.plan import MAX_PIXELS, Job, Options, picture_bytes, plan
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from srcli.engine.device import Precision
     from srcli.engine.upscaler import Settings
     from srcli.jobs.events import Summary
 
@@ -95,8 +92,7 @@ def upscale(
 ) -> None:
     """Enlarge pictures with a super-resolution network."""
     parse_choice("--backend", backend, ("auto", "torch"))
-    parse_choice("--precision", precision, ("auto", "fp32", "bf16", "fp16"))
-    tile_px, memory_bytes = parse_tile(tile), parse_size(memory) if memory else None
+    how = EngineOptions.of(device, precision, tile, memory)
     if scale is not None and (width is not None or height is not None):
         raise UsageError("give either --scale or --width and --height, not both")
     if overwrite and skip_existing:
@@ -124,17 +120,9 @@ def upscale(
     jobs = plan(inputs, options)
     with Console(as_json=as_json, quiet=quiet) as console:
         from srcli.engine.open import open_engine
-        from srcli.engine.upscaler import Settings
         from srcli.jobs.run import run
 
-        folder = os.environ.get("SRCLI_TMP_DIR")
-        settings = Settings(
-            device=device,
-            precision=cast("Precision", precision),
-            tile=tile_px,
-            memory_bytes=memory_bytes,
-            spill_folder=Path(folder) if folder else None,
-        )
+        settings = how.settings()
         if dry_run:
             summary = _show(jobs, options, settings, console)
         else:

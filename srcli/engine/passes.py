@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from srcli.archs.stages import Map
 from srcli.catalog.entries import Architecture, Door
 from srcli.engine.device import free_device_bytes
+from srcli.engine.memory import size_text
 from srcli.engine.profile import Profile
 from srcli.engine.regions import Region
 from srcli.engine.result import Pixels, peak
@@ -111,10 +112,11 @@ class Pass:
         budget: Budget,
         limit_bytes: int,
         on_progress: Callable[[float], None],
+        note: Callable[[str], None],
     ) -> None:
         self.network, self.source, self.dtype = network, picture, dtype
         self.device, self.budget = device, budget
-        self.notes: list[str] = []
+        self.note = note
         self.tiles = 0
         multiple, least = network.arch.multiple, network.arch.min_size
         h, w = (max(least, -(-n // multiple) * multiple) for n in picture.size)
@@ -134,9 +136,9 @@ class Pass:
             whole = workspace * self.padded[0] * self.padded[1]
             if whole <= room:
                 return None
-            self.notes.append(
-                f"the whole picture at once needs about {whole / 2**30:.1f} GiB, "
-                f"more than the {max(room, 0) / 2**30:.1f} GiB allowed: tiled"
+            self.note(
+                f"the whole picture at once needs about {size_text(whole)}, "
+                f"more than the {size_text(max(room, 0))} allowed: tiled"
             )
             wanted = None
         if wanted is None:
@@ -151,6 +153,12 @@ class Pass:
         taken = workspace * height * width
         taken += band_bytes(height, self.padded[1], self.network.scale)
         self.budget.memory_bytes = max(0, (limit if on_host else room) - taken)
+        maps = needs.map_bytes * itemsize // 4 * self.padded[0] * self.padded[1]
+        if self.budget.expect(maps):
+            self.note(
+                f"feature maps take {size_text(maps)}; what does not fit in memory goes to a "
+                f"temporary file in {self.budget.folder}"
+            )
         return height, width
 
     def bands(self) -> Iterator[Tensor]:
@@ -171,7 +179,7 @@ class Pass:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-            self.notes.append("the whole picture at once did not fit in memory: tiled")
+            self.note("the whole picture at once did not fit in memory: tiled")
             self.tile = (LEAST_AUTO_TILE, LEAST_AUTO_TILE)
         run, result = self._start()
         yield from run.rows(result, 3, torch.float32)
@@ -242,4 +250,4 @@ class Pass:
     def _count(self, statistics: Statistics) -> None:
         self.tiles = statistics.tiles
         if statistics.smaller:
-            self.notes.append(f"memory ran out {statistics.smaller} times; smaller tiles were used")
+            self.note(f"memory ran out {statistics.smaller} times; smaller tiles were used")

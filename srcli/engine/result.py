@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,7 @@ class Report:
         tiles: pieces the picture was cut into, all passes together; 1: in one go.
         spilled_bytes: feature maps written to a temporary file.
         notes: what a user should know, in plain sentences.
+        on_note: called with each as it is made.
     """
 
     device: str = ""
@@ -39,3 +41,9 @@ class Report:
     tiles: int = 0
     spilled_bytes: int = 0
     notes: list[str] = field(default_factory=list)
+    on_note: Callable[[str], None] = lambda _: None
+
+    def note(self, text: str) -> None:
+        """Add a note and tell it at once."""
+        self.notes.append(text)
+        self.on_note(text)

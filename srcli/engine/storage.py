@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from srcli.engine.memory import size_text
 from srcli.engine.regions import Region
 from srcli.errors import ResourceError
 
@@ -25,6 +26,27 @@ class Budget:
         self.stored_bytes = self.peak_bytes = 0  # in memory: now, and at most so far
         self.folder = Path(folder or tempfile.gettempdir())
         self.spilled_bytes = 0
+
+    def expect(self, n_bytes: int) -> bool:
+        """Whether some of so many bytes of maps to come will go to the file.
+
+        Raises:
+            ResourceError: there is no room for that part.
+        """
+        over = n_bytes + self.stored_bytes - self.memory_bytes
+        if over > 0:
+            self.check_disk(over)
+        return over > 0
+
+    def check_disk(self, n_bytes: int) -> None:
+        """Raises ResourceError if the folder has no room for so many bytes."""
+        free = shutil.disk_usage(self.folder).free
+        if n_bytes > free:
+            raise ResourceError(
+                f"feature maps need {size_text(n_bytes)} in {self.folder}, "
+                f"which has {size_text(free)} free",
+                "allow more with --memory, or name a roomier folder in SRCLI_TMP_DIR",
+            )
 
     def storage(
         self, size: tuple[int, int], channels: int, dtype: torch.dtype, device: torch.device
@@ -97,13 +119,7 @@ class FileStorage(Storage):
         device: torch.device,
     ) -> None:
         super().__init__(budget, size, channels, dtype, device)
-        free = shutil.disk_usage(budget.folder).free
-        if self.n_bytes > free:
-            raise ResourceError(
-                f"feature maps need {self.n_bytes / 2**30:.1f} GiB in {budget.folder}, "
-                f"which has {free / 2**30:.1f} GiB free",
-                "allow more with --memory, or name a roomier folder in SRCLI_TMP_DIR",
-            )
+        budget.check_disk(self.n_bytes)
         try:
             self._file = tempfile.TemporaryFile(  # noqa: SIM115 - closed with the last reference
                 dir=budget.folder, buffering=0, prefix="srcli-"

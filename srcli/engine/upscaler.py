@@ -134,8 +134,7 @@ class Upscaler:
                 yield from finish.rows(band)
                 done += len(band)
         except OverflowedError:
-            note = f"{self.precision} overflowed on this picture; computed again in fp32"
-            report.notes.append(note)
+            report.note(f"{self.precision} overflowed on this picture; computed again in fp32")
             report.precision = "fp32"
             for band in self._bands(pixels, passes, "fp32", **work):
                 skip = min(done, len(band))
@@ -170,6 +169,7 @@ class Upscaler:
                 tile=self.settings.tile,
                 budget=budget,
                 limit_bytes=limit,
+                note=report.note,
                 on_progress=lambda part, start=start, share=share: on_progress(  # type: ignore[misc]
                     min(1.0, start + share * part)
                 ),
@@ -182,7 +182,6 @@ class Upscaler:
                         raise OverflowedError
                     yield band
             report.tiles += run.tiles
-            report.notes += run.notes
         report.spilled_bytes = budget.spilled_bytes
 
     def network(self, scale: int, dtype: torch.dtype = torch.float32) -> Network:

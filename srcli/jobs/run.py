@@ -125,6 +125,7 @@ def _enlarge(
         pixels = bleed(pixels, picture.alpha)
         alpha = _AlphaRows(picture.alpha, job.sr_size)
     report = output.report
+    report.on_note = lambda text: tell(Noted(job.source, text))
     for strip in engine.strips(
         pixels,
         job.passes,
@@ -138,8 +139,6 @@ def _enlarge(
         else:
             output.put(np.concatenate((strip, alpha.take(len(strip))), axis=2))
     output.finish()
-    for note in report.notes:
-        tell(Noted(job.source, note))
 
 
 class _AlphaRows:
