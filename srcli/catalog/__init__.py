@@ -9,7 +9,7 @@ from srcli.catalog.entries import (
     Variant,
     WeightsFile,
 )
-from srcli.catalog.load import Catalogue, CatalogueError, default_catalogue, load_catalogue
+from srcli.catalog.load import Catalogue, default_catalogue, load_catalogue
 from srcli.catalog.names import (
     MAX_PASSES,
     MAX_SCALE,
@@ -21,6 +21,7 @@ from srcli.catalog.names import (
     models,
     resolve,
 )
+from srcli.catalog.tables import CatalogueError
 
 __all__ = [
     "MAX_PASSES",

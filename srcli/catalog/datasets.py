@@ -11,7 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from srcli.catalog.load import MAX_NATIVE_SCALE, CatalogueError, _EntryError, _Table
+from srcli.catalog.load import MAX_NATIVE_SCALE
+from srcli.catalog.tables import CatalogueError, EntryError, Table
 
 DEFAULT_PATH = Path(__file__).with_name("datasets.toml")
 MAX_PICTURE_BYTES = 64 << 20
@@ -92,7 +93,7 @@ def load_datasets(path: Path) -> Mapping[str, Dataset]:
         CatalogueError: the file cannot be read, or an entry is wrong (the message names it).
     """
     try:
-        root = _Table(tomllib.loads(path.read_text(encoding="utf-8")), "top level")
+        root = Table(tomllib.loads(path.read_text(encoding="utf-8")), "top level")
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise CatalogueError(f"The catalogue {path} cannot be read: {exc}") from exc
     found: dict[str, Dataset] = {}
@@ -100,16 +101,16 @@ def load_datasets(path: Path) -> Mapping[str, Dataset]:
         for number, entry in enumerate(root.tables("dataset"), 1):
             dataset = _dataset(entry, number)
             if dataset.name.lower() in {name.lower() for name in found}:
-                raise _EntryError(f"dataset {dataset.name}: there are two of this name")
+                raise EntryError(f"dataset {dataset.name}: there are two of this name")
             found[dataset.name] = dataset
         root.end()
-    except _EntryError as exc:
+    except EntryError as exc:
         raise CatalogueError(f"The catalogue {path} is wrong: {exc}") from exc
     return MappingProxyType(found)
 
 
 def _dataset(entry: Any, number: int) -> Dataset:
-    table = _Table(entry, f"dataset number {number}")
+    table = Table(entry, f"dataset number {number}")
     name = table.matching("name", _NAME, "letters, digits, _ and -")
     table.where = f"dataset {name}"
     url = table.text("url")
@@ -117,7 +118,7 @@ def _dataset(entry: Any, number: int) -> Dataset:
         raise table.wrong(f"url must be http or https, not {url!r}")
     pictures: dict[int, tuple[DatasetPicture, ...]] = {}
     for item in table.tables("scale"):
-        part = _Table(item, table.where)
+        part = Table(item, table.where)
         scale = part.whole("scale", 2, MAX_NATIVE_SCALE)
         part.where = f"dataset {name}, x{scale}"
         if scale in pictures:
@@ -140,7 +141,7 @@ def _dataset(entry: Any, number: int) -> Dataset:
     return dataset
 
 
-def _picture(table: _Table, row: list[str], dataset: str, scale: int, url: str) -> DatasetPicture:
+def _picture(table: Table, row: list[str], dataset: str, scale: int, url: str) -> DatasetPicture:
     if len(row) != 5 or not _NAME.fullmatch(row[0]):
         raise table.wrong(f"a picture is name, bytes, sha256, bytes, sha256, not {' '.join(row)!r}")
     name = row[0]

@@ -9,16 +9,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 from srcli.catalog.entries import Architecture, Colour, Door, Family, Model, Variant, WeightsFile
-from srcli.errors import SrcliError
+from srcli.catalog.tables import CatalogueError, EntryError, Table
 
 DEFAULT_PATH = Path(__file__).with_name("models.toml")
 MAX_WEIGHTS_BYTES = 2 << 30
 MAX_NATIVE_SCALE = 16
-
-T = TypeVar("T")
 
 _ARCH_NAME = re.compile(r"[a-z0-9_]+")
 _TAG = re.compile(r"[a-z0-9_]+")
@@ -26,10 +24,6 @@ _NETWORK = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # a name inside a folder, never a path out of it
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.(pth|pt|safetensors)")
-
-
-class CatalogueError(SrcliError):
-    """The catalogue contradicts itself. Names the file and the entry."""
 
 
 @dataclass(frozen=True)
@@ -66,100 +60,29 @@ def load_catalogue(path: Path) -> Catalogue:
         raise CatalogueError(f"The catalogue {path} cannot be read: {exc}") from exc
     try:
         return _catalogue(document)
-    except _EntryError as exc:
+    except EntryError as exc:
         raise CatalogueError(f"The catalogue {path} is wrong: {exc}") from exc
 
 
-class _EntryError(Exception):
-    """An entry is wrong; becomes a CatalogueError with the path in front."""
-
-
-class _Table:
-    """A TOML table whose keys are taken one by one; what nobody took is an error."""
-
-    def __init__(self, table: Any, where: str) -> None:
-        if not isinstance(table, dict):
-            raise _EntryError(f"{where}: a table is expected, not {table!r}")
-        self._left = dict(table)
-        self.where = where
-
-    def wrong(self, what: str) -> _EntryError:
-        return _EntryError(f"{self.where}: {what}")
-
-    def has(self, key: str) -> bool:
-        return key in self._left
-
-    def take(self, key: str, kind: type[T], default: T | None = None) -> T:
-        if key not in self._left:
-            if default is None:
-                raise self.wrong(f"{key} is missing")
-            return default
-        value = self._left.pop(key)
-        if kind is float and type(value) is int:
-            value = float(value)
-        if type(value) is not kind:  # exact: TOML's true is not the number 1
-            raise self.wrong(f"{key} must be of type {kind.__name__}, not {value!r}")
-        return value
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self.take(key, str, default)
-        if default is None and not value.strip():
-            raise self.wrong(f"{key} is empty")
-        return value
-
-    def whole(self, key: str, least: int, most: int, default: int | None = None) -> int:
-        value = self.take(key, int, default)
-        if not least <= value <= most:
-            raise self.wrong(f"{key} must lie in {least}..{most}, not {value}")
-        return value
-
-    def choice(self, key: str, choices: tuple[str, ...], default: str | None = None) -> Any:
-        value = self.take(key, str, default)
-        if value not in choices:
-            raise self.wrong(f"{key} must be one of {', '.join(choices)}, not {value!r}")
-        return value
-
-    def matching(self, key: str, pattern: re.Pattern[str], what: str) -> str:
-        value = self.take(key, str)
-        if not pattern.fullmatch(value):
-            raise self.wrong(f"{key} must be {what}, not {value!r}")
-        return value
-
-    def positive(self, key: str, default: float | None = None) -> float | None:
-        if key not in self._left:
-            return default
-        value = self.take(key, float)
-        if not 0 < value < float("inf"):
-            raise self.wrong(f"{key} must be a positive number, not {value}")
-        return value
-
-    def tables(self, key: str) -> list[Any]:
-        return self.take(key, list, [])
-
-    def end(self) -> None:
-        if self._left:
-            raise self.wrong(f"unknown key {', '.join(sorted(self._left))}")
-
-
 def _catalogue(document: dict[str, Any]) -> Catalogue:
-    root = _Table(document, "top level")
+    root = Table(document, "top level")
     archs: dict[str, Architecture] = {}
     for number, entry in enumerate(root.tables("architecture"), 1):
         arch = _architecture(entry, number)
         if arch.name in archs:
-            raise _EntryError(f"architecture {arch.name}: there are two of this name")
+            raise EntryError(f"architecture {arch.name}: there are two of this name")
         archs[arch.name] = arch
     models: dict[str, Model] = {}
     files: dict[str, tuple[str, WeightsFile]] = {}
     for number, entry in enumerate(root.tables("model"), 1):
         model = _model(entry, number, archs)
         if model.name in models:
-            raise _EntryError(f"model {model.name}: there are two of this name")
+            raise EntryError(f"model {model.name}: there are two of this name")
         models[model.name] = model
         for weights in (v.weights for v in model.variants if v.weights is not None):
             owner, known = files.setdefault(weights.file, (model.name, weights))
             if known != weights:
-                raise _EntryError(
+                raise EntryError(
                     f"model {model.name}: the file {weights.file} is described differently "
                     f"under {owner}"
                 )
@@ -168,7 +91,7 @@ def _catalogue(document: dict[str, Any]) -> Catalogue:
 
 
 def _architecture(entry: Any, number: int) -> Architecture:
-    table = _Table(entry, f"architecture number {number}")
+    table = Table(entry, f"architecture number {number}")
     name = table.matching("name", _ARCH_NAME, "lower-case letters, digits and _")
     table.where = f"architecture {name}"
     family: Family = table.choice("family", get_args(Family))
@@ -192,7 +115,7 @@ def _architecture(entry: Any, number: int) -> Architecture:
 
 
 def _model(entry: Any, number: int, archs: Mapping[str, Architecture]) -> Model:
-    table = _Table(entry, f"model number {number}")
+    table = Table(entry, f"model number {number}")
     name = table.text("name")
     table.where = f"model {name}"
     arch_name, dot, tag = name.partition(".")
@@ -231,10 +154,10 @@ def _model(entry: Any, number: int, archs: Mapping[str, Architecture]) -> Model:
     return model
 
 
-def _door(parent: _Table, name: str) -> Door:
+def _door(parent: Table, name: str) -> Door:
     if not parent.has("door"):
         return Door()
-    table = _Table(parent.take("door", dict), f"model {name}, door")
+    table = Table(parent.take("door", dict), f"model {name}, door")
     door = Door(
         colour=table.choice("colour", get_args(Colour), "rgb"),
         maximum=table.positive("maximum", 1.0) or 1.0,
@@ -244,7 +167,7 @@ def _door(parent: _Table, name: str) -> Door:
     return door
 
 
-def _config(parent: _Table) -> dict[str, Any]:
+def _config(parent: Table) -> dict[str, Any]:
     config: dict[str, Any] = parent.take("config", dict, {})
     for key in config:
         if not key.isidentifier() or key == "scale":
@@ -258,7 +181,7 @@ def frozen(value: Any) -> Any:
 
 
 def _variant(entry: Any, where: str, model: str, shared_config: Mapping[str, Any]) -> Variant:
-    table = _Table(entry, where)
+    table = Table(entry, where)
     scale = table.whole("scale", 1, MAX_NATIVE_SCALE)
     table.where = f"{model}, x{scale}"
     variant = Variant(
@@ -273,8 +196,8 @@ def _variant(entry: Any, where: str, model: str, shared_config: Mapping[str, Any
     return variant
 
 
-def _weights(parent: _Table) -> WeightsFile:
-    table = _Table(parent.take("weights", dict), f"{parent.where}, weights")
+def _weights(parent: Table) -> WeightsFile:
+    table = Table(parent.take("weights", dict), f"{parent.where}, weights")
     url = table.text("url") if table.has("url") else None
     if url is not None and not url.startswith(("https://", "http://")):
         raise table.wrong(f"url must be http or https, not {url!r}")

@@ -29,7 +29,7 @@ from srcli.weights.cache import (
     why_not_writable,
 )
 from srcli.weights.download import NotThereError, Progress, download, public_url
-from srcli.weights.locate import _mirror
+from srcli.weights.locate import split_mirror
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -224,7 +224,7 @@ class _Fetch:
     ) -> None:
         self.dataset, self.scale, self.home = dataset, scale, home
         self.offline, self.say, self.progress = options.offline, say, progress
-        self.folder, self.base = _mirror(options.mirror)
+        self.folder, self.base = split_mirror(options.mirror)
         if self.base is not None and self.offline:
             self.base = None
         self.lock = threading.Lock()

@@ -154,7 +154,7 @@ def _fetch(
         return data
 
     def sources() -> Iterator[tuple[bool, Source]]:
-        folder, base = _mirror(options.mirror)
+        folder, base = split_mirror(options.mirror)
         if folder is not None:
             yield True, lambda: _from_folder(folder / weights.file, weights)
         if base is not None and not options.offline:
@@ -186,7 +186,7 @@ def _fetch(
     ) from failure
 
 
-def _mirror(mirror: str | None) -> tuple[Path | None, str | None]:
+def split_mirror(mirror: str | None) -> tuple[Path | None, str | None]:
     """The mirror as (folder, None) or (None, base URL)."""
     if mirror is None:
         return None, None
