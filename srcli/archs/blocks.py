@@ -122,7 +122,7 @@ class CCA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mean = x.mean((2, 3), keepdim=True)
-        # spelled out, not var_mean: what the authors compute, and it differentiates everywhere
+        # spelled out as the authors compute it; training guards the root, see training.forms
         std = (x - mean).square().mean((2, 3), keepdim=True).sqrt()
         return x * self.gain(mean, std)
 

@@ -14,6 +14,7 @@ from srcli import __version__
 from srcli.cli import eval as evaluate
 from srcli.cli import models, upscale
 from srcli.cli.console import error
+from srcli.cli.train import train
 from srcli.errors import SrcliError
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("upscale")(upscale.upscale)
+app.command("train")(train)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 

@@ -1,0 +1,208 @@
+"""``srcli train``: events to a terminal or to plain lines on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from srcli.cli.options import DeviceOption, JsonFlag, QuietFlag
+from srcli.errors import UsageError
+
+PLAIN_LINE_S = 10.0
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name (bcrn-x4), or a .toml file.")],
+    data: Annotated[
+        list[Path],
+        typer.Option("--data", metavar="DIR", help="Photos, subfolders too. Repeatable."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder of the run.")
+    ] = None,
+    only: Annotated[
+        Path | None, typer.Option("--only", metavar="FILE", help="List of the photos to take.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option("--preset", help="For example quick.")] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; 2.KEY for stage 2."),
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option("--init", metavar="FILE", help="Weights to begin with.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    validate: Annotated[
+        list[Path] | None,
+        typer.Option("--validate", metavar="DIR", help="Folder with HR/ and LRxN/. Repeatable."),
+    ] = None,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(
+            "--time-budget", metavar="MINUTES", help="As many steps as fit; schedules end on time."
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", metavar="DIR", help="Folder of packed photos.")
+    ] = None,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Only pack the photos and make their LR pictures.")
+    ] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Only measure the loader and the steps.")
+    ] = False,
+    device: DeviceOption = "auto",
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Train a network of the catalogue on a folder of photos."""
+    from srcli.training.config import load
+
+    config = load(recipe, preset=preset, sets=sets or [])
+    if not (prepare or measure) and out is None:
+        raise UsageError("--out DIR is missing: where is the run to be kept?")
+    from srcli.training import loop
+
+    run = loop.Run(
+        config=config,
+        data=tuple(data),
+        out=out or Path(),
+        cache=cache or _cache(),
+        only=only,
+        init=init,
+        resume=resume,
+        validate=tuple(validate or ()),
+        device=device,
+        minutes=time_budget,
+        weights=_weights(config.teacher),
+    )
+    logging.basicConfig(level=logging.WARNING, format="srcli: %(message)s", stream=sys.stderr)
+    if prepare:
+        _show(loop.prepare(run), as_json=as_json, quiet=quiet)
+    elif measure:
+        _show(loop.measure(run), as_json=as_json, quiet=quiet)
+    else:
+        stop = threading.Event()
+        caught: list[int] = []
+
+        def note(number: int, _: Any) -> None:
+            caught.append(number)
+            stop.set()
+            if len(caught) > 1:  # asked twice: at once
+                raise KeyboardInterrupt
+
+        before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            _show(loop.train(run, stop), as_json=as_json, quiet=quiet)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if caught:
+            raise typer.Exit(128 + caught[0])
+
+
+def _show(events: Iterator[dict[str, Any]], *, as_json: bool, quiet: bool) -> None:
+    """JSON on stdout; a live line on a terminal; otherwise a plain line every few seconds."""
+    live = None
+    if not (quiet or as_json) and sys.stderr.isatty():
+        from rich.console import Console
+        from rich.live import Live
+
+        live = Live(console=Console(stderr=True), refresh_per_second=4)
+        live.start()
+    shown_at = 0.0
+    psnr = ""
+    try:
+        for event in events:
+            if as_json:
+                print(json.dumps(event), flush=True)
+            if event["event"] == "validation":
+                psnr = _scores(event["psnr_y"])
+            text = _line(event, psnr)
+            if quiet or not text:
+                continue
+            passing = event["event"] == "step"
+            if live is not None and passing:
+                live.update(text)
+            elif live is not None:
+                live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            elif not passing or time.monotonic() - shown_at > PLAIN_LINE_S:
+                print(text, file=sys.stderr, flush=True)
+                shown_at = time.monotonic() if passing else shown_at
+    finally:
+        if live is not None:
+            live.stop()
+
+
+def _line(event: dict[str, Any], psnr: str) -> str:
+    """One event in words; nothing for those that need none."""
+    kind = event["event"]
+    if kind == "step":
+        rate = event["images_per_s"]
+        left = (event["of"] - event["step"]) * event["seconds"] / max(1, event["step"])
+        return (
+            f"step {event['step']}/{event['of']}  loss {event['loss']:.5f}  "
+            f"lr {event['learning_rate']:.2e}  {rate:.0f} images/s  "
+            f"{event['seconds'] / 60:.1f} min, {left / 60:.1f} left  {psnr}"
+        )
+    if kind == "validation":
+        return f"step {event['step']}: PSNR-Y {_scores(event['psnr_y'])}"
+    if kind == "data":
+        skipped = "".join(f"\nskipped {name}" for name in event["skipped"])
+        photos, megapixels = event["photos"], event["megapixels"]
+        return f"{photos} photos, {megapixels} megapixels, {event['seconds']} s{skipped}"
+    if kind == "start":
+        few = event["too_small"]
+        note = f"\n{len(few)} photos are too small for a patch: {', '.join(few[:5])}" if few else ""
+        return (
+            f"{event['arch']} x{event['scale']}, {event['parameters']:,} parameters, "
+            f"weights {event['weights']}, on {event['device']}{note}"
+        )
+    if kind == "stage":
+        return (
+            f"stage {event['stage']}/{event['stages']}: {event['steps']} steps, batch "
+            f"{event['batch']}, patch {event['patch']}, {event['precision']}, {event['how']}"
+        )
+    if kind == "measured":
+        return "\n".join(f"{key}: {value}" for key, value in event.items() if key != "event")
+    if kind == "interrupted":
+        return f"interrupted after step {event['step']}; --resume goes on"
+    if kind == "done":
+        return f"{event['result']}  {_scores(event['psnr_y'])}  {event['seconds'] / 60:.1f} min"
+    return ""
+
+
+def _scores(scores: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+
+
+def _cache() -> Path:
+    """Packed photos lie in srcli's cache folder."""
+    folder = os.environ.get("SRCLI_CACHE_DIR", "").strip()
+    if not folder:
+        try:
+            import platformdirs
+
+            folder = platformdirs.user_cache_dir("srcli")
+        except ImportError:
+            folder = "~/.cache/srcli"
+    return Path(folder).expanduser().absolute() / "photos"
+
+
+def _weights(teacher: str) -> Any:
+    """Where a teacher of the catalogue is found."""
+    if not teacher or Path(teacher).is_file():
+        return None
+    from srcli.weights import WeightsOptions
+
+    return WeightsOptions.from_environment()

@@ -1,0 +1,270 @@
+"""Recipes: TOML in ``recipes/``, a preset on top, ``--set key=value`` on top of that.
+
+A recipe names an architecture and a scale and lists stages; each stage starts from the (averaged)
+weights of the stage before. Keys of a stage set without a number hold for all stages:
+``--set batch=32``; with one, for that stage: ``--set 2.batch=32``. ``2.steps=0`` drops stage 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from srcli.errors import UsageError
+from srcli.training.schedule import Schedule
+
+RECIPES = Path(__file__).with_name("recipes")
+
+LOSSES = (
+    "l1",  # mean |sr - hr|
+    "l2",  # mean (sr - hr)^2
+    "charbonnier",  # mean sqrt((sr - hr)^2 + 1e-6): L1 that is smooth at zero
+    "fft",  # mean |FFT(sr) - FFT(hr)| over real and imaginary parts, orthonormal
+    "tv",  # total variation of sr: mean absolute difference of neighbours
+    "contrastive",  # RLFN: nearer to hr than to the bicubic picture, in random features
+    "distill",  # mean |sr - the teacher's sr|
+    "distill_feature",  # attention transfer: where the last features are strong
+)
+NEED_TEACHER = {"distill", "distill_feature"}
+
+Auto = Literal["auto", "on", "off"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run from a start to the end of a schedule.
+
+    Attributes:
+        steps: how many; 0 leaves the stage out.
+        batch: crops per step, over all processes.
+        patch: side of a crop, LR pixels.
+        learning_rate: peak.
+        schedule: cosine, halving or constant; see ``schedule.learning_rate``.
+        warmup: steps of linear rise.
+        final: learning rate at the end of the cosine.
+        halve_every: steps, for ``halving``.
+        loss: names and weights; see ``losses``.
+    """
+
+    steps: int
+    batch: int = 16
+    patch: int = 48
+    learning_rate: float = 5e-4
+    schedule: Schedule = "cosine"
+    warmup: int = 0
+    final: float = 0.0
+    halve_every: int = 0
+    loss: Mapping[str, float] = field(default_factory=lambda: {"l1": 1.0})
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides the weights of a run, and how it is computed.
+
+    Attributes:
+        recipe: its name.
+        arch: architecture of the catalogue.
+        scale: factor.
+        stages: at least one.
+        config: the network's own keyword arguments; the catalogue's hold unless given.
+        seed: of the start and of the crops.
+        ema: decay of the exponential moving average of the weights per step.
+        clip: largest norm of the gradient.
+        beta1, beta2, eps, weight_decay: of AdamW.
+        start: ``fit``: open gates, layers scaled by what passes through them, the last layer
+            fitted to photos; ``plain``: PyTorch's own.
+        squash: what follows the last layer, so that it can be fitted: nothing, or (tanh + 1) / 2.
+        quiet: convolutions whose output begins at a tenth: those that end the deep path.
+        precision: of the products: bf16 with fp32 weights, or fp32; auto: bf16 where it is fast.
+        channels_last: memory layout.
+        compile: torch.compile; auto: on CUDA.
+        compile_mode: torch.compile's mode.
+        depthwise: in a compiled network: shifted products that fuse, or the library's convolution.
+        cuda_graph: replay the whole step as one graph; auto: on CUDA with one process.
+        resident: photos on the device; auto: if they fit.
+        teacher: file of weights, or model of the catalogue, for the distillation losses.
+        validate_every, log_every: steps.
+        checkpoint_every: steps; 0: by time alone.
+        checkpoint_minutes: minutes between two checkpoints.
+        half: store the result in half precision.
+        samples: write strips (LR, bicubic, now, HR) at each validation.
+    """
+
+    recipe: str
+    arch: str
+    scale: int
+    stages: tuple[Stage, ...]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    ema: float = 0.999
+    clip: float = 1.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    start: Literal["fit", "plain"] = "fit"
+    squash: Literal["none", "tanh"] = "none"
+    quiet: tuple[str, ...] = ()
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    channels_last: bool = True
+    compile: Auto = "auto"
+    compile_mode: Literal[
+        "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
+    ] = "default"
+    cuda_graph: Auto = "auto"
+    depthwise: Literal["shifts", "library"] = "shifts"
+    resident: Auto = "auto"
+    teacher: str = ""
+    validate_every: int = 1000
+    log_every: int = 50
+    checkpoint_every: int = 0
+    checkpoint_minutes: float = 5.0
+    half: bool = False
+    samples: bool = False
+
+    @property
+    def name(self) -> str:
+        """Stem of the result's file."""
+        return f"{self.arch}-x{self.scale}"
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Config:
+        raw = json.loads(text)
+        stages = tuple(Stage(**s) for s in raw.pop("stages"))
+        return cls(stages=stages, quiet=tuple(raw.pop("quiet")), **raw)
+
+
+_STAGE = {f.name: f for f in fields(Stage)}
+_CONFIG = {f.name: f for f in fields(Config) if f.name not in ("recipe", "stages")}
+
+
+def recipes() -> list[str]:
+    """Names of the recipes in the package."""
+    return sorted(p.stem for p in RECIPES.glob("*.toml"))
+
+
+def load(name: str, *, preset: str | None = None, sets: Sequence[str] = ()) -> Config:
+    """A recipe of the package, or a .toml file, with a preset and settings applied.
+
+    Raises:
+        UsageError: no such recipe, preset or key, or a value that does not fit; names near ones.
+    """
+    path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
+    if not path.is_file():
+        raise UsageError(f"There is no recipe {name!r}.", _near(name, recipes()))
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise UsageError(f"The recipe {path} cannot be read: {exc}.") from exc
+    presets = raw.pop("preset", {})
+    if preset is not None:
+        if preset not in presets:
+            raise UsageError(f"{path.stem} has no preset {preset!r}.", _near(preset, presets))
+        raw.update(presets[preset])
+    stages = [dict(s) for s in raw.pop("stage", [])]
+    for item in sets:
+        _apply(raw, stages, item)
+    for where, table, known in [("", raw, _CONFIG), *(("stage ", s, _STAGE) for s in stages)]:
+        for key, value in table.items():
+            if key not in known:
+                raise UsageError(f"{path.name}: unknown {where}key {key!r}.", _near(key, known))
+            table[key] = _typed(key, value, str(known[key].type))
+    stages = [s for s in stages if s.get("steps") != 0]
+    missing = [k for k in ("arch", "scale") if k not in raw]
+    if missing or not stages or not all("steps" in s for s in stages):
+        raise UsageError(f"{path.name} lacks {' and '.join(missing) or 'a stage with steps'}.")
+    config = Config(recipe=path.stem, stages=tuple(Stage(**s) for s in stages), **raw)
+    _check(config)
+    return config
+
+
+def _apply(raw: dict[str, Any], stages: list[dict[str, Any]], item: str) -> None:
+    """One ``key=value``."""
+    key, equals, text = item.partition("=")
+    key = key.strip()
+    if not equals:
+        raise UsageError(f"--set wants key=value, not {item!r}.")
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a bare word
+    number, dot, inner = key.partition(".")
+    if dot and number.isdigit():
+        if not 1 <= int(number) <= len(stages):
+            raise UsageError(f"--set {key}: the recipe has {len(stages)} stages.")
+        if inner not in _STAGE:
+            raise UsageError(f"--set: a stage has no key {inner!r}.", _near(inner, _STAGE))
+        stages[int(number) - 1][inner] = value
+    elif key in _STAGE:
+        for stage in stages:
+            stage[key] = value
+    elif key in _CONFIG:
+        raw[key] = value
+    else:
+        raise UsageError(f"--set: there is no key {key!r}.", _near(key, [*_STAGE, *_CONFIG]))
+
+
+def _typed(key: str, value: Any, kind: str) -> Any:
+    """The value as the field's type, or a UsageError that says what is wanted."""
+    if kind == "float" and type(value) is int:
+        value = float(value)
+    if kind in ("int", "float", "bool", "str"):
+        if type(value).__name__ != kind:
+            raise UsageError(f"{key} must be of type {kind}, not {value!r}.")
+    elif kind.startswith("tuple"):
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            raise UsageError(f"{key} must be a list of names, not {value!r}.")
+        value = tuple(value)
+    elif kind.startswith("Mapping"):
+        if not isinstance(value, dict):
+            raise UsageError(f"{key} must be a table such as {{ l1 = 1.0 }}, not {value!r}.")
+    else:
+        choices = {"Auto": get_args(Auto), "Schedule": get_args(Schedule)}.get(kind)
+        choices = choices or tuple(part.strip("\"' ,") for part in kind[8:-1].split(","))
+        if isinstance(value, bool):
+            value = "on" if value else "off"
+        if value not in choices:
+            raise UsageError(f"{key} must be one of {', '.join(choices)}, not {value!r}.")
+    return value
+
+
+def _check(config: Config) -> None:
+    positive = ["clip", "eps", "validate_every", "log_every", "checkpoint_minutes", "scale"]
+    for owner, keys in [(config, positive)] + [
+        (s, ["steps", "batch", "patch", "learning_rate"]) for s in config.stages
+    ]:
+        for key in keys:
+            if not getattr(owner, key) > 0:
+                raise UsageError(f"{key} must be above 0, not {getattr(owner, key)}.")
+    for key in ("ema", "beta1", "beta2"):
+        if not 0 <= getattr(config, key) < 1:
+            raise UsageError(f"{key} must lie in 0..1, 1 excluded, not {getattr(config, key)}.")
+    for stage in config.stages:
+        if stage.schedule == "halving" and stage.halve_every < 1:
+            raise UsageError("schedule = halving needs halve_every, in steps.")
+        for name, weight in stage.loss.items():
+            if name not in LOSSES:
+                raise UsageError(f"There is no loss {name!r}.", _near(name, LOSSES))
+            if not isinstance(weight, (int, float)) or isinstance(weight, bool):
+                raise UsageError(f"loss: the weight of {name} must be a number, not {weight!r}.")
+            if name in NEED_TEACHER and weight and not config.teacher:
+                raise UsageError(f"The loss {name} needs a teacher.", "--set teacher=bcrn.authors")
+        if not any(stage.loss.values()):
+            raise UsageError("A stage has no loss.", f"loss = {{ NAME = weight }}: {_all(LOSSES)}.")
+
+
+def _near(word: str, known: Any) -> str:
+    near = difflib.get_close_matches(word, list(known), 3, 0.5)
+    return f"Did you mean {' or '.join(near)}?" if near else f"Known: {_all(known)}."
+
+
+def _all(names: Any) -> str:
+    return ", ".join(sorted(names)) or "none"

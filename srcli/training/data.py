@@ -1,0 +1,147 @@
+"""Packed photos -> random crops, turned and mirrored, in one gather.
+
+The photos of a pack are one flat tensor of pixels. A crop under any of the eight flips and turns
+is then ``pixel[a + i * down + j * right]``: a corner, and two steps whose signs and order are the
+flip. Three integers per crop, drawn on the host; the rest is one indexing operation on the device.
+
+The crops of step k are a function of (seed, k), as the learning rate is: nothing to save, nothing
+to restore, and the batch of any step can be named afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from srcli.errors import MediaError
+from srcli.training.packing import Pack, lr_starts
+
+Crops = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a batch's crops lie.
+
+    Attributes:
+        lr, hr: (3, n) int64: number of the first pixel, step down, step right.
+        photo, y, x, flip: (n,) int64: photo's number, top left LR pixel, flip 0..7.
+    """
+
+    lr: Tensor
+    hr: Tensor
+    photo: Tensor
+    y: Tensor
+    x: Tensor
+    flip: Tensor
+
+
+class Photos:
+    """A pack at a scale: where its photos lie, and their pixels on a device or on the disk.
+
+    Args:
+        pack: with ``lr{scale}.u8`` made.
+        scale: factor between LR and HR.
+        device: where crops are wanted.
+        resident: True: all pixels on the device; False: memory-mapped, gathered by the host.
+            None: on the device if they take at most a third of its free memory.
+    """
+
+    def __init__(
+        self, pack: Pack, scale: int, device: torch.device, *, resident: bool | None = None
+    ) -> None:
+        self.pack, self.scale, self.device = pack, scale, device
+        sizes = np.array([(p.height, p.width) for p in pack.photos], np.int64)
+        self._lr_height, self._lr_width = torch.from_numpy(sizes // scale).unbind(1)
+        self._hr_width = torch.from_numpy(sizes[:, 1].copy())
+        self._hr_start = torch.tensor([p.start for p in pack.photos])
+        self._lr_start = torch.tensor(lr_starts(pack.photos, scale)[:-1])
+        self.hr, self.lr = torch.from_numpy(pack.hr()), torch.from_numpy(pack.lr(scale))
+        if resident is None:
+            resident = device.type != "cpu" and self.bytes < _free_bytes(device) / 3
+        self.resident = resident or device.type == "cpu"
+        if self.resident:
+            self.hr, self.lr = self.hr.to(device), self.lr.to(device)
+
+    @property
+    def bytes(self) -> int:
+        return self.hr.numel() + self.lr.numel()
+
+    def draw(self, step: int, n: int, patch: int, seed: int = 0) -> Where:
+        """The crops of a step: every place of every photo is equally likely.
+
+        Args:
+            step: which; the same step, seed, n and patch give the same crops.
+            n: how many.
+            patch: LR pixels.
+        """
+        generator = torch.Generator().manual_seed((seed * 0x9E3779B1 + step) & 0xFFFFFFFF)
+        u = torch.rand(4, n, generator=generator, dtype=torch.float64)
+        rows, columns = self._lr_height - patch + 1, self._lr_width - patch + 1
+        places = (rows.clamp(min=0) * columns.clamp(min=0)).cumsum(0)
+        photo = torch.searchsorted(places, (u[0] * places[-1]).long(), right=True)
+        y, x = (u[1] * rows[photo]).long(), (u[2] * columns[photo]).long()
+        flip = (u[3] * 8).long()
+        lr = _steps(self._lr_start[photo], y, x, self._lr_width[photo], patch, flip)
+        s = self.scale
+        hr = _steps(self._hr_start[photo], y * s, x * s, self._hr_width[photo], patch * s, flip)
+        return Where(lr, hr, photo, y, x, flip)
+
+    def fits(self, patch: int) -> bool:
+        """Whether a crop of so many LR pixels fits into any photo."""
+        return bool(((self._lr_height >= patch) & (self._lr_width >= patch)).any())
+
+    def check(self, patch: int) -> list[str]:
+        """Names of the photos that are too small for a patch of so many LR pixels.
+
+        Raises:
+            MediaError: all are.
+        """
+        small = (self._lr_height < patch) | (self._lr_width < patch)
+        if bool(small.all()):
+            side = patch * self.scale
+            raise MediaError(
+                f"Every photo is smaller than the patch, {side}x{side} pixels.",
+                "Give larger photos, or a smaller patch: --set patch=N (LR pixels).",
+            )
+        return [p.name for p, s in zip(self.pack.photos, small.tolist(), strict=True) if s]
+
+    def crops(self, lr: Tensor, hr: Tensor, patch: int) -> Crops:
+        """Gather a batch: (n, 3, patch, patch) and (n, 3, patch * s, patch * s), uint8 RGB,
+        channels_last, where the pixels are.
+
+        Args:
+            lr, hr: of ``Where``, on the device of the pixels.
+        """
+        return gather(self.lr, lr, patch), gather(self.hr, hr, patch * self.scale)
+
+    def describe(self, where: Where) -> list[str]:
+        """The crops in words."""
+        rows = zip(*(t.tolist() for t in (where.photo, where.y, where.x, where.flip)), strict=True)
+        return [f"{self.pack.photos[p].name} at LR ({y}, {x}), flip {f}" for p, y, x, f in rows]
+
+
+def gather(pixels: Tensor, where: Tensor, side: int) -> Tensor:
+    """(m, 3) pixels, (3, n) corner and steps -> (n, 3, side, side), channels_last."""
+    at = torch.arange(side, device=pixels.device)
+    first, down, right = where[:, :, None, None].unbind(0)
+    index = first + down * at[:, None] + right * at
+    return pixels[index].permute(0, 3, 1, 2)
+
+
+def _steps(start: Tensor, y: Tensor, x: Tensor, width: Tensor, side: int, flip: Tensor) -> Tensor:
+    """(3, n): first pixel, step down and step right of a crop under flip 0..7."""
+    up, left, turned = flip & 1, flip & 2, flip & 4
+    last = side - 1
+    first = start + (y + up * last) * width + x + (left > 0) * last
+    down, right = torch.where(up > 0, -width, width), torch.where(left > 0, -1, 1)
+    return torch.stack(
+        (first, torch.where(turned > 0, right, down), torch.where(turned > 0, down, right))
+    )
+
+
+def _free_bytes(device: torch.device) -> int:
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 8 << 30

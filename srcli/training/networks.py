@@ -1,0 +1,137 @@
+"""Names -> networks to train, and weights to begin with."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from srcli.catalog.load import default_catalogue
+from srcli.errors import SrcliError, UsageError, WeightsError
+
+if TYPE_CHECKING:
+    from srcli.weights import WeightsOptions
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to build: ``module:Class``, its arguments, and the value of white at its door."""
+
+    arch: str
+    network: str
+    scale: int
+    config: Mapping[str, Any] = field(default_factory=dict)
+    maximum: float = 1.0
+
+    def build(self) -> nn.Module:
+        module, name = self.network.split(":")
+        network: nn.Module = getattr(importlib.import_module(module), name)(
+            scale=self.scale, **self.config
+        )
+        return network
+
+
+def spec_of(arch: str, scale: int, config: Mapping[str, Any] | None = None) -> Spec:
+    """The catalogue's architecture at a scale; its first model gives door and configuration.
+
+    Raises:
+        UsageError: no such architecture, or it cannot be built or does not enlarge by ``scale``.
+    """
+    catalogue = default_catalogue()
+    entry = catalogue.architectures.get(arch)
+    if entry is None or entry.network is None:
+        raise UsageError(f"There is no network {arch!r} to train.", "See `srcli models`.")
+    merged: dict[str, Any] = {}
+    maximum = 1.0
+    for model in catalogue.of_architecture(arch)[:1]:
+        if model.door.colour != "rgb" or model.door.enlarged:
+            raise UsageError(f"{arch} takes {model.door.colour}; only RGB networks can be trained.")
+        maximum = model.door.maximum
+        merged = dict(next((v.config for v in model.variants if v.scale == scale), {}))
+        if not merged and model.variants:
+            merged = dict(model.variants[0].config)
+    spec = Spec(arch, entry.network, scale, {**merged, **(config or {})}, maximum)
+    side = -(-max(16, entry.min_size) // entry.multiple) * entry.multiple
+    try:
+        network = spec.build().eval()
+        with torch.no_grad():
+            size = network(torch.zeros(1, 3, side, side)).shape[2:]
+    except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as exc:
+        raise UsageError(f"{arch} cannot be built at x{scale}: {exc}.") from exc
+    if tuple(size) != (side * scale, side * scale):
+        raise UsageError(f"{arch} cannot enlarge by {scale}.", "See `srcli models show`.")
+    return spec
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors or .pth file, unnested.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    from srcli.weights.origin import read_any
+
+    try:
+        return read_any(path.read_bytes(), str(path))
+    except OSError as exc:
+        raise WeightsError(f"The weights {path} cannot be read: {exc}.") from exc
+
+
+class Teacher(nn.Module):
+    """A finished network, 0..1 at both ends, its weights frozen.
+
+    Args:
+        name: a file of weights, or a model of the catalogue.
+        options: where weights of the catalogue lie.
+
+    Raises:
+        SrcliError: no such file or model, or it has no weights at this scale.
+    """
+
+    def __init__(self, name: str, scale: int, options: WeightsOptions | None) -> None:
+        from srcli import weights
+        from srcli.catalog import resolve
+
+        super().__init__()
+        if Path(name).is_file():
+            model, variant, state = weights.load_file(Path(name), None, scale)
+            network = weights.build(variant, model.arch, state)
+            native = variant.scale
+        else:
+            model = resolve(name, scale)
+            native = scale if scale in model.scales else 0
+            assert options is not None
+            network = weights.load(model, scale, options) if native else nn.Identity()
+        if native != scale:
+            raise UsageError(f"The teacher {name} does not enlarge by {scale}.")
+        self.network, self.maximum = network.requires_grad_(False).eval(), model.door.maximum
+
+    def forward(self, lr: Tensor) -> Tensor:
+        sr: Tensor = self.network(lr * self.maximum) / self.maximum
+        return sr
+
+    def train(self, mode: bool = True) -> Teacher:
+        return self  # always as it is used
+
+
+def take_over(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Copy the tensors whose name and shape fit; the names of the others, in the network's order.
+
+    Raises:
+        SrcliError: none fits.
+    """
+    own = network.state_dict()
+    left = []
+    for name, tensor in own.items():
+        if name in state and state[name].shape == tensor.shape:
+            tensor.copy_(state[name])
+        else:
+            left.append(name)
+    if len(left) == len(own):
+        raise SrcliError("None of the weights to begin with fits this network.")
+    return left

@@ -1,0 +1,337 @@
+"""One training step, all of it on the device.
+
+Weights, their average and Adam's two moments are four flat fp32 vectors; the network's parameters
+are views of the first, a second network's parameters views of the average. So clipping, Adam, the
+average and the sum over processes are a few operations on vectors, whatever the network. On CUDA
+the step (crops, forward, backward, update) is captured once as a graph and replayed: the host sends
+the crops' places and four numbers, and asks nothing back until it wants the loss.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from srcli.training.config import Config, Stage
+from srcli.training.data import Crops, Photos, Where
+from srcli.training.forms import set_form
+from srcli.training.losses import Loss
+from srcli.training.schedule import ema_decay, learning_rate
+
+log = logging.getLogger(__name__)
+
+AHEAD = 6  # steps that the host gathers in advance
+ALIGN = 32  # floats: a compiler's kernels want aligned parameters
+
+
+@dataclass
+class Vectors:
+    """The state of a run: flat fp32 vectors of one length, and what has happened to them.
+
+    Attributes:
+        weights, ema, m, v: the network, its average, Adam's moments.
+        loss: (3,): sum of losses since last asked, number of the first step whose loss or gradient
+            was not finite (-1: none), steps done.
+    """
+
+    weights: Tensor
+    ema: Tensor
+    m: Tensor
+    v: Tensor
+    loss: Tensor
+
+    def all(self) -> list[Tensor]:
+        return [self.weights, self.ema, self.m, self.v, self.loss]
+
+    @classmethod
+    def of(cls, network: nn.Module, shown: nn.Module) -> Vectors:
+        """Take the parameters' values; from now on they are views: the network's of ``weights``,
+        those of ``shown``, its double, of ``ema``."""
+        weights = _flatten(network)
+        ema = _flatten(shown)
+        ema.copy_(weights)
+        zeros = torch.zeros_like(weights)
+        loss = torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64, device=weights.device)
+        return cls(weights, ema, zeros, zeros.clone(), loss)
+
+
+def trained(network: nn.Module) -> list[nn.Parameter]:
+    return [p for p in network.parameters() if p.requires_grad]
+
+
+def _flatten(network: nn.Module) -> Tensor:
+    params = trained(network)
+    sizes = [-(-p.numel() // ALIGN) * ALIGN for p in params]
+    flat = torch.zeros(sum(sizes), device=params[0].device)
+    for p, part in zip(params, torch.split(flat, sizes), strict=True):
+        view = part[: p.numel()].view(p.shape)
+        view.copy_(p.data)
+        p.data = view
+    return flat
+
+
+class Step:
+    """A stage's step: ``step(k)`` makes step k of the stage.
+
+    Args:
+        network: in 0..``maximum``, its parameters views of ``vectors.weights``.
+        teacher: for the distillation losses: takes and gives 0..1.
+        features: last-layer modules of student and teacher, for feature distillation.
+        offset: steps made in the stages before: no two stages see the same crops.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        vectors: Vectors,
+        photos: Photos,
+        config: Config,
+        stage: Stage,
+        *,
+        steps: int,
+        offset: int = 0,
+        maximum: float = 1.0,
+        teacher: nn.Module | None = None,
+        features: tuple[nn.Module, nn.Module] | None = None,
+    ) -> None:
+        self.network, self.vectors, self.photos = network, vectors, photos
+        self.config, self.stage, self.steps, self.offset = config, stage, steps, offset
+        self.maximum, self.teacher = maximum, teacher
+        self.device = vectors.weights.device
+        self.world, self.rank = (
+            (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
+        )
+        self.batch = len(range(self.rank, stage.batch, self.world))
+        self.params = trained(network)
+        pads = [-p.numel() % ALIGN for p in self.params]
+        self._pads = [vectors.weights.new_zeros(n) for n in pads]
+        self.loss = Loss(stage.loss).to(self.device)
+        self.bf16 = config.precision == "bf16" or (
+            config.precision == "auto" and bf16_is_fast(self.device)
+        )
+        self._lr_where = torch.zeros(3, self.batch, dtype=torch.int64, device=self.device)
+        self._hr_where = torch.zeros_like(self._lr_where)
+        self._knobs = torch.zeros(5, device=self.device)
+        self._threads = ThreadPoolExecutor(4, "crops")
+        self._futures: dict[int, Future[Crops]] = {}
+        self._batch = self._rooms()
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._taps: dict[str, Tensor] = {}
+        if features is not None and "distill_feature" in self.loss.weights:
+            for name, module in zip(("student", "teacher"), features, strict=True):
+                module.register_forward_pre_hook(partial(self._tap, name))
+        self.loss_of: Callable[[Tensor, Tensor], Tensor] = self._loss_of
+        self.how = "eager"
+        self._build()
+
+    def __call__(self, k: int) -> None:
+        """Make step ``k`` of the stage. Nothing comes back: see ``fetch``."""
+        self.feed(k)
+        if self._graph is not None:
+            self._graph.replay()
+        else:
+            self._run()
+
+    def draw(self, k: int) -> Where:
+        """The crops of step ``k``, of all processes."""
+        return self.photos.draw(
+            self.offset + k, self.stage.batch, self.stage.patch, self.config.seed
+        )
+
+    def feed(self, k: int) -> None:
+        """Send what the device needs for step ``k``: the crops or their places, and the numbers."""
+        if self.photos.resident:
+            for where, room in zip(self._mine(k), (self._lr_where, self._hr_where), strict=True):
+                _send(where, room)
+        else:
+            for crop, room in zip(self._ahead(k), self._batch, strict=True):
+                _send(crop, room)
+        c = self.config
+        t = k + 1  # Adam begins anew in each stage
+        decay = ema_decay(self.offset + k, c.ema)
+        knobs = [self.rate(k), 1 - c.beta1**t, 1 - c.beta2**t, decay, float(k)]
+        _send(torch.tensor(knobs), self._knobs)
+
+    def _mine(self, k: int) -> tuple[Tensor, Tensor]:
+        """This process's share of the places of step ``k``."""
+        where = self.draw(k)
+        share = slice(self.rank, None, self.world)
+        return where.lr[:, share].contiguous(), where.hr[:, share].contiguous()
+
+    def _ahead(self, k: int) -> Crops:
+        """Step ``k``'s crops, gathered on the host by threads that work a few steps ahead."""
+        for j in range(k, min(k + AHEAD, self.steps)):
+            if j not in self._futures:
+                self._futures[j] = self._threads.submit(self._gather, j)
+        return self._futures.pop(k).result()
+
+    def _gather(self, k: int) -> Crops:
+        return self.photos.crops(*self._mine(k), self.stage.patch)
+
+    def _rooms(self) -> Crops:
+        """Where the device finds a batch that the host has gathered."""
+        if self.photos.resident:
+            return self._lr_where, self._hr_where
+        lr, hr = self._gather(0)
+        return lr.to(self.device), hr.to(self.device)
+
+    def rate(self, k: int) -> float:
+        """Learning rate of step ``k``."""
+        s = self.stage
+        return learning_rate(
+            k,
+            self.steps,
+            peak=s.learning_rate,
+            schedule=s.schedule,
+            warmup=min(s.warmup, self.steps // 4),
+            final=s.final,
+            halve_every=s.halve_every,
+        )
+
+    def fetch(self) -> tuple[float, int]:
+        """(mean loss since the last fetch, the first step of the stage that was not finite or -1);
+        waits for the device."""
+        total, bad, n = self.vectors.loss.tolist()
+        self.vectors.loss[0] = 0.0
+        self.vectors.loss[2] = 0.0
+        return total / max(n, 1), int(bad)
+
+    def _loss_of(self, lr8: Tensor, hr8: Tensor) -> Tensor:
+        """uint8 crops -> loss. This is what is compiled."""
+        lr, hr = lr8.float() / 255, hr8.float() / 255
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False
+        ):
+            sr = self.network(lr * self.maximum if self.maximum != 1 else lr)
+            teacher_sr = None
+            if self.loss.needs_teacher and self.teacher is not None:
+                with torch.no_grad():
+                    teacher_sr = self.teacher(lr).float()
+        sr = sr.float()
+        if self.maximum != 1:
+            sr = sr / self.maximum
+        features = (self._taps["student"], self._taps["teacher"]) if self._taps else None
+        out: Tensor = self.loss(sr, hr, lr, teacher_sr, features)
+        return out
+
+    def _tap(self, name: str, _: nn.Module, args: tuple[Tensor, ...]) -> None:
+        self._taps[name] = args[0]
+
+    def _run(self) -> None:
+        """Crops, loss, gradient, update; reads and writes only what stays in place."""
+        lr, hr = self._batch
+        if self.photos.resident:
+            lr, hr = self.photos.crops(lr, hr, self.stage.patch)
+        loss = self.loss_of(lr, hr)
+        grads = torch.autograd.grad(loss, self.params, allow_unused=True, materialize_grads=True)
+        with torch.no_grad():
+            pairs = zip(grads, self._pads, strict=True)
+            grad = torch.cat([t for g, pad in pairs for t in (g.reshape(-1), pad)])
+            loss = loss.detach()
+            if self.world > 1:
+                share = self.batch / self.stage.batch  # means over shares -> mean over the batch
+                both = torch.cat((grad, loss[None])) * share
+                dist.all_reduce(both)
+                grad, loss = both[:-1], both[-1]
+            self._update(grad, loss)
+
+    def _update(self, grad: Tensor, loss: Tensor) -> None:
+        """AdamW (arXiv 1711.05101) on flat vectors, after clipping the gradient's norm."""
+        c, state = self.config, self.vectors
+        rate, correct1, correct2, decay, k = self._knobs.unbind()
+        norm = torch.linalg.vector_norm(grad)
+        grad = grad * (c.clip / (norm + 1e-6)).clamp(max=1.0)
+        state.m.lerp_(grad, 1 - c.beta1)
+        state.v.lerp_(grad * grad, 1 - c.beta2)
+        if c.weight_decay:
+            state.weights.mul_(1 - rate * c.weight_decay)
+        step = state.m / ((state.v / correct2).sqrt() + c.eps)
+        state.weights.sub_(step * (rate / correct1))
+        state.ema.lerp_(state.weights, 1 - decay)
+        fine = torch.isfinite(loss) & torch.isfinite(norm)
+        total, bad, n = state.loss.unbind()
+        bad.copy_(torch.where((bad < 0) & ~fine, k.double(), bad))
+        total.add_(loss)
+        n.add_(1)
+
+    def _build(self) -> None:
+        """Compile and capture as far as the configuration and the device allow; never fail."""
+        c = self.config
+        cuda = self.device.type == "cuda"
+        compiled = c.compile == "on" or (c.compile == "auto" and cuda)
+        graph = cuda and c.cuda_graph != "off" and self.world == 1
+        self.feed(0)
+        backup = self.save()
+        if compiled:
+            torch.compiler.reset()
+            set_form(self.network, "compiled", shifts=c.depthwise == "shifts")
+            self.loss_of = torch.compile(self._loss_of, mode=c.compile_mode, dynamic=False)
+            try:
+                self._run()
+                self.how = "compiled"
+            except Exception as exc:
+                log.warning("torch.compile failed, going on without: %s", _first_line(exc))
+                self.loss_of = self._loss_of
+                torch.compiler.reset()
+        if self.how == "eager":
+            set_form(self.network, "train")
+        self.restore(backup)
+        if graph and c.compile_mode not in ("reduce-overhead", "max-autotune"):
+            try:
+                self._graph = self._capture()
+                self.how += ", one CUDA graph"
+            except Exception as exc:
+                log.warning("The CUDA graph failed, going on without: %s", _first_line(exc))
+                torch.cuda.synchronize()
+        self.restore(backup)
+
+    def _capture(self) -> torch.cuda.CUDAGraph:
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                self._run()
+        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            self._run()
+        return graph
+
+    def save(self) -> list[Tensor]:
+        """Copies of everything that a step changes."""
+        return [t.clone() for t in self._changing()]
+
+    def restore(self, saved: list[Tensor]) -> None:
+        with torch.no_grad():
+            for t, old in zip(self._changing(), saved, strict=True):
+                t.copy_(old)
+
+    def _changing(self) -> list[Tensor]:
+        return [*self.vectors.all(), *self.network.buffers()]
+
+
+def bf16_is_fast(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+def _send(source: Tensor, target: Tensor) -> None:
+    """Host to device without waiting."""
+    if target.device.type == "cuda":
+        source = source.pin_memory()
+    target.copy_(source, non_blocking=True)
+
+
+def _first_line(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {(str(exc).splitlines() or [''])[0][:200]}"

@@ -1,0 +1,79 @@
+import pytest
+
+from srcli.errors import UsageError
+from srcli.training.config import Config, load, recipes
+from srcli.training.networks import spec_of
+from srcli.training.schedule import ema_decay, learning_rate
+
+
+@pytest.mark.parametrize("name", recipes())
+@pytest.mark.parametrize("preset", [None, "quick"])
+def test_every_recipe_loads_and_its_network_exists(name, preset):
+    config = load(name, preset=preset)
+    assert spec_of(config.arch, config.scale, config.config).scale == config.scale
+    assert config.name == name
+    assert Config.from_json(config.to_json()) == config
+
+
+def test_sets():
+    config = load(
+        "bcrn-x4",
+        sets=["batch=8", "2.batch=4", "loss={charbonnier=1, fft=0.1}", "ema=0.5", "compile=off"],
+    )
+    assert [s.batch for s in config.stages] == [8, 4]
+    assert config.stages[0].loss == {"charbonnier": 1, "fft": 0.1}
+    assert (config.ema, config.compile) == (0.5, "off")
+    assert len(load("bcrn-x4", sets=["2.steps=0"]).stages) == 1
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ("bacth=8", "batch"),
+        ("batch=many", "of type int"),
+        ("batch=1.5", "of type int"),
+        ("batch=0", "above 0"),
+        ("schedule=linear", "cosine, halving, constant"),
+        ("loss={l3=1}", "no loss 'l3'"),
+        ("loss={distill=1}", "teacher"),
+        ("9.batch=3", "2 stages"),
+        ("precision=fp8", "auto, bf16, fp32"),
+        ("batch", "key=value"),
+    ],
+)
+def test_wrong_sets_say_what_is_wrong(item, message):
+    with pytest.raises(UsageError) as caught:
+        load("bcrn-x4", sets=[item])
+    assert message in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_wrong_names():
+    with pytest.raises(UsageError) as caught:
+        load("bcrn-x5")
+    assert "bcrn-x4" in str(caught.value.hint)
+    with pytest.raises(UsageError, match="preset"):
+        load("bcrn-x4", preset="slow")
+    with pytest.raises(UsageError, match="swift_srgan"):
+        spec_of("swift_srgan", 3)
+    with pytest.raises(UsageError):
+        spec_of("bicubic", 2)
+
+
+def test_learning_rate():
+    def cosine(k):
+        return learning_rate(k, 100, peak=1.0, warmup=10, final=0.1)
+
+    assert [cosine(k) for k in (0, 4, 9)] == [0.1, 0.5, 1.0]
+    assert cosine(10) == 1.0
+    assert cosine(55) == pytest.approx(0.55)
+    assert cosine(100) == pytest.approx(0.1)
+    halving = [
+        learning_rate(k, 100, peak=1.0, schedule="halving", halve_every=30) for k in (0, 29, 30, 60)
+    ]
+    assert halving == [1, 1, 0.5, 0.25]
+    assert learning_rate(99, 100, peak=1.0, schedule="constant") == 1
+
+
+def test_ema_decay_grows_to_its_limit():
+    assert ema_decay(0, 0.999) == 0.1
+    assert ema_decay(10**6, 0.999) == 0.999

@@ -1,0 +1,258 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from srcli.errors import SrcliError, UsageError
+from srcli.training import checkpoint
+from srcli.training.config import load
+from srcli.training.loop import NotFiniteError, Run, measure, train
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run(recipe, folder, cache, benchmark, tmp_path):
+    def make(name: str = "out", *sets: str, **more) -> Run:
+        return Run(
+            config=load(str(recipe), sets=sets),
+            data=(folder,),
+            out=tmp_path / name,
+            cache=cache,
+            validate=(benchmark,),
+            device="cpu",
+            **more,
+        )
+
+    return make
+
+
+def events(run: Run, stop_at: int | None = None) -> list[dict]:
+    stop, got = threading.Event(), []
+    for event in train(run, stop):
+        got.append(event)
+        if stop_at is not None and event["event"] == "step" and event["step"] >= stop_at:
+            stop.set()
+    return got
+
+
+def vectors(out: Path) -> list[torch.Tensor]:
+    return checkpoint.load_newest(out)["vectors"]
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    for x, y in zip(vectors(a)[:4], vectors(b)[:4], strict=True):
+        assert torch.equal(x, y)
+    mine, theirs = (load_file(out / "bcrn-x2.safetensors") for out in (a, b))
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def test_a_whole_run(run):
+    got = events(run("out", "samples=true", "half=true"))
+    kinds = [e["event"] for e in got]
+    assert kinds[:4] == ["data", "start", "validation", "stage"]
+    assert kinds.count("stage") == 2
+    assert kinds[-1] == "done"
+    steps = [e for e in got if e["event"] == "step"]
+    assert [e["step"] for e in steps] == [2, 4, 6, 8, 10, 12]
+    assert min(got[-1]["psnr_y"].values()) > 15
+    out = run().out
+    assert {p.suffix for p in out.glob("bcrn-x2*")} == {".safetensors", ".md"}
+    assert (out / "bcrn-x2.best.safetensors").is_file()
+    assert (out / "curves.png").is_file()
+    assert list((out / "samples").iterdir())
+    assert len(checkpoint.found(out)) == 2
+    logged = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [e["step"] for e in logged if e["event"] == "step"] == [2, 4, 6, 8, 10, 12]
+    assert load_file(out / "bcrn-x2.safetensors")["conv1.pw.weight"].dtype == torch.float16
+
+
+@pytest.mark.parametrize("stop_at", [2, 8, 10])
+def test_resumed_equals_uninterrupted(run, stop_at):
+    events(run("whole"))
+    assert events(run("parts"), stop_at)[-1]["event"] == "interrupted"
+    assert events(run("parts", resume=True))[-1]["event"] == "done"
+    assert_same_run(run("parts").out, run("whole").out)
+    lines = (run("parts").out / "log.jsonl").read_text().splitlines()
+    steps = [e["step"] for e in map(json.loads, lines) if e["event"] == "step"]
+    assert steps == sorted(set(steps))
+
+
+def test_a_damaged_checkpoint_falls_back(run, caplog):
+    events(run("whole"))
+    events(run("parts"), 6)
+    newest = checkpoint.found(run("parts").out)[-1]
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(data)
+    events(run("parts", resume=True))
+    assert "damaged" in caplog.text
+    assert_same_run(run("parts").out, run("whole").out)
+
+
+def test_what_cannot_be_resumed(run, tmp_path):
+    with pytest.raises(SrcliError, match="no checkpoint"):
+        events(run("none", resume=True))
+    events(run("out"), 2)
+    with pytest.raises(UsageError, match="holds a run"):
+        events(run("out"))
+    with pytest.raises(UsageError, match="another ema"):
+        events(run("out", "ema=0.5", resume=True))
+
+
+def test_not_finite_stops_and_names_the_step(run):
+    with pytest.raises(NotFiniteError) as caught:
+        events(run("out", "1.learning_rate=1e30", "clip=1e30", "log_every=8", "1.warmup=0"))
+    assert "step 2." in caught.value.message
+    assert ".png at LR" in caught.value.hint
+    saved = checkpoint.found(run().out)
+    assert all(torch.isfinite(v).all() for p in saved for v in torch.load(p)["vectors"])
+
+
+def test_disk_full(run, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    generator = train(run())
+    next(generator)
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    with pytest.raises(SrcliError, match="No space left"):
+        list(generator)
+    assert not list(run().out.glob(".checkpoint*"))
+
+
+def test_time_budget_sets_the_steps(run, monkeypatch):
+    monkeypatch.setattr("srcli.training.loop.MEASURE_S", 0.1)
+    got = events(run("out", "log_every=5", minutes=3 / 60))
+    steps = [e["steps"] for e in got if e["event"] == "stage"]
+    assert all(n >= 10 for n in steps)
+    assert got[-1]["event"] == "done"
+    assert got[-1]["seconds"] < 12
+
+
+def test_memory_mapped_equals_resident(run, photos, monkeypatch):
+    """The path for data that does not fit the device, with the CPU playing the device."""
+    events(run("resident"))
+    from srcli.training import data
+
+    real = data.Photos.__init__
+
+    def on_disk(self, *args, **more):
+        real(self, *args, **more)
+        self.resident = False
+
+    monkeypatch.setattr(data.Photos, "__init__", on_disk)
+    events(run("mapped"))
+    assert_same_run(run("mapped").out, run("resident").out)
+
+
+def test_init(run, benchmark):
+    events(run("first"))
+    got = events(run("second", init=run("first").out / "bcrn-x2.safetensors"))
+    assert got[1]["weights"] == "given"
+    assert got[2]["psnr_y"] == events_done(run("first").out)
+
+
+def events_done(out: Path) -> dict:
+    return json.loads((out / "log.jsonl").read_text().splitlines()[-1])["psnr_y"]
+
+
+def test_distillation(run, tmp_path):
+    events(run("teacher", "2.steps=0", "steps=2"))
+    teacher = run("teacher").out / "bcrn-x2.safetensors"
+    got = events(
+        run("student", "loss={l1=1, distill=1, distill_feature=1}", f"teacher={teacher}", "steps=2")
+    )
+    assert got[-1]["event"] == "done"
+
+
+def test_measure(run, monkeypatch):
+    monkeypatch.setattr("srcli.training.loop.MEASURE_S", 0.05)
+    got = list(measure(run("out", "2.steps=0")))
+    assert got[-1]["loader_images_per_s"] > got[-1]["train_images_per_s"] > 0
+
+
+def command(run: Run, recipe: Path, *more: str) -> list[str]:
+    code = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
+    code += (
+        "import typer, torch; torch.set_num_threads(1)\n"
+        "from srcli.cli.train import train\n"
+        "app = typer.Typer(pretty_exceptions_enable=False); app.command()(train); app()\n"
+    )
+    return [
+        sys.executable, "-c", code, str(recipe), "--data", str(run.data[0]), "--out", str(run.out),
+        "--cache", str(run.cache), "--device", "cpu", "--set", "steps=40", *more,
+    ]  # fmt: skip
+
+
+def test_interrupted_by_a_signal(run, recipe):
+    process = subprocess.Popen(
+        [*command(run(), recipe, "--set", "steps=100000"), "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if '"step"' in line:
+            process.send_signal(signal.SIGTERM)
+            break
+    rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert json.loads(rest.splitlines()[-1])["event"] == "interrupted"
+    assert checkpoint.found(run().out)
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_equals_uninterrupted(run, recipe):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command(run("whole"), recipe), check=True, env=environment)
+    for k in range(10):
+        started = checkpoint.found(run("parts").out)
+        process = subprocess.Popen(
+            command(run("parts"), recipe, *(["--resume"] if started else [])),
+            env=environment,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 60
+        while checkpoint.found(run("parts").out) == started and time.monotonic() < deadline:
+            time.sleep(0.02 + 0.011 * k)
+            if process.poll() is not None:
+                break
+        process.kill()
+        process.wait()
+        if (run("parts").out / "bcrn-x2.safetensors").exists():
+            break
+    if not (run("parts").out / "bcrn-x2.safetensors").exists():
+        subprocess.run(command(run("parts"), recipe, "--resume"), check=True, env=environment)
+    assert_same_run(run("parts").out, run("whole").out)
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(run, recipe):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    more = ["--set", "steps=12", "--set", "log_every=1"]
+    subprocess.run(command(run("one"), recipe, *more), check=True, env=environment)
+    processes = []
+    for rank in range(2):
+        world = {
+            "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank),
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29731",
+        }  # fmt: skip
+        processes.append(
+            subprocess.Popen(command(run("two"), recipe, *more), env={**environment, **world})
+        )
+    assert [p.wait(120) for p in processes] == [0, 0]
+    curves = []
+    for name in ("one", "two"):
+        lines = (run(name).out / "log.jsonl").read_text().splitlines()
+        curves.append([e["loss"] for e in map(json.loads, lines) if e["event"] == "step"])
+    assert len(curves[0]) == 24
+    # the same sums in another order, through 24 steps
+    assert curves[0] == pytest.approx(curves[1], rel=1e-4)

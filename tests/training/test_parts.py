@@ -1,0 +1,110 @@
+"""Forms, losses and starts."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from srcli.archs.blocks import CCA
+from srcli.training.forms import set_form
+from srcli.training.losses import Contrastive, Loss, attention_transfer
+from srcli.training.networks import spec_of, take_over
+from srcli.training.start import fit_last, start
+
+
+@pytest.mark.parametrize(("arch", "scale"), [("bcrn", 2), ("rlfn_s", 4), ("swift_srgan", 2)])
+@pytest.mark.parametrize("form", ["train", "compiled"])
+def test_forms_compute_the_same(arch, scale, form):
+    torch.manual_seed(0)
+    network = spec_of(arch, scale).build()
+    x = torch.rand(2, 3, 24, 31)
+    results = []
+    for f in ("plain", form):
+        other = copy.deepcopy(network)
+        set_form(other, f)
+        params = [p for p in other.parameters() if p.requires_grad]
+        y = other(x)
+        grads = torch.autograd.grad(
+            y.square().mean(), params, allow_unused=True, materialize_grads=True
+        )
+        results.append([y, *grads])
+        assert list(other.state_dict()) == list(network.state_dict())
+    # sums in another order: rounding of fp32, and now and then a PReLU on its other side
+    for a, b in zip(*results, strict=True):
+        assert (a - b).abs().max() <= 1e-3 * a.abs().max() + 1e-7
+    set_form(other, "plain")
+    assert torch.equal(other.train()(x), results[0][0])
+
+
+def test_channel_attention_has_a_gradient_where_nothing_varies():
+    network = CCA(16)
+    set_form(network, "train")
+    x = torch.full((1, 16, 8, 8), 0.5, requires_grad=True)
+    (grad,) = torch.autograd.grad(network(x).sum(), x)
+    assert grad.isfinite().all()
+
+
+def test_losses():
+    torch.manual_seed(0)
+    hr, lr = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 8, 8)
+    sr = hr + 0.1
+    value = {
+        n: float(Loss({n: 1.0})(sr, hr, lr, hr)) for n in ("l1", "l2", "charbonnier", "fft", "tv")
+    }
+    assert value["l1"] == pytest.approx(0.1, rel=1e-4)
+    assert value["l2"] == pytest.approx(0.01, rel=1e-4)
+    assert value["charbonnier"] == pytest.approx(0.1, rel=1e-3)
+    # a constant is one frequency of 0.1 * 16 among 16 * 9 complex numbers
+    assert value["fft"] == pytest.approx(1.6 / (16 * 9 * 2), rel=1e-3)
+    assert value["tv"] == pytest.approx(
+        float(hr.diff(dim=2).abs().mean() + hr.diff(dim=3).abs().mean())
+    )
+    both = Loss({"l1": 2.0, "l2": 3.0, "distill": 1.0})(sr, hr, lr, hr)
+    assert float(both) == pytest.approx(2 * 0.1 + 3 * 0.01 + 0.1, rel=1e-4)
+    features = torch.rand(2, 5, 8, 8)
+    assert float(attention_transfer(features, 2 * features)) == pytest.approx(0, abs=1e-9)
+
+
+def test_contrastive_prefers_the_truth():
+    torch.manual_seed(0)
+    loss = Contrastive()
+    lr = torch.rand(2, 3, 8, 8)
+    hr = torch.rand(2, 3, 32, 32)
+    bicubic = F.interpolate(lr, scale_factor=4, mode="bicubic").clamp(0, 1)
+    assert (
+        float(loss(hr, hr, lr))
+        < float(loss((hr + bicubic) / 2, hr, lr))
+        < float(loss(bicubic, hr, lr))
+    )
+    assert not any(p.requires_grad for p in loss.parameters())
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(loss.parameters(), Contrastive().parameters(), strict=True)
+    )
+
+
+@pytest.mark.parametrize(("arch", "quiet"), [("bcrn", ("conv2.dw",)), ("rlfn_s", ("conv_2",))])
+def test_start_enlarges_as_well_as_bicubic(arch, quiet, photos):
+    spec = spec_of(arch, 2)
+    network = spec.build()
+    where = photos.draw(0, 16, 32)
+    lr, hr = (c.float() * (spec.maximum / 255) for c in photos.crops(where.lr, where.hr, 32))
+    start(network, lr, hr, small=quiet)
+    other = photos.draw(1, 16, 32)
+    lr, hr = (c.float() * (spec.maximum / 255) for c in photos.crops(other.lr, other.hr, 32))
+    with torch.no_grad():
+        error = (network.eval()(lr) - hr)[..., 4:-4, 4:-4].square().mean()
+    bicubic = F.interpolate(lr, scale_factor=2, mode="bicubic", align_corners=False)
+    assert error < (bicubic - hr)[..., 4:-4, 4:-4].square().mean()
+
+
+def test_warm_start_from_another_scale(photos):
+    torch.manual_seed(0)
+    x4, x2 = spec_of("bcrn", 4).build(), spec_of("bcrn", 2).build()
+    left = take_over(x2, x4.state_dict())
+    assert left and all(name.startswith("upsample_block") for name in left)
+    assert torch.equal(x2.conv1.pw.weight, x4.conv1.pw.weight)
+    where = photos.draw(0, 8, 32)
+    lr, hr = (c.float() / 255 for c in photos.crops(where.lr, where.hr, 32))
+    assert fit_last(x2, lr, hr) == "upsample_block.0"
