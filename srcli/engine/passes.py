@@ -172,15 +172,10 @@ class Pass:
                 yield rows
 
     def _bands(self) -> Iterator[Tensor]:
-        if self.tile is None:
-            try:
-                yield self._whole()
-                return
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-            self.note("the whole picture at once did not fit in memory: tiled")
-            self.tile = (LEAST_AUTO_TILE, LEAST_AUTO_TILE)
+        whole = self._whole()
+        if whole is not None:
+            yield whole
+            return
         run, result = self._start()
         yield from run.rows(result, 3, torch.float32)
         self._count(run.statistics)
@@ -188,9 +183,10 @@ class Pass:
     def picture(self) -> Picture:
         """The whole result, stored, as the next pass's input."""
         height, width = (n * self.network.scale for n in self.source.size)
-        if self.tile is None:
-            whole = self._whole()[:, :, :height, :width].float()
-            return Picture((height, width), lambda region: whole[:, :, *region.index])
+        whole = self._whole()
+        if whole is not None:
+            kept = whole[:, :, :height, :width].float()
+            return Picture((height, width), lambda region: kept[:, :, *region.index])
         run, result = self._start()
         run.dtype = torch.float32  # float between two networks
         with torch.inference_mode():
@@ -221,13 +217,24 @@ class Pass:
             result = module.stages(run, Source(self._enter))
         return run, run.local(self._leave, result)
 
-    def _whole(self) -> Tensor:
-        with torch.inference_mode():
-            lr = self._enter(Region(0, 0, *self.padded))
-            sr = self._leave(self.network.module(lr))
-        self.tiles = 1
-        self.on_progress(1.0)
-        return sr
+    def _whole(self) -> Tensor | None:
+        """The result in one go; None if tiles are wanted, or memory leaves no other way."""
+        if self.tile is not None:
+            return None
+        try:
+            with torch.inference_mode():
+                lr = self._enter(Region(0, 0, *self.padded))
+                sr = self._leave(self.network.module(lr))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            self.tiles = 1
+            self.on_progress(1.0)
+            return sr
+        self.note("the whole picture at once did not fit in memory: tiled")
+        self.tile = (LEAST_AUTO_TILE, LEAST_AUTO_TILE)
+        return None
 
     def _enter(self, region: Region) -> Tensor:
         """A tile as the network wants it."""

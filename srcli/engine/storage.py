@@ -161,7 +161,7 @@ class FileStorage(Storage):
         """(offset in the file, bytes of the tile) of each contiguous run of a region."""
         pixel = self.channels * self.dtype.itemsize
         width = self.size[1]
-        raw = memoryview(tile.view(torch.uint8).numpy().reshape(-1).data)
+        raw = memoryview(tile.reshape(-1).view(torch.uint8).numpy().data)
         start = (region.y * width + region.x) * pixel
         if region.w == width:
             return [(start, raw)]

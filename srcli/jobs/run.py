@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import time
 from collections.abc import Sequence
@@ -80,7 +81,10 @@ def run(
                 if following and decoded_bytes(following) * READ_AHEAD_SHARE <= memory_bytes:
                     ahead = reading.submit(_read, following, options)
                     reserve += decoded_bytes(following)
-                output = _Output(writing, job, decoded, options, started)
+                output = _Output(job, decoded, options, started)
+                for note in output.writer.notes:
+                    tell(Noted(job.source, note))
+                output.start(writing)
                 _enlarge(job, decoded, engine, output, reserve, tell)
             except Exception as exc:
                 if output is not None:
@@ -177,14 +181,7 @@ class _End:
 class _Output:
     """A picture on its way to its file, written by another thread."""
 
-    def __init__(
-        self,
-        pool: ThreadPoolExecutor,
-        job: Job,
-        picture: Picture,
-        options: Options,
-        started: float,
-    ) -> None:
+    def __init__(self, job: Job, picture: Picture, options: Options, started: float) -> None:
         assert job.info is not None
         self.job, self.options, self.started = job, options, started
         self.report = Report()
@@ -200,6 +197,10 @@ class _Output:
             quality=options.quality,
         )
         self._strips: queue.Queue[Pixels | _End] = queue.Queue(STRIPS_WAITING)
+        self._written: Future[float] = Future()
+
+    def start(self, pool: ThreadPoolExecutor) -> None:
+        """Begin to write. Interrupted on the way in, the writer still finds its end queued."""
         self._written = pool.submit(self._write, self.writer)
 
     @staticmethod
@@ -236,16 +237,15 @@ class _Output:
 
     def abort(self) -> None:
         """Give the picture up and wait until its temporary file is gone."""
-        while not self._written.done():
+        while True:
             try:
                 self._strips.put(_End(whole=False), timeout=0.1)
                 break
             except queue.Full:
-                try:
+                with contextlib.suppress(queue.Empty):
                     self._strips.get_nowait()
-                except queue.Empty:
-                    continue
-        self._written.exception()
+        if self._written.running() or self._written.done():
+            self._written.exception()
 
     def result(self) -> Done | Failed:
         """Wait for the file."""

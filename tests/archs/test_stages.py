@@ -1,0 +1,121 @@
+"""Every network of the catalogue: stages equal forward, at any tile size and picture shape."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from srcli import catalog
+from srcli.engine.storage import Budget
+from srcli.engine.tiling import Source, TileRun
+
+VARIANTS = [
+    pytest.param(model, variant.scale, id=f"{model.name}-x{variant.scale}")
+    for model in catalog.models()
+    for variant in model.variants
+    if model.arch.tiling == "exact"
+]
+# one of each class is enough for many shapes; scales and sizes differ in little
+CLASSES = list(
+    {
+        model.arch.network: pytest.param(model, model.variants[0].scale, id=model.arch.name)
+        for model in catalog.models()
+        if model.variants and model.arch.tiling == "exact"
+    }.values()
+)
+GLOBAL = ("bcrn", "rlfn", "rlfn_s", "rlfn_ntire")
+
+# Of the result's largest value. Rounding of fp32 sums taken in another order: up to 6.4e-7 was
+# seen; the smallest effect of a wrong attention map that was seen is 4e-4.
+TOLERANCE = 1e-5
+
+
+def random_lr(network, height, width, seed=0):
+    channels = 1 if network.door.colour == "y" else 3
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand((1, channels, height, width), generator=generator) * network.door.maximum
+
+
+def by_stages(network, lr, tile):
+    height, width = lr.shape[2:]
+    run = TileRun((height, width), tile, Budget(2**30), device=lr.device, dtype=torch.float32)
+    with torch.inference_mode():
+        result = network.module.stages(run, Source(lambda region: lr[:, :, *region.index]))
+        rows = list(run.rows(result, lr.shape[1], torch.float32))
+    return torch.cat(rows, 2), run.statistics.tiles
+
+
+def at_once(network, lr):
+    with torch.inference_mode():
+        return network.module(lr)
+
+
+def assert_equal(tiled, whole):
+    assert tiled.shape == whole.shape
+    assert float((tiled - whole).abs().max()) <= TOLERANCE * float(whole.abs().max())
+
+
+@pytest.mark.parametrize(("model", "scale"), VARIANTS)
+def test_stages_equal_forward(model, scale, lively):
+    network = lively(model, scale)
+    lr = random_lr(network, 37, 53)
+    whole = at_once(network, lr)
+    factor = 1 if network.door.enlarged else scale
+    assert whole.shape == (1, lr.shape[1], 37 * factor, 53 * factor)
+    for tile, pieces in (((16, 16), 12), ((17, 31), 6), ((20, 64), 2), ((64, 64), 1)):
+        tiled, tiles = by_stages(network, lr, tile)
+        assert tiles == pieces
+        assert_equal(tiled, whole)
+
+
+@pytest.mark.parametrize(("model", "scale"), CLASSES)
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(
+    height=st.integers(15, 60),
+    width=st.integers(15, 60),
+    tile=st.tuples(st.integers(16, 64), st.integers(16, 64)),
+)
+def test_any_shape_and_tile(model, scale, lively, height, width, tile):
+    network = lively(model, scale)
+    least, multiple = network.arch.min_size, network.arch.multiple
+    height, width = (max(least, -(-n // multiple) * multiple) for n in (height, width))
+    lr = random_lr(network, height, width)
+    assert_equal(by_stages(network, lr, tile)[0], at_once(network, lr))
+
+
+@pytest.mark.parametrize(("model", "scale"), VARIANTS)
+def test_the_tolerance_sees_a_seam(model, scale, lively):
+    """Tiles through the whole network, as other tools cut: what the tests above must not accept."""
+    network = lively(model, scale)
+    lr = random_lr(network, 37, 53)
+    whole = at_once(network, lr)
+    naive = torch.cat((at_once(network, lr[..., :26]), at_once(network, lr[..., 26:])), 3)
+    error = (naive - whole).abs().amax((0, 1, 2)) / whole.abs().max()
+    assert float(error.max()) > 1000 * TOLERANCE
+    if model.arch.name in GLOBAL:  # its attention is wrong even at the far side
+        assert float(error[: 4 * scale].max()) > 10 * TOLERANCE
+
+
+@pytest.mark.parametrize(("model", "scale"), CLASSES)
+def test_a_batch_equals_its_pictures(model, scale, lively):
+    """Attention looks at each picture of a training batch alone."""
+    network = lively(model, scale)
+    lr = torch.cat([random_lr(network, 18, 21, seed) for seed in (3, 4)])
+    both = at_once(network, lr)
+    for k in range(2):
+        assert_equal(both[k : k + 1], at_once(network, lr[k : k + 1]))
+
+
+@pytest.mark.parametrize(("model", "scale"), CLASSES)
+def test_forward_differentiates(model, scale):
+    """No in-place operation and no detached part in the way of training."""
+    from srcli.weights import new_network
+
+    torch.manual_seed(5)
+    module = new_network(model.variant(scale), model.arch).train()
+    channels = 1 if model.door.colour == "y" else 3
+    module(torch.rand(2, channels, 16, 18)).square().mean().backward()
+    unused = {name for name, p in module.named_parameters() if p.requires_grad and p.grad is None}
+    if model.arch.name == "swift_srgan":  # its convblocks have a PReLU in the state dict unused
+        unused = {name for name in unused if not name.endswith(".act.weight")}
+    assert not unused

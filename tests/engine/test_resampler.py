@@ -1,0 +1,75 @@
+"""Enlarging without a network."""
+
+import numpy as np
+import pytest
+
+from srcli import catalog
+from srcli.engine import resampler as module
+from srcli.engine.open import open_engine
+from srcli.engine.resampler import Resampler
+from srcli.engine.result import Report
+from srcli.engine.upscaler import Settings, Upscaler
+from srcli.quality.resize import resize
+
+
+@pytest.mark.parametrize("kernel", ["bicubic", "lanczos"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(74, 106), (93, 131), (20, 31)])
+def test_equals_resize(kernel, dtype, channels, size, picture, monkeypatch):
+    """In float, rounded once, whatever the bands."""
+    white = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    pixels = (picture(37, 53, channels) * (white / 255)).astype(dtype)
+    expected = resize(pixels.astype(np.float32), size, kernel).clip(0, white)
+    monkeypatch.setattr(module, "BAND_BYTES", 53 * channels * 4 * 5)
+    report, shares = Report(), []
+    strips = list(
+        Resampler(kernel).strips(pixels, (), size, on_progress=shares.append, report=report)
+    )
+    result = np.concatenate(strips)
+    assert len(strips) > 3
+    assert result.dtype == dtype
+    assert result.shape == (*size, channels)
+    assert np.array_equal(result, expected if dtype == np.float32 else np.rint(expected))
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert (report.device, report.precision, report.tiles) == ("cpu", "fp32", 1)
+
+
+def test_overshoot_is_cut():
+    """Bicubic rings at edges: beyond white and black it is cut, not wrapped around."""
+    pixels = np.zeros((8, 8, 1), np.uint8)
+    pixels[:, 4:] = 255
+    [result] = Resampler("bicubic").strips(pixels, (), (32, 32))
+    assert result[:, :4].max() == 0
+    assert result[:, -4:].min() == 255
+    assert result.min() == 0
+    assert result.max() == 255
+
+
+def test_open_engine():
+    bicubic = open_engine(catalog.resolve("bicubic"), Settings(memory_bytes=2**30))
+    assert isinstance(bicubic, Resampler)
+    assert bicubic.memory_bytes == 2**30
+    assert open_engine(catalog.resolve("lanczos")).kernel == "lanczos"
+    assert isinstance(open_engine(catalog.resolve("bcrn"), Settings(device="cpu")), Upscaler)
+
+
+def test_memory():
+    made = Resampler("bicubic")
+    assert made.memory_bytes > 2**20
+    assert made.estimate_bytes((10_000, 10_000), ()) < 2**28  # it keeps nothing of the picture
+
+
+@pytest.mark.shared
+def test_open_engine_with_weights(shared, weights, picture):
+    """From the catalogue, through the weights store, to pixels; and from a user's tensors."""
+    from srcli.weights import state_dict
+
+    model = catalog.resolve("rlfn_ntire.authors")
+    said = []
+    engine = open_engine(model, Settings(device="cpu"), weights=weights, announce=said.append)
+    result = engine(picture(20, 24), [4])
+    state = state_dict(model, 4, weights)
+    own = open_engine(model, Settings(device="cpu"), state=state)
+    assert np.array_equal(own(picture(20, 24), [4]), result)
