@@ -14,10 +14,10 @@ PAGES = sorted(p for p in (ROOT / "docs").rglob("*.md"))
 
 
 def commands(page: Path) -> list[str]:
-    """The lines of a page's shell blocks that call srcli, backslash continuations joined."""
+    """The lines of a page's shell blocks, backslash continuations joined."""
     blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.M | re.S)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [line for line in lines if line.startswith("srcli ")]
+    return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
 @pytest.fixture

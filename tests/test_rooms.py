@@ -14,11 +14,12 @@ ORDER = (
     ("catalog", "archs"),
     ("weights", "media", "quality.resize", "quality.metrics"),
     ("engine",),
-    ("jobs", "quality", "training", "bench"),
+    ("jobs", "quality"),
+    ("training", "bench", "compare"),
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
-DOORS = {"srcli", "srcli.__main__"}  # the package's own front doors stand outside
+DOORS = {"srcli", "srcli.__main__", "srcli.api"}  # the package's own front doors stand outside
 
 
 def name_of(path):
@@ -122,7 +123,7 @@ def test_only_the_command_line_prints_and_exits(module):
 def test_who_reads_the_environment():
     """Flags and variables come in by the front; rooms that compute are told by arguments."""
     readers = {m for m, tree in TREES.items() if calls(tree, "os.environ", "os.getenv")}
-    may = ("srcli.cli", "srcli.weights", "srcli.training")  # training: torchrun's variables
+    may = ("srcli.cli", "srcli.api", "srcli.weights", "srcli.training")  # training: torchrun's variables
     assert not {m for m in readers if not m.startswith(may)}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from srcli.errors import SrcliError
 from srcli.jobs.events import Done, Event, Failed, Noted, Progressed, Skipped, Started, Summary
+from srcli.jobs.inputs import STREAM
 from srcli.jobs.plan import Job
 
 
@@ -24,10 +25,11 @@ class Console:
     Args:
         as_json: one JSON object per line on stdout instead of text.
         quiet: neither progress nor results; failures only.
+        results: whether stdout is for results; a picture may want it.
     """
 
-    def __init__(self, *, as_json: bool, quiet: bool) -> None:
-        self.as_json, self.quiet = as_json, quiet
+    def __init__(self, *, as_json: bool, quiet: bool, results: bool = True) -> None:
+        self.as_json, self.quiet, self.results = as_json, quiet, results
         self._bar = None if quiet or not sys.stderr.isatty() else _Bar()
 
     def __enter__(self) -> Console:
@@ -43,10 +45,11 @@ class Console:
         if isinstance(event, Done | Failed | Skipped):
             if self.as_json:
                 print(json.dumps(event.as_json(), ensure_ascii=False), flush=True)
-            elif isinstance(event, Done) and not self.quiet:
+            elif isinstance(event, Done) and self.results and not self.quiet:
                 print(_line(event), flush=True)
         if isinstance(event, Failed):
-            name = "" if str(event.source) in event.error else f"{event.source}: "
+            named = str(event.source) in event.error or event.source == STREAM
+            name = "" if named else f"{event.source}: "
             self.say(name + event.error + (f" ({event.hint})" if event.hint else ""))
         elif isinstance(event, Skipped) and not self.quiet:
             self.say(f"{event.target} exists, skipped")

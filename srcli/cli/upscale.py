@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import glob
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -23,21 +24,28 @@ from srcli.cli.options import (
     parse_choice,
 )
 from srcli.errors import UsageError
+from srcli.jobs.inputs import STREAM
 from srcli.jobs.plan import MAX_PIXELS, Job, Options, picture_bytes, plan
+from srcli.media.formats import FORMATS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from srcli.engine.upscaler import Settings
     from srcli.jobs.events import Summary
+    from srcli.jobs.plan import Depth
+    from srcli.media.formats import FormatName
 
 DEFAULT_MODEL = "bcrn"
 
 
 def upscale(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Pictures, folders or glob patterns.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT...", help="Pictures, folders, glob patterns, or - for standard input."
+        ),
+    ] = None,
     scale: Annotated[
         float | None,
         typer.Option("--scale", "-x", metavar="X", help="Factor; 4, or the model's only scale."),
@@ -49,7 +57,8 @@ def upscale(
             "--output",
             "-o",
             metavar="PATH",
-            help="File, or folder for several. Default: <name>_x4 beside the input.",
+            help="File, or folder for several, - for standard output, or a name with fields, "
+            "{dir}/{stem}@{scale}x{ext}. Default: <name>_x4 beside the input.",
         ),
     ] = None,
     width: Annotated[
@@ -63,6 +72,9 @@ def upscale(
         Path | None,
         typer.Option(metavar="FILE", help="Weights of your own (safetensors, or .pth)."),
     ] = None,
+    from_file: Annotated[
+        Path | None, typer.Option(metavar="LIST", help="More inputs, one a line.")
+    ] = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Look into subfolders too.")
     ] = False,
@@ -75,10 +87,22 @@ def upscale(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", metavar="F", help="png, jpeg, webp, tiff, bmp or avif."),
+    ] = None,
+    depth: Annotated[
+        str, typer.Option(metavar="BITS", help="Per channel: same, 8 or 16 (PNG and TIFF).")
+    ] = "same",
     quality: Annotated[
         int | None,
         typer.Option(min=1, max=100, metavar="Q", help="Of JPEG, WebP and AVIF. Default: 95."),
     ] = None,
+    lossless: Annotated[bool, typer.Option("--lossless", help="WebP without loss.")] = False,
+    strip_metadata: Annotated[
+        bool,
+        typer.Option("--strip-metadata", help="Leave EXIF out; the colour profile stays."),
+    ] = False,
     max_pixels: Annotated[
         int, typer.Option(min=1, metavar="N", help="Refuse pictures with more pixels than this.")
     ] = MAX_PIXELS,
@@ -93,6 +117,15 @@ def upscale(
     """Enlarge pictures with a super-resolution network."""
     parse_choice("--backend", backend, ("auto", "torch"))
     how = EngineOptions.of(device, precision, tile, memory)
+    parse_choice("--depth", depth, ("same", "8", "16"))
+    if form is not None:
+        form = {"jpg": "jpeg", "tif": "tiff"}.get(form.lower(), form.lower())
+        parse_choice("--format", form, tuple(f.name for f in FORMATS.values() if f.writable))
+    inputs = [*(inputs or []), *_listed(from_file)]
+    if not inputs:
+        raise UsageError("nothing to upscale", "name pictures or folders, or see --help")
+    if output == "-" and as_json:
+        raise UsageError("-o - and --json both want standard output")
     if scale is not None and (width is not None or height is not None):
         raise UsageError("give either --scale or --width and --height, not both")
     if overwrite and skip_existing:
@@ -113,12 +146,21 @@ def upscale(
         skip_existing=skip_existing,
         recursive=recursive,
         max_pixels=max_pixels,
+        format=cast("FormatName | None", form),
+        depth=cast("Depth", depth),
         quality=quality,
+        lossless=lossless,
+        strip_metadata=strip_metadata,
     )
     if scale is not None:
         catalog.chain(chosen, scale)  # a scale that cannot be reached is refused at once
-    jobs = plan(inputs, options)
-    with Console(as_json=as_json, quiet=quiet) as console:
+    jobs = plan(inputs, options, stdin=sys.stdin.buffer.read)
+    to_stdout = any(job.target == STREAM for job in jobs)
+    if to_stdout and as_json:
+        raise UsageError("-o - and --json both want standard output", "name a file with -o")
+    if to_stdout and sys.stdout.isatty():
+        raise UsageError("a picture on a terminal would be noise", "name a file with -o")
+    with Console(as_json=as_json, quiet=quiet, results=not to_stdout) as console:
         from srcli.engine.open import open_engine
         from srcli.jobs.run import run
 
@@ -140,13 +182,22 @@ def upscale(
 
 def _check_names(inputs: list[str], weights: Path | None) -> None:
     """What does not exist is said before anything heavy is imported."""
-    if "-" in inputs:
-        raise UsageError("reading from standard input is not possible yet", "name a file")
     for name in inputs:
-        if not Path(name).exists() and not glob.has_magic(name):
+        if name != "-" and not Path(name).exists() and not glob.has_magic(name):
             raise UsageError(f"{name} does not exist")
     if weights is not None and not weights.is_file():
         raise UsageError(f"{weights} does not exist")
+
+
+def _listed(path: Path | None) -> list[str]:
+    """The lines of a list of inputs; empty ones do not count."""
+    if path is None:
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(f"the list {path} cannot be read: {exc}") from exc
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _model(

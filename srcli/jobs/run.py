@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import queue
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,10 +19,12 @@ from srcli.engine.open import Engine
 from srcli.engine.result import Pixels, Report
 from srcli.errors import MediaError, ResourceError, SrcliError
 from srcli.jobs.events import Done, Failed, Listener, Noted, Progressed, Skipped, Started, Summary
+from srcli.jobs.inputs import STREAM
 from srcli.jobs.plan import Job, Options, decoded_bytes, written_bytes
 from srcli.media.alpha import bleed
-from srcli.media.formats import format_of
+from srcli.media.formats import FORMATS
 from srcli.media.image import Picture, read
+from srcli.media.metadata import Metadata
 from srcli.media.write import Writer, open_writer
 from srcli.quality.resize import RowResizer
 
@@ -104,12 +108,28 @@ def run(
 
 
 def _read(job: Job, options: Options) -> Picture:
-    return read(job.source, job.info, options.max_pixels, depth=job.depth)
+    source = job.source if job.data is None else io.BytesIO(job.data)
+    picture = read(source, job.info, options.max_pixels, depth=job.depth)
+    if options.strip_metadata:
+        picture = replace(picture, metadata=Metadata(icc=picture.metadata.icc))
+    if job.depth == 16 and picture.bits == 8:
+        alpha = picture.alpha
+        picture = replace(
+            picture,
+            pixels=_deepened(picture.pixels),
+            alpha=None if alpha is None else _deepened(alpha),
+        )
+    return picture
+
+
+def _deepened(samples: Pixels) -> Pixels:
+    """8 bits as 16: 255 becomes 65535."""
+    return samples.astype(np.uint16) * np.uint16(257)
 
 
 def _writing_bytes(job: Job, memory_bytes: int) -> int:
     """Memory that writing takes; refused if a format that cannot stream needs too much."""
-    entry, n_bytes = format_of(job.target), written_bytes(job)
+    entry, n_bytes = FORMATS[job.format], written_bytes(job)
     if not entry.streams and n_bytes > memory_bytes:
         raise ResourceError(
             f"writing {job.sr_size[1]} x {job.sr_size[0]} pixels as {entry.title} takes "
@@ -185,16 +205,19 @@ class _Output:
         assert job.info is not None
         self.job, self.options, self.started = job, options, started
         self.report = Report()
-        self._make_folder(job.target.parent)
+        if job.target != STREAM:
+            self._make_folder(job.target.parent)
         channels: Literal[1, 3] = 1 if picture.pixels.shape[2] == 1 else 3
         self.writer = open_writer(
-            job.target,
+            sys.stdout.buffer if job.target == STREAM else job.target,
             size=job.sr_size,
             channels=channels,
             alpha=picture.alpha is not None,
             bits=picture.bits,
             metadata=picture.metadata,
+            format=job.format,
             quality=options.quality,
+            lossless=options.lossless,
         )
         self._strips: queue.Queue[Pixels | _End] = queue.Queue(STRIPS_WAITING)
         self._written: Future[float] = Future()

@@ -331,7 +331,7 @@ def test_dry_run_writes_nothing(srcli_upscale, put, model):
         (["a.png", "--weights", "none.pth"], ["none.pth does not exist"]),
         (["a.png", "-o", "-", "--json"], ["-"]),
         (["empty"], ["empty"]),
-        ([], ["INPUT"]),
+        ([], ["nothing to upscale"]),
     ],
 )
 def test_usage_errors(srcli_upscale, put, arguments, words):
@@ -532,3 +532,69 @@ def test_a_reader_that_goes_away(here, put):
     assert "Traceback" not in err
     assert "BrokenPipe" not in err
     assert parts("out") == []
+
+
+# pipes and lists
+
+
+def pipe(arguments, data, here):
+    command = [sys.executable, "-m", "srcli", "upscale", *arguments]
+    done = subprocess.run(command, input=data, capture_output=True, cwd=here, timeout=60)
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+def test_a_picture_through_a_pipe(here, put):
+    put("a.png", size=(9, 7))
+    data = Path("a.png").read_bytes()
+    code, out, err = pipe(["-", "-o", "-", "-x2", "-m", "bicubic"], data, here)
+    assert (code, err) == (0, "")
+    Path("b.png").write_bytes(out)
+    assert size_of("b.png") == (14, 18)
+    code, out, err = pipe(["-", "-x3", "-m", "bicubic", "--format", "jpg"], data, here)
+    assert (code, out[:2]) == (0, b"\xff\xd8")
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", b"\x89PNG\r\n\x1a\n cut"])
+def test_a_pipe_without_a_picture(here, data):
+    code, out, err = pipe(["-", "-m", "bicubic"], data, here)
+    assert (code, out) == (1, b"")
+    assert "standard input" in err
+    assert "Traceback" not in err
+
+
+def test_json_and_a_picture_exclude_each_other(here, put):
+    put("a.png")
+    for arguments in (["a.png", "-o", "-"], ["-"]):
+        code, out, _ = pipe(
+            [*arguments, "--json", "-m", "bicubic"], Path("a.png").read_bytes(), here
+        )
+        assert (code, out) == (2, b"")
+
+
+def test_a_list_of_inputs(srcli_upscale, put):
+    put("a.png", "b.png", "c.png")
+    Path("list.txt").write_text("a.png\n\n b.png \n")
+    code, out, _ = srcli_upscale("c.png", "--from-file", "list.txt", "-m", "bicubic")
+    assert code == 0
+    assert [line.split(" ")[0] for line in out.splitlines()] == ["c.png", "a.png", "b.png"]
+    assert srcli_upscale("--from-file", "none.txt", "-m", "bicubic")[0] == 2
+
+
+def test_sixteen_bits_from_eight(srcli_upscale, put):
+    put("a.png", mode="L")
+    assert srcli_upscale("a.png", "-x2", "-m", "bicubic", "--depth", "16", "-o", "deep.png")[0] == 0
+    assert srcli_upscale("a.png", "-x2", "-m", "bicubic", "-o", "flat.png")[0] == 0
+    deep, flat = (np.asarray(Image.open(n)).astype(int) for n in ("deep.png", "flat.png"))
+    assert deep.max() > 255
+    assert np.abs(deep / 257 - flat).max() <= 0.5 + 1e-6  # one rounding, not two
+
+
+def test_metadata_stripped(srcli_upscale, put):
+    put("a.png")
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    Image.open("a.png").save("e.jpg", exif=exif, icc_profile=b"")
+    assert srcli_upscale("e.jpg", "-m", "bicubic", "-o", "kept.jpg")[0] == 0
+    assert srcli_upscale("e.jpg", "-m", "bicubic", "-o", "bare.jpg", "--strip-metadata")[0] == 0
+    assert Image.open("kept.jpg").getexif().get(0x010F) == "maker"
+    assert 0x010F not in Image.open("bare.jpg").getexif()

@@ -14,8 +14,9 @@ from PIL import Image
 
 from srcli import catalog
 from srcli.errors import MediaError, ResourceError, UsageError
+from srcli.jobs.inputs import STREAM
 from srcli.jobs.plan import Options, output_bytes, picture_bytes, plan
-from srcli.media.formats import format_of
+from srcli.media.formats import FORMATS, format_of
 
 BCRN = catalog.resolve("bcrn.authors")
 BICUBIC = catalog.resolve("bicubic")
@@ -157,12 +158,82 @@ def test_a_file_where_a_folder_is_needed(here):
         plan(["a.png", "b.png"], options(output="there.png"))
 
 
-@pytest.mark.parametrize("output", ["b", "b.xyz", "b.gif", "b.", "-"])
+@pytest.mark.parametrize("output", ["b", "b.xyz", "b.gif", "b."])
 def test_output_of_no_format(here, output):
     put("a.png")
     with pytest.raises(UsageError) as caught:
         plan(["a.png"], options(output=output))
     assert ".png" in caught.value.hint
+
+
+def test_a_template_names_outputs(here):
+    put("sub/a.png", size=(6, 4))
+    named = targets(["sub/a.png"], output="{dir}/{model}/{stem}@{scale}x-{width}x{height}{ext}")
+    assert named == ["sub/bcrn.authors/a@4x-24x16.png"]
+    assert targets(["sub/a.png"], output="{stem}{ext}", format="jpeg") == ["a.jpg"]
+    assert targets(["sub/a.png"], output="{stem}_{scale}{ext}", scale=None, width=12) == [
+        "a_12x8.png"
+    ]
+
+
+@pytest.mark.parametrize("output", ["{stam}.png", "{}.png", "{stem.png", "{stem}}.png", "{a{b}}"])
+def test_a_template_with_a_mistake(here, output):
+    put("a.png")
+    with pytest.raises(UsageError) as caught:
+        plan(["a.png"], options(output=output))
+    assert "{stem}" in caught.value.hint
+
+
+def test_a_template_that_puts_two_in_one_place(here):
+    put("a.png", "sub/a.png")
+    with pytest.raises(UsageError, match="both"):
+        plan(["a.png", "sub/a.png"], options(output="{stem}_big{ext}"))
+
+
+@pytest.mark.parametrize("form", [f.name for f in FORMATS.values() if f.writable])
+def test_a_format_of_ones_choice(here, form):
+    put("a.png", "b.gif")
+    usual = FORMATS[form].extensions[0]
+    assert targets(["a.png", "b.gif"], format=form) == [f"a_x4{usual}", f"b_x4{usual}"]
+    [job] = plan(["a.png"], options(format=form, output="a_name"))
+    assert (job.format, job.target) == (form, Path("a_name"))
+
+
+@pytest.mark.parametrize(
+    ("wish", "form", "bits"),
+    [("same", "png", 8), ("16", "png", 16), ("16", "tiff", 16), ("8", "png", 8)],
+)
+def test_a_depth_of_ones_choice(here, wish, form, bits):
+    put("a.png")
+    [job] = plan(["a.png"], options(depth=wish, format=form))
+    assert (job.depth, job.failure) == (bits, None)
+
+
+def test_a_depth_that_the_format_cannot_hold(here):
+    put("a.jpg")
+    [job] = plan(["a.jpg"], options(depth="16"))
+    assert "16 bits" in job.failure.message
+
+
+# pipes
+
+
+def test_standard_input_and_output(here):
+    put("a.png", size=(6, 4))
+    data = Path("a.png").read_bytes()
+    [job] = plan(["-"], options(), stdin=lambda: data)
+    assert (job.source, job.target, job.sr_size) == (STREAM, STREAM, (16, 24))
+    assert (job.data, job.format) == (data, "png")
+    [job] = plan(["-"], options(output="out/"), stdin=lambda: data)
+    assert job.target == Path("out/stdin_x4.png")
+    [job] = plan(["a.png"], options(output="-", format="webp"))
+    assert (job.target, job.format) == (STREAM, "webp")
+
+
+def test_standard_output_takes_one_picture(here):
+    put("a.png", "b.png")
+    with pytest.raises(UsageError, match="one picture"):
+        plan(["a.png", "b.png"], options(output="-"))
 
 
 # folders
@@ -316,7 +387,7 @@ def test_a_skipped_picture_is_not_even_opened(here):
 def test_disk_space(here, monkeypatch):
     put("a.png", "b.png", size=(100, 100))
     jobs = plan(["a.png", "b.png"], options(output="out"))
-    both = sum(output_bytes(job, format_of(job.target)) for job in jobs)
+    both = sum(output_bytes(job) for job in jobs)
     assert 0 < both <= 2 * 400 * 400 * 3
     usage = namedtuple("usage", "free")
     asked = []

@@ -1,0 +1,108 @@
+"""Where the outputs go and what they are called."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from srcli.errors import UsageError
+from srcli.jobs.inputs import STREAM, Found
+from srcli.media.formats import FORMATS, FormatName, format_of, is_picture
+
+FIELDS = ("dir", "stem", "ext", "scale", "model", "width", "height")
+_FIELD = re.compile(r"\{([^{}]*)\}")
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Output names: one file, a folder, a template, or beside each input (all None).
+
+    Attributes:
+        template: with fields in braces: {dir} {stem} {ext} {scale} {model} {width} {height}.
+        extension: of the format that was asked for; None: as the input's.
+    """
+
+    file: Path | None = None
+    folder: Path | None = None
+    template: str | None = None
+    extension: str | None = None
+
+    @property
+    def needs_size(self) -> bool:
+        """True if the name cannot be known without the picture's size."""
+        return self.template is not None and bool(re.search(r"\{(width|height)\}", self.template))
+
+    def target(
+        self, found: Found, model: str, scale: float | None, sr_size: tuple[int, int] | None
+    ) -> Path:
+        """The output for an input; ``sr_size`` (height, width) names it where there is no scale."""
+        if self.file is not None:
+            return self.file
+        extension = self.extension or _own_extension(found.path)
+        stem = "stdin" if found.path == STREAM else found.path.stem
+        size = f"{sr_size[1]}x{sr_size[0]}" if sr_size else ""
+        if self.template is not None:
+            values = {
+                "dir": str(found.path.parent),
+                "stem": stem,
+                "ext": extension,
+                "scale": f"{scale:g}" if scale is not None else size,
+                "model": model,
+                "width": str(sr_size[1]) if sr_size else "",
+                "height": str(sr_size[0]) if sr_size else "",
+            }
+            return Path(_FIELD.sub(lambda field: values[field[1]], self.template))
+        name = f"{stem}_{f'x{scale:g}' if scale is not None else size}{extension}"
+        if self.folder is None:
+            return found.path.with_name(name)
+        inside = found.path.parent.relative_to(found.root) if found.root else Path()
+        return self.folder / inside / name
+
+
+def naming(
+    output: str | None, found: list[Found], one_file: bool, form: FormatName | None
+) -> Naming:
+    """What ``-o`` means.
+
+    Args:
+        output: as typed; None: beside each input.
+        found: the inputs.
+        one_file: exactly one file was named.
+        form: the format asked for.
+
+    Raises:
+        UsageError: the outputs need a folder, the format is unknown or only read, ...
+    """
+    extension = FORMATS[form].extensions[0] if form else None
+    if output is None:
+        return Naming(
+            file=STREAM if [f.path for f in found] == [STREAM] else None, extension=extension
+        )
+    if output == "-":
+        if not one_file:
+            raise UsageError("standard output takes one picture", "name a folder with -o")
+        return Naming(file=STREAM)
+    if "{" in output:
+        unknown = sorted({f for f in _FIELD.findall(output) if f not in FIELDS})
+        if unknown or _FIELD.sub("", output).count("{") or _FIELD.sub("", output).count("}"):
+            said = f"{{{unknown[0]}}} is no field" if unknown else "a brace has no partner"
+            raise UsageError(
+                f"-o {output}: {said}", "fields are " + " ".join(f"{{{f}}}" for f in FIELDS)
+            )
+        return Naming(template=output, extension=extension)
+    path = Path(output)
+    if path.is_dir() or output.endswith(("/", os.sep)) or not one_file:
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is a file, and the outputs need a folder")
+        return Naming(folder=path, extension=extension)
+    entry = FORMATS[form] if form else format_of(path)
+    if not entry.writable:
+        raise UsageError(f"srcli reads {entry.title} but does not write it", "use .png or .webp")
+    return Naming(file=path)
+
+
+def _own_extension(path: Path) -> str:
+    """The input's, or .png where srcli does not write its format."""
+    return path.suffix if is_picture(path) and format_of(path).writable else ".png"
