@@ -10,6 +10,8 @@ import pytest
 
 # Small pictures gain nothing from threads, which fight for cores when tests run side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nor shall a developer's own models join the catalogue under test.
+os.environ["SRCLI_DATA_DIR"] = os.devnull + "/none"
 
 SHARED = Path(os.environ.get("SRCLI_SHARED", Path(__file__).parents[2] / "shared"))
 
@@ -37,6 +39,7 @@ def alone(tmp_path, monkeypatch):
     for name in ("SRCLI_MIRROR", "SRCLI_TMP_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SRCLI_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("SRCLI_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("SRCLI_OFFLINE", "1")
     monkeypatch.setenv("NO_COLOR", "1")
 

@@ -47,7 +47,7 @@ def test_commands_of_a_page_run(
 ) -> None:
     monkeypatch.setenv("SRCLI_MIRROR", str(shared / "weights"))
     monkeypatch.setenv("SRCLI_CACHE_DIR", str(folder / "cache"))
-    monkeypatch.setenv("SHARED", str(shared))
+    monkeypatch.setenv("SRCLI_DATA_DIR", str(folder / "data"))
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
     for line in commands(page):
         done = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True)

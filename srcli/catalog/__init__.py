@@ -9,7 +9,7 @@ from srcli.catalog.entries import (
     Variant,
     WeightsFile,
 )
-from srcli.catalog.load import Catalogue, default_catalogue, load_catalogue
+from srcli.catalog.load import Catalogue, built_in, default_catalogue, extend, load_catalogue
 from srcli.catalog.names import (
     MAX_PASSES,
     MAX_SCALE,
@@ -36,10 +36,12 @@ __all__ = [
     "Variant",
     "WeightsFile",
     "architectures",
+    "built_in",
     "chain",
     "check_scale",
     "default_catalogue",
     "default_scale",
+    "extend",
     "get",
     "load_catalogue",
     "models",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 Family = Literal[
@@ -76,6 +77,7 @@ class WeightsFile:
             same entry then stands in several variants.
         state_key: key of the state dict inside the file (``model``, ``params``), if it is nested.
         strip_prefix: prefix to take off every parameter name (``module.``).
+        folder: where a file of the user's own lies (`srcli models add`); None: the catalogue's.
     """
 
     file: str
@@ -84,10 +86,15 @@ class WeightsFile:
     url: str | None
     state_key: str | None = None
     strip_prefix: str = ""
+    folder: Path | None = None
 
     @property
     def bundled(self) -> bool:
-        return self.url is None
+        return self.url is None and self.folder is None
+
+    @property
+    def own(self) -> bool:
+        return self.folder is not None
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,11 @@ class Model:
     @property
     def is_resampler(self) -> bool:
         return self.arch.network is None
+
+    @property
+    def is_own(self) -> bool:
+        """True if the user added it."""
+        return any(v.weights is not None and v.weights.own for v in self.variants)
 
     @property
     def scales(self) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -42,10 +42,29 @@ class Catalogue:
         return tuple(m for m in self.models.values() if m.arch.name == name)
 
 
+Extension = Callable[[Catalogue], Catalogue]
+_extensions: list[Extension] = []
+
+
 @cache
-def default_catalogue() -> Catalogue:
+def built_in() -> Catalogue:
     """The catalogue inside the package, read once."""
     return load_catalogue(DEFAULT_PATH)
+
+
+def default_catalogue() -> Catalogue:
+    """What names mean where no catalogue is given: the built-in one and what `extend` adds."""
+    catalogue = built_in()
+    for extension in _extensions:
+        catalogue = extension(catalogue)
+    return catalogue
+
+
+def extend(extension: Extension) -> None:
+    """Have ``default_catalogue`` pass through a function: how a front door, which knows the
+    environment, adds the user's own models. A second time changes nothing."""
+    if extension not in _extensions:
+        _extensions.append(extension)
 
 
 def load_catalogue(path: Path) -> Catalogue:
@@ -75,7 +94,7 @@ def _catalogue(document: dict[str, Any]) -> Catalogue:
     models: dict[str, Model] = {}
     files: dict[str, tuple[str, WeightsFile]] = {}
     for number, entry in enumerate(root.tables("model"), 1):
-        model = _model(entry, number, archs)
+        model = read_model(entry, number, archs)
         if model.name in models:
             raise EntryError(f"model {model.name}: there are two of this name")
         models[model.name] = model
@@ -114,7 +133,8 @@ def _architecture(entry: Any, number: int) -> Architecture:
     return arch
 
 
-def _model(entry: Any, number: int, archs: Mapping[str, Architecture]) -> Model:
+def read_model(entry: Any, number: int, archs: Mapping[str, Architecture]) -> Model:
+    """One ``[[model]]`` table; EntryError if something in it is wrong."""
     table = Table(entry, f"model number {number}")
     name = table.text("name")
     table.where = f"model {name}"

@@ -44,7 +44,8 @@ def resolve(name: str, scale: float | None = None, catalogue: Catalogue | None =
     Args:
         name: a model (``bcrn.authors``), or an architecture (``bcrn``): then its first model in
             catalogue order with weights for exactly this scale, else its first with any weights,
-            else its first.
+            else its first. The user's own models come after all built-in ones with weights, so
+            that adding one changes what no name means.
         scale: factor asked for; None: none in particular.
 
     Raises:
@@ -62,8 +63,8 @@ def resolve(name: str, scale: float | None = None, catalogue: Catalogue | None =
             f"Train some with `srcli train`, or name a file with `--weights FILE --model {name}`.",
         )
     with_weights = [m for m in tags if any(v.weights for v in m.variants)]
-    at_scale = [m for m in with_weights if scale in m.scales]
-    return next(iter(at_scale + with_weights), tags[0])
+    ranked = sorted(with_weights, key=lambda m: (m.is_own, scale not in m.scales))
+    return next(iter(ranked), tags[0])
 
 
 def chain(model: Model, scale: float) -> tuple[int, ...]:

@@ -12,9 +12,8 @@ import typer
 
 from srcli import __version__
 from srcli.cli import eval as evaluate
-from srcli.cli import models, upscale
+from srcli.cli import export, models, train, upscale
 from srcli.cli.console import error
-from srcli.cli.train import train
 from srcli.errors import SrcliError
 
 app = typer.Typer(
@@ -26,8 +25,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("upscale")(upscale.upscale)
-app.command("train")(train)
+app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("export")(export.export)
 app.add_typer(models.app, name="models")
 
 

@@ -1,4 +1,4 @@
-"""``srcli models``: what exists, what is at hand, fetch it, check it."""
+"""``srcli models``: what exists, what is at hand, fetch it, check it, add your own."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
 from srcli import catalog
-from srcli.catalog import Family, Model, Variant
+from srcli.catalog import Catalogue, Family, Model, Variant
 from srcli.errors import SrcliError, UsageError, WeightsError
 from srcli.weights import Progress, WeightsOptions, is_cached, locate, verify
-from srcli.weights.cache import bundled_path, cached_path
+from srcli.weights.cache import bundled_path, cached_path, path_of
+from srcli.weights.own import data_dir, own_models, with_own_models
 
-app = typer.Typer(help="List, fetch and check the models.", no_args_is_help=False)
+app = typer.Typer(help="List, fetch and check the models; add your own.", no_args_is_help=False)
 
 
 class Sort(StrEnum):
@@ -39,6 +41,22 @@ ScaleFilter = Annotated[
 ]
 SortOption = Annotated[Sort, typer.Option("--sort", help="Order of the rows.")]
 
+_warned: set[str] = set()
+
+
+def _with_own(catalogue: Catalogue) -> Catalogue:
+    """The user's own models after the built-in ones; each thing wrong with them is said once."""
+    folder = data_dir()
+    for problem in own_models(folder).problems:
+        if problem not in _warned:
+            _warned.add(problem)
+            _say(f"srcli: {problem}")
+    return with_own_models(catalogue, folder)
+
+
+# every command imports this module, so names mean the same in all of them
+catalog.extend(_with_own)
+
 
 @app.callback(invoke_without_command=True)
 def models(
@@ -48,7 +66,7 @@ def models(
     scale: ScaleFilter = None,
     sort: SortOption = Sort.CATALOGUE,
 ) -> None:
-    """List, fetch and check the models. Without a command: list them."""
+    """List, fetch and check the models; add your own. Without a command: list them."""
     if ctx.invoked_subcommand is None:
         list_models(as_json=as_json, family=family, scale=scale, sort=sort)
     elif as_json or family is not None or scale is not None or sort is not Sort.CATALOGUE:
@@ -164,7 +182,7 @@ def download(
 
 @app.command("verify")
 def verify_command() -> None:
-    """Check every byte of the bundled and downloaded weights; exit 1 if any is damaged."""
+    """Check every byte of bundled, downloaded and added weights; exit 1 if any is damaged."""
     found = verify(WeightsOptions.from_environment())
     for item in found:
         state = "ok" if item.ok else "damaged"
@@ -175,12 +193,69 @@ def verify_command() -> None:
     if damaged:
         models_ = " ".join(dict.fromkeys(n for item in damaged for n in item.models[:1]))
         first = damaged[0].path
-        hint = (
-            f"`srcli models download {models_}` fetches what is damaged again."
-            if models_
-            else f"No model uses it any more: remove {first}."
-        )
+        if not models_:
+            hint = f"No model uses it any more: remove {first}."
+        elif damaged[0].own:
+            name = damaged[0].models[0]
+            hint = (
+                f"`srcli models add FILE --name {name} --overwrite` adds it again, "
+                f"`srcli models remove {name}` forgets it."
+            )
+        else:
+            hint = f"`srcli models download {models_}` fetches what is damaged again."
         raise WeightsError(f"{len(damaged)} of {len(found)} files are damaged: {first}", hint)
+
+
+@app.command("add")
+def add_command(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Weights: safetensors, or .pth (tensors only).")
+    ],
+    name: Annotated[
+        str, typer.Option("--name", metavar="ARCH.TAG", help="What to call it: bcrn.mine.")
+    ],
+    scale: Annotated[
+        int | None,
+        typer.Option("--scale", "-x", metavar="X", help="Native scale, if FILE does not say."),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Licence, kept with the name.")
+    ] = None,
+    note: Annotated[str | None, typer.Option(metavar="TEXT", help="A remark, likewise.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace this scale if you added it before.")
+    ] = False,
+) -> None:
+    """Add weights of your own under a name; a further scale under the same name likewise."""
+    from srcli.weights import own
+
+    folder = data_dir()
+    model, variant = own.add(
+        file,
+        name,
+        folder=folder,
+        scale=scale,
+        licence=licence,
+        note=note,
+        overwrite=overwrite,
+        announce=_say,
+    )
+    assert variant.weights is not None
+    print(f"{model.name} x{variant.scale}  {own.files_dir(folder) / variant.weights.file}")
+
+
+@app.command("remove")
+def remove_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model that you added.")],
+    scale: Annotated[
+        int | None, typer.Option("--scale", "-x", metavar="X", help="Only this scale of it.")
+    ] = None,
+) -> None:
+    """Forget a model that you added, and delete srcli's copy of its weights."""
+    from srcli.weights import own
+
+    gone = own.remove(name, folder=data_dir(), scale=scale, announce=_say)
+    print(" ".join([name, *(f"x{s}" for s in gone), "removed"]))
 
 
 @app.command("path")
@@ -244,6 +319,8 @@ class _Row:
             return "built in"
         if self.variant.weights is None:
             return "none"
+        if self.variant.weights.own:
+            return "own"
         return "bundled" if self.variant.weights.bundled else "download"
 
     @property
@@ -325,6 +402,10 @@ def _variant_facts(variant: Variant, options: WeightsOptions) -> Iterable[tuple[
     yield "sha256", weights.sha256
     if weights.bundled:
         yield "at hand", f"bundled: {bundled_path(weights)}"
+        return
+    if weights.own:
+        path = path_of(weights, options)
+        yield "at hand", f"your own: {path}" if path.is_file() else f"no, it is missing: {path}"
         return
     yield "from", str(weights.url)
     cached = is_cached(weights, options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -31,9 +32,9 @@ from srcli.media.formats import FORMATS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from srcli.engine.upscaler import Settings
+    from srcli.engine.upscaler import Ensemble, Settings
     from srcli.jobs.events import Summary
-    from srcli.jobs.plan import Depth
+    from srcli.jobs.plan import AlphaMode, Depth
     from srcli.media.formats import FormatName
 
 DEFAULT_MODEL = "bcrn"
@@ -99,6 +100,14 @@ def upscale(
         typer.Option(min=1, max=100, metavar="Q", help="Of JPEG, WebP and AVIF. Default: 95."),
     ] = None,
     lossless: Annotated[bool, typer.Option("--lossless", help="WebP without loss.")] = False,
+    alpha: Annotated[
+        str,
+        typer.Option(metavar="HOW", help="Transparency: network, lanczos, or discard it."),
+    ] = "network",
+    ensemble: Annotated[
+        int,
+        typer.Option(metavar="N", help="8: the mean over all flips and turns; 8 times the work."),
+    ] = 1,
     strip_metadata: Annotated[
         bool,
         typer.Option("--strip-metadata", help="Leave EXIF out; the colour profile stays."),
@@ -118,6 +127,8 @@ def upscale(
     parse_choice("--backend", backend, ("auto", "torch"))
     how = EngineOptions.of(device, precision, tile, memory)
     parse_choice("--depth", depth, ("same", "8", "16"))
+    parse_choice("--alpha", alpha, ("network", "lanczos", "discard"))
+    parse_choice("--ensemble", str(ensemble), ("1", "8"))
     if form is not None:
         form = {"jpg": "jpeg", "tif": "tiff"}.get(form.lower(), form.lower())
         parse_choice("--format", form, tuple(f.name for f in FORMATS.values() if f.writable))
@@ -150,6 +161,7 @@ def upscale(
         depth=cast("Depth", depth),
         quality=quality,
         lossless=lossless,
+        alpha=cast("AlphaMode", alpha),
         strip_metadata=strip_metadata,
     )
     if scale is not None:
@@ -164,7 +176,7 @@ def upscale(
         from srcli.engine.open import open_engine
         from srcli.jobs.run import run
 
-        settings = how.settings()
+        settings = replace(how.settings(), ensemble=cast("Ensemble", ensemble))
         if dry_run:
             summary = _show(jobs, options, settings, console)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,11 +21,16 @@ from srcli.engine.device import (
 )
 from srcli.engine.passes import Network, Pass, Picture, estimate_bytes
 from srcli.engine.profile import Profile, profile
+from srcli.engine.regions import Region
 from srcli.engine.result import Pixels, Report, peak
 from srcli.engine.storage import Budget
 from srcli.quality.resize import RowResizer
 
+BAND_PIXELS = 2**20  # of an ensemble's result at a time
 GREY = (0.299, 0.587, 0.114)  # BT.601: a grey picture's luma stays what the network made of it
+
+
+Ensemble = Literal[1, 8]
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Settings:
         tile: largest tile in LR pixels; 0: the whole picture at once; None: chosen.
         memory_bytes: most resident memory; None: half of what is available.
         spill_folder: where maps go that do not fit; None: the system's temporary folder.
+        ensemble: 8: the mean over the eight flips and turns of the picture (arXiv 1511.02228).
     """
 
     device: str = "auto"
@@ -43,6 +49,7 @@ class Settings:
     tile: int | None = None
     memory_bytes: int | None = None
     spill_folder: Path | None = None
+    ensemble: Ensemble = 1
 
 
 class OverflowedError(Exception):
@@ -129,14 +136,15 @@ class Upscaler:
             "on_progress": on_progress,
             "report": report,
         }
+        bands = self._bands if self.settings.ensemble == 1 else self._ensembled
         try:
-            for band in self._bands(pixels, passes, self.precision, **work):
+            for band in bands(pixels, passes, self.precision, **work):
                 yield from finish.rows(band)
                 done += len(band)
         except OverflowedError:
             report.note(f"{self.precision} overflowed on this picture; computed again in fp32")
             report.precision = "fp32"
-            for band in self._bands(pixels, passes, "fp32", **work):
+            for band in bands(pixels, passes, "fp32", **work):
                 skip = min(done, len(band))
                 done -= skip
                 if skip < len(band):
@@ -184,6 +192,43 @@ class Upscaler:
             report.tiles += run.tiles
         report.spilled_bytes = budget.spilled_bytes
 
+    def _ensembled(
+        self,
+        pixels: Pixels,
+        passes: Sequence[int],
+        precision: str,
+        *,
+        reserve_bytes: int,
+        on_progress: Callable[[float], None],
+        report: Report,
+    ) -> Iterator[Tensor]:
+        """Like ``_bands``: the mean of the results for all eight flips and turns, in float."""
+        size = _native_size(pixels, passes)
+        room = self.memory_bytes - memory.resident_bytes() - reserve_bytes
+        budget = Budget(max(0, room // 2), self.settings.spill_folder)
+        total = budget.storage(size, 3, torch.float32, torch.device("cpu"))
+        held = reserve_bytes + budget.stored_bytes
+        for k in range(8):
+            turned = np.rot90(pixels[:, ::-1] if k >= 4 else pixels, k % 4)
+            done = 0
+            for band in self._bands(
+                np.ascontiguousarray(turned),
+                passes,
+                precision,
+                reserve_bytes=held,
+                on_progress=lambda share, k=k: on_progress((k + share) / 8),  # type: ignore[misc]
+                report=report,
+            ):
+                region, back = turned_back(band.cpu(), done, size, k)
+                tile = back.permute(2, 0, 1)[None]
+                total.write(region, tile + total.read(region) if k else tile)
+                done += len(band)
+        report.spilled_bytes += budget.spilled_bytes
+        step = max(1, BAND_PIXELS // size[1])
+        for top in range(0, size[0], step):
+            region = Region(top, 0, min(step, size[0] - top), size[1])
+            yield total.read(region)[0].permute(1, 2, 0) / 8
+
     def network(self, scale: int, dtype: torch.dtype = torch.float32) -> Network:
         """The network of a native scale, on the device."""
         network = self._networks.get(scale)
@@ -203,6 +248,32 @@ class Upscaler:
             module: Any = self.network(scale).module
             self._profiles[scale] = profile(module)
         return self._profiles[scale]
+
+
+def turned_back(band: Tensor, top: int, size: tuple[int, int], turn: int) -> tuple[Region, Tensor]:
+    """Undo one of the eight flips and turns for a band of the result.
+
+    Args:
+        band: (rows, width, c), rows from ``top`` on of the turned picture's result.
+        size: (height, width) of the result of the picture as it was.
+        turn: 0..7: turned by 90 degrees ``turn % 4`` times, flipped before that from 4 on.
+
+    Returns:
+        Where the band lies in the picture as it was, and its pixels there.
+    """
+    n, width = band.shape[:2]
+    height = size[0] if turn % 2 == 0 else size[1]  # of the turned result
+    region = (
+        Region(top, 0, n, width),
+        Region(0, height - top - n, width, n),
+        Region(height - top - n, 0, n, width),
+        Region(0, top, width, n),
+    )[turn % 4]
+    back = torch.rot90(band, -(turn % 4))
+    if turn >= 4:
+        region = Region(region.y, size[1] - region.right, region.h, region.w)
+        back = back.flip(1)
+    return region, back
 
 
 class _Finish:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 500_000_000
 
+AlphaMode = Literal["network", "lanczos", "discard"]
 Depth = Literal["same", "8", "16"]
 
 # a generous share of the raw bytes that a file of each format takes; only for the check of space
@@ -46,6 +47,7 @@ class Options:
         depth: bits per channel of the outputs; ``same``: as the input, where the format can.
         quality: of JPEG, WebP and AVIF, 1..100.
         lossless: WebP without loss.
+        alpha: how transparency is enlarged, or left out.
         strip_metadata: leave EXIF and resolution out; the colour profile stays.
     """
 
@@ -62,6 +64,7 @@ class Options:
     depth: Depth = "same"
     quality: int | None = None
     lossless: bool = False
+    alpha: AlphaMode = "network"
     strip_metadata: bool = False
 
     def sr_size(self, lr_size: tuple[int, int]) -> tuple[int, int]:
@@ -84,6 +87,7 @@ class Job:
         lr_size, sr_size: (height, width) before and after.
         passes: native scales that the network runs, one after the other.
         format, depth: of the output.
+        alpha: the output has transparency.
         data: the picture itself, if it came through standard input.
         skip: the output exists and is to stay.
         failure: why it cannot be done, known before work begins.
@@ -97,6 +101,7 @@ class Job:
     passes: tuple[int, ...] = ()
     format: FormatName = "png"
     depth: Literal[8, 16] = 8
+    alpha: bool = False
     data: bytes | None = field(default=None, repr=False)
     skip: bool = False
     failure: SrcliError | None = None
@@ -167,7 +172,8 @@ def _job(found: Found, names: Naming, options: Options, stdin: Callable[[], byte
         if options.skip_existing and _exists(target):
             return Job(found.path, target, skip=True)
     factor = scale or max(sr_size[0] / lr_size[0], sr_size[1] / lr_size[1])
-    job = Job(found.path, target, info, lr_size, sr_size, data=data)
+    alpha = info.has_alpha and options.alpha != "discard"
+    job = Job(found.path, target, info, lr_size, sr_size, alpha=alpha, data=data)
     try:
         if options.format or target == STREAM:
             entry = FORMATS[options.format or "png"]
@@ -175,7 +181,7 @@ def _job(found: Found, names: Naming, options: Options, stdin: Callable[[], byte
             entry = format_of(target)
         deep = entry.deep and info.bits > 8 if options.depth == "same" else options.depth == "16"
         job = replace(job, format=entry.name, depth=16 if deep else 8)
-        check_output(entry, sr_size[1], sr_size[0], info.has_alpha, job.depth)
+        check_output(entry, sr_size[1], sr_size[0], job.alpha, job.depth)
         return replace(job, passes=catalog.chain(options.model, factor))
     except SrcliError as exc:
         return replace(job, failure=exc)
@@ -240,7 +246,7 @@ def _check_disk(jobs: Sequence[Job]) -> None:
 def output_bytes(job: Job) -> float:
     """About how many bytes a job's file will have: a generous guess."""
     assert job.info is not None
-    samples = job.sr_size[0] * job.sr_size[1] * (job.info.channels + job.info.has_alpha)
+    samples = job.sr_size[0] * job.sr_size[1] * (job.info.channels + job.alpha)
     return samples * (job.depth // 8) * _SHARE_ON_DISK.get(job.format, 1.0)
 
 
@@ -260,7 +266,7 @@ def written_bytes(job: Job) -> int:
         job.format,
         job.sr_size,
         job.info.channels,
-        job.info.has_alpha,
+        job.alpha,
         job.depth,
     )
 

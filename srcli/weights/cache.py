@@ -71,12 +71,14 @@ class Verified:
         models: the catalogue's models that use it; empty: it is from another version of srcli.
         ok: undamaged.
         detail: what is wrong, or where the file is from.
+        own: added by the user.
     """
 
     path: Path
     models: tuple[str, ...]
     ok: bool
     detail: str
+    own: bool = False
 
 
 def cached_path(weights: WeightsFile, options: WeightsOptions) -> Path:
@@ -91,10 +93,46 @@ def bundled_path(weights: WeightsFile) -> Path:
     return BUNDLED / weights.file
 
 
+def path_of(weights: WeightsFile, options: WeightsOptions) -> Path:
+    """Where a file lies, or will lie: the user's own, bundled or cached."""
+    if weights.folder is not None:
+        return weights.folder / weights.file
+    return bundled_path(weights) if weights.bundled else cached_path(weights, options)
+
+
 def is_cached(weights: WeightsFile, options: WeightsOptions) -> bool:
-    """True if it is at hand, bundled or cached. Its bytes are not looked at."""
-    path = bundled_path(weights) if weights.bundled else cached_path(weights, options)
-    return path.is_file()
+    """True if it is at hand: bundled, cached or the user's own. Its bytes are not looked at."""
+    return path_of(weights, options).is_file()
+
+
+def read_own(weights: WeightsFile, name: str = "") -> bytes:
+    """The bytes of a file that the user added, checked.
+
+    Raises:
+        WeightsError: it is missing, damaged or unreadable.
+    """
+    assert weights.folder is not None, "not a file of the user's own"
+    path = weights.folder / weights.file
+    name = name or "NAME"
+    hint = (
+        f"Add it again: srcli models add FILE --name {name} --overwrite; "
+        f"or forget it: srcli models remove {name}"
+    )
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise WeightsError(f"The weights that you added are missing: {path}", hint) from exc
+    except OSError as exc:
+        text = f"The weights that you added cannot be read: {path}: {exc.strerror or exc}"
+        raise WeightsError(text, hint) from exc
+    got = hashlib.sha256(data).hexdigest()
+    if got != weights.sha256:
+        raise WeightsError(
+            f"The weights that you added are damaged: {path}: expected sha256 {weights.sha256}, "
+            f"got {got}.",
+            hint,
+        )
+    return data
 
 
 def read_bundled(weights: WeightsFile) -> bytes:
@@ -136,26 +174,31 @@ def read_cached(path: Path, weights: WeightsFile) -> bytes | None:
 
 
 def verify(options: WeightsOptions, catalogue: Catalogue | None = None) -> list[Verified]:
-    """Check every byte of the bundled and the cached weights. Changes nothing.
+    """Check every byte of the bundled, the user's own and the cached weights. Changes nothing.
 
     Returns:
-        One entry per file: bundled ones in catalogue order, then the cache's by name.
+        One entry per file: bundled ones and the user's in catalogue order, the cache's by name.
     """
     users: dict[Path, tuple[WeightsFile, list[str]]] = {}
     for model in (catalogue or default_catalogue()).models.values():
         for weights in (v.weights for v in model.variants if v.weights is not None):
-            path = bundled_path(weights) if weights.bundled else cached_path(weights, options)
+            path = path_of(weights, options)
             names = users.setdefault(path, (weights, []))[1]
             if model.name not in names:
                 names.append(model.name)
     found = []
     for path, (weights, names) in users.items():
-        if weights.bundled:
-            try:
+        if not (weights.bundled or weights.own):
+            continue
+        ok, detail = True, "your own" if weights.own else "bundled"
+        try:
+            if weights.own:
+                read_own(weights, names[0])
+            else:
                 read_bundled(weights)
-                found.append(Verified(path, tuple(names), True, "bundled"))
-            except WeightsError as exc:
-                found.append(Verified(path, tuple(names), False, exc.message))
+        except WeightsError as exc:
+            ok, detail = False, exc.message
+        found.append(Verified(path, tuple(names), ok, detail, weights.own))
     for path in sorted(options.weights_dir.glob("*.safetensors")):
         weights_of, names = users.get(path, (None, []))
         try:
@@ -193,12 +236,23 @@ def write_atomic(path: Path, data: bytes) -> None:
         ResourceError: no room.
         OSError: anything else; the caller knows what that means.
     """
+    with replacing(path) as temporary, temporary.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` for a file that takes its place at the end, unless that raises.
+
+    Raises:
+        ResourceError: no room.
+        OSError: anything else; the caller knows what that means.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         temporary.replace(path)
     except OSError as exc:
         if no_room(exc):
@@ -231,7 +285,7 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
 
 
 @contextmanager
-def locked(target: Path, announce: Announce) -> Iterator[None]:
+def locked(target: Path, announce: Announce, *, doing: str = "fetching") -> Iterator[None]:
     """Hold a file's lock among all processes; says so once if it must wait."""
     from filelock import FileLock, Timeout
 
@@ -242,7 +296,7 @@ def locked(target: Path, announce: Announce) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            announce(f"Waiting for another srcli that is fetching {target.name}.")
+            announce(f"Waiting for another srcli that is {doing} {target.name}.")
             lock.acquire(timeout=_LOCK_TIMEOUT_S)
     except Timeout as exc:
         raise WeightsError(

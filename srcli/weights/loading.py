@@ -219,6 +219,22 @@ def save_file(
         ResourceError: no room.
         WeightsError: the path cannot be written.
     """
+    metadata = network_metadata(arch, scale, config, provenance, door)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, stored.pack(state, metadata))
+    except OSError as exc:
+        raise WeightsError(f"{path} cannot be written: {exc.strerror or exc}.") from exc
+
+
+def network_metadata(
+    arch: str,
+    scale: int,
+    config: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    door: Door | None = None,
+) -> dict[str, str]:
+    """What `save_file` writes beside the tensors, and `load_file` reads."""
     metadata = {
         ARCH_KEY: arch,
         SCALE_KEY: str(scale),
@@ -228,11 +244,46 @@ def save_file(
     }
     if door is not None:
         metadata[DOOR_KEY] = json.dumps(asdict(door), sort_keys=True)
+    return metadata
+
+
+def file_metadata(path: Path) -> Mapping[str, str]:
+    """A safetensors file's free-form strings; of any other file, none.
+
+    Raises:
+        UsageError, WeightsError: no such file; it cannot be read, or is damaged.
+    """
+    data = _read(path)
+    if not stored.looks_like_safetensors(data):
+        return {}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, stored.pack(state, metadata))
-    except OSError as exc:
-        raise WeightsError(f"{path} cannot be written: {exc.strerror or exc}.") from exc
+        return stored.inspect(data).metadata
+    except stored.DamagedError as exc:
+        raise WeightsError(f"{path} is damaged: {exc}.") from exc
+
+
+def check_output(network: nn.Module, model: Model, variant: Variant, path: Path) -> None:
+    """Run a network from a file over a small grey picture.
+
+    Raises:
+        WeightsError: it fails, does not enlarge by its scale, or yields what is not finite.
+    """
+    import torch
+
+    arch, scale = model.arch, variant.scale
+    side = -(-max(16, arch.min_size) // arch.multiple) * arch.multiple
+    channels = 1 if model.door.colour == "y" else 3
+    enter = side * scale if model.door.enlarged else side
+    grey = torch.full((1, channels, enter, enter), model.door.maximum / 2)
+    try:
+        with torch.inference_mode():
+            sr = network(grey)
+    except (RuntimeError, TypeError, ValueError) as exc:
+        raise WeightsError(f"{path} does not run as {arch.name} x{scale}: {exc}") from exc
+    if tuple(sr.shape) != (1, channels, side * scale, side * scale):
+        raise WeightsError(f"{path} makes a {arch.name} that does not enlarge by {scale}.")
+    if not bool(sr.isfinite().all()):
+        raise WeightsError(f"{path}: what {arch.name} x{scale} computes with it is not finite.")
 
 
 class _Metadata:

@@ -22,6 +22,7 @@ from srcli.weights.cache import (
     locked,
     read_bundled,
     read_cached,
+    read_own,
     scratch_dir,
     why_not_writable,
     write_atomic,
@@ -43,10 +44,11 @@ def locate(
 ) -> Path:
     """The path of a file's weights as verified safetensors, fetched first if need be.
 
-    Tried in this order: inside the package; the cache; the mirror; the URL. What is fetched must
-    have the catalogue's sha256, is converted once, and only the converted file is kept. A damaged
-    file in the cache is fetched again. If the cache cannot be written, a temporary folder that
-    lasts as long as this process serves.
+    A file that the user added is read where it lies. Others are tried in this order: inside the
+    package; the cache; the mirror; the URL. What is fetched must have the catalogue's sha256, is
+    converted once, and only the converted file is kept. A damaged file in the cache is fetched
+    again. If the cache cannot be written, a temporary folder that lasts as long as this process
+    serves.
 
     Args:
         weights: what to find.
@@ -77,6 +79,8 @@ def locate_and_read(
     """As `locate`; also the very bytes that were verified."""
     if weights.bundled:
         return bundled_path(weights), read_bundled(weights)
+    if weights.folder is not None:
+        return weights.folder / weights.file, read_own(weights, model)
     say = announce or log.warning
     target = cached_path(weights, options)
     data = _cached(target, weights, say)

@@ -20,7 +20,7 @@ CALLS = [
     (["upscale", "HERE", "-x", "0"], 2, "scale"),
     (["upscale", "HERE", "--tile", "many"], 2, "--tile"),
     (["upscale", "HERE", "--memory", "much"], 2, "size"),
-    (["upscale"], 2, "INPUT"),
+    (["upscale"], 2, "nothing to upscale"),
     (["no-such-command"], 2, "no-such-command"),
     (["models", "show", "no-such"], 2, "no-such"),
 ]

@@ -19,7 +19,7 @@ from srcli.engine import upscaler as upscaler_module
 from srcli.engine.profile import profile
 from srcli.engine.result import Report
 from srcli.engine.storage import Budget
-from srcli.engine.upscaler import GREY, Settings, Upscaler
+from srcli.engine.upscaler import GREY, Settings, Upscaler, turned_back
 from srcli.errors import ResourceError, UsageError
 from srcli.quality.resize import resize
 
@@ -528,3 +528,43 @@ def test_estimate(picture):
     small, large = (made.estimate_bytes(size, [2]) for size in ((100, 100), (1000, 1000)))
     assert large > small + 900 * 900 * made.profile(2).map_bytes
     assert made.estimate_bytes((100, 100), [4, 2]) >= made.estimate_bytes((400, 400), [2])
+
+
+# the mean of eight
+
+
+@pytest.mark.parametrize("turn", range(8))
+@pytest.mark.parametrize("size", [(5, 9), (8, 3)])
+def test_turned_back(turn, size):
+    whole = torch.arange(size[0] * size[1] * 3).view(*size, 3)
+    turned = torch.rot90(whole.flip(1) if turn >= 4 else whole, turn % 4)
+    back = torch.full_like(whole, -1)
+    for top in range(0, len(turned), 2):
+        region, part = turned_back(turned[top : top + 2], top, size, turn)
+        back[region.index] = part
+    assert torch.equal(back, whole)
+
+
+@pytest.mark.parametrize("tile", [0, 16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ensemble_is_the_mean_of_the_eight(lively, picture, tile, channels):
+    network = lively(catalog.resolve("rlfn_ntire"), 4)
+    pixels = picture(23, 38)[:, :, :channels].astype(np.float32) / 255
+
+    def engine(**more):
+        return Upscaler(lambda scale: network, Settings(device="cpu", **more))
+
+    plain = engine(tile=0)
+    total = 0
+    for turn in range(8):
+        turned = np.ascontiguousarray(np.rot90(pixels[:, ::-1] if turn >= 4 else pixels, turn % 4))
+        bands = plain._bands(
+            turned, (4,), "fp32", reserve_bytes=0, on_progress=lambda _: None, report=Report()
+        )
+        back = np.rot90(np.concatenate([b.numpy() for b in bands]), -(turn % 4))
+        total = total + (back[:, ::-1] if turn >= 4 else back)
+    mean = np.clip(total / 8, 0, 1)
+    if channels == 1:
+        mean = np.clip(total / 8 @ np.array(GREY), 0, 1)[:, :, None]
+    got = engine(tile=tile, ensemble=8)(pixels, (4,))
+    assert np.abs(got - mean).max() < 2e-5

@@ -372,24 +372,53 @@ def test_16_bits_to_8_are_said(here):
     assert np.abs(got("b.jpg").astype(int) - 99).max() <= 1
 
 
-def test_alpha_is_kept_without_a_fringe(here):
-    """A red disc on transparent green: no green comes in from under the transparent pixels."""
+@pytest.fixture
+def disc(here):
+    """A red disc on transparent green."""
     y, x = np.mgrid[:24, :24]
     inside = (y - 11.5) ** 2 + (x - 11.5) ** 2 < 70
     rgba = np.zeros((24, 24, 4), np.uint8)
     rgba[inside] = (255, 0, 0, 255)
     rgba[~inside] = (0, 255, 0, 0)
     put("a.png", rgba)
+    return rgba
+
+
+@pytest.mark.parametrize("how", ["network", "lanczos"])
+def test_alpha_is_kept_without_a_fringe(disc, how):
+    """No green comes in from under the transparent pixels, whatever enlarges the alpha."""
     engine = Nearest()
-    upscale(["a.png"], engine, scale=4.0)
-    assert set(map(tuple, engine.pixels[0].reshape(-1, 3))) == {(255, 0, 0)}
+    upscale(["a.png"], engine, scale=4.0, alpha=how)
+    assert set(map(tuple, engine.pixels[-1].reshape(-1, 3))) == {(255, 0, 0)}
     result = got("a_x4.png")
     assert result.shape == (96, 96, 4)
     assert not result[:, :, 1].any()
     alpha = result[:, :, 3]
-    assert alpha[48, 48] == 255
-    assert alpha[0, 0] == 0
-    assert ((alpha > 0) & (alpha < 255)).any()  # bicubic, not repeated pixels
+    assert (alpha[48, 48], alpha[0, 0]) == (255, 0)
+    if how == "network":  # the engine enlarged the plane, here by repeating
+        assert len(engine.pixels) == 2
+        assert np.array_equal(alpha, np.kron(disc[:, :, 3], np.ones((4, 4), np.uint8)))
+    else:
+        assert len(engine.pixels) == 1
+        assert ((alpha > 0) & (alpha < 255)).any()
+
+
+def test_alpha_that_the_network_leaves_a_level_off_stays_opaque(disc):
+    class Rough(Nearest):
+        def strips(self, pixels, *args, **more):
+            for strip in super().strips(pixels, *args, **more):
+                yield np.clip(strip.astype(int), 2, 253).astype(np.uint8)
+
+    upscale(["a.png"], Rough(), scale=4.0)
+    alpha = got("a_x4.png")[:, :, 3]
+    assert (alpha[48, 48], alpha[0, 0]) == (255, 0)
+
+
+def test_alpha_discarded(disc):
+    engine = Nearest()
+    upscale(["a.png"], engine, output="b.jpg", alpha="discard")
+    assert Image.open("b.jpg").mode == "RGB"
+    assert np.array_equal(engine.pixels[0], disc[:, :, :3])  # nothing bleeds where all is shown
 
 
 def test_alpha_of_grey_and_of_16_bits(here, picture):

@@ -1,0 +1,172 @@
+"""``srcli export``."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from srcli import catalog
+from srcli.catalog import Model
+from srcli.cli.options import QuietFlag
+from srcli.errors import SrcliError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMATS = (".onnx", ".safetensors")
+ONNX_PACKAGES = ("onnx", "onnxruntime")
+LEAST_OPSET, LARGEST_OPSET = 11, 20  # engine.export's, known here without torch
+
+
+def export(
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="FILE.onnx or FILE.safetensors."),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL", help="Network by name; with --weights its architecture."),
+    ] = None,
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            "--scale", "-x", metavar="X", help="A native scale; 4, or the model's only one."
+        ),
+    ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store weights as fp16: half the bytes, run in fp32.")
+    ] = False,
+    opset: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help=f"ONNX operator set, {LEAST_OPSET} to {LARGEST_OPSET}; default 17."
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights of your own (safetensors, or .pth)."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output if it exists.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on stdout.")
+    ] = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Write a network as ONNX or safetensors; it is loaded back and compared before it is kept."""
+    to_onnx = _check_output(output, overwrite)
+    if opset is not None and not to_onnx:
+        raise UsageError("--opset is for .onnx files")
+    if opset is not None and not LEAST_OPSET <= opset <= LARGEST_OPSET:
+        raise UsageError(f"--opset {opset} is not one of {LEAST_OPSET} to {LARGEST_OPSET}")
+    if weights is None and model is None:
+        raise UsageError("name a model, or a file with --weights", "`srcli models` lists models")
+    if weights is not None and not weights.is_file():
+        raise UsageError(f"{weights} does not exist")
+    if weights is None:
+        assert model is not None
+        chosen, scale = _native(model, scale)
+    if to_onnx:
+        _check_packages()
+    from srcli.engine import export as engine  # imports torch
+    from srcli.engine.passes import Network
+    from srcli.weights import WeightsOptions, build, load_file, state_dict
+    from srcli.weights.loading import check_output, file_metadata
+
+    metadata: dict[str, str] = {}
+    state: dict[str, Tensor]
+    if weights is not None:
+        chosen, variant, state = load_file(weights, model, scale)
+        if scale is not None and scale != variant.scale:
+            raise UsageError(f"{weights} holds weights for x{variant.scale}, not for x{scale}")
+        scale = variant.scale
+        metadata = dict(file_metadata(weights))
+        if to_onnx:
+            engine.check_door(chosen)
+    else:
+        assert scale is not None
+        if to_onnx:
+            engine.check_door(chosen)
+        say = None if quiet else _say
+        options = WeightsOptions.from_environment()
+        state = state_dict(chosen, scale, options, announce=say or (lambda _: None))
+        chosen = replace(chosen, variants=(chosen.variant(scale),))
+    module = build(chosen.variant(scale), chosen.arch, state)
+    if weights is not None:
+        check_output(module, chosen, chosen.variant(scale), weights)
+    network = Network(module, chosen.arch, chosen.door, scale)
+    precision = "fp16" if half else "fp32"
+    if to_onnx:
+        done = engine.export_onnx(
+            output, network, chosen, opset=opset or engine.DEFAULT_OPSET, half=half
+        )
+    else:
+        provenance = engine.provenance_of(chosen, metadata, precision)
+        done = engine.export_safetensors(
+            output, network, chosen, state, half=half, provenance=provenance
+        )
+    if as_json:
+        fields = {
+            "event": "exported",
+            "model": chosen.name,
+            "scale": scale,
+            "output": str(output),
+            "bytes": done.bytes,
+            "opset": done.opset,
+            "weights": precision,
+            "compared_at": [list(size) for size in done.sizes],
+            "largest_difference": done.difference,
+            "bound": done.bound,
+        }
+        print(json.dumps(fields, ensure_ascii=False))
+    elif not quiet:
+        kind = f"opset {done.opset}, " if done.opset is not None else ""
+        at = " and ".join(f"{w}x{h}" for h, w in done.sizes)
+        print(
+            f"{chosen.name} x{scale} -> {output}  {kind}{precision} weights, "
+            f"{done.bytes / 1e6:.1f} MB; loaded back, differs by at most {done.difference:.1e} "
+            f"of white at {at} (bound {done.bound:g})"
+        )
+
+
+def _check_output(path: Path, overwrite: bool) -> bool:
+    """True if it is to be ONNX."""
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path} ends in neither {' nor '.join(FORMATS)}")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists", "replace it with --overwrite")
+    return path.suffix.lower() == ".onnx"
+
+
+def _native(name: str, scale: int | None) -> tuple[Model, int]:
+    """The model and its native scale."""
+    model = catalog.resolve(name, scale)
+    if model.is_resampler:
+        raise UsageError(f"{model.name} is not a network: there is nothing to export")
+    scale = scale if scale is not None else catalog.default_scale(model)
+    if scale not in model.scales:
+        scales = ", ".join(f"x{s}" for s in model.scales)
+        raise UsageError(f"{model.name} has no x{scale}", f"its native scales: {scales}")
+    return model, scale
+
+
+def _check_packages() -> None:
+    missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SrcliError(
+            f"ONNX needs {' and '.join(ONNX_PACKAGES)}; not installed: {', '.join(missing)}",
+            f"run: pip install {' '.join(missing)}",
+        )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

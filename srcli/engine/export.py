@@ -1,0 +1,414 @@
+"""A network as a file for other programs: ONNX, or safetensors; loaded back and compared.
+
+An export gets its name only after it has been read from disk, run on two odd picture sizes and
+found to compute what the network here computes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import srcli
+from srcli.catalog import Model
+from srcli.catalog.entries import Door
+from srcli.engine.passes import Network
+from srcli.errors import SrcliError, WeightsError
+from srcli.weights import build, load_file, save_file
+from srcli.weights.cache import replacing
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+log = logging.getLogger(__name__)
+
+OPSETS = range(11, 21)  # the tracing exporter's: Resize by size is right from 11 on
+DEFAULT_OPSET = 17  # the newest that older runtimes take too
+BOUND = 1e-4  # of white; rounding in another order of sums stays below 1e-5
+# rounded weights move every sample a little: by at most 2.4e-3 with the authors' weights
+HALF_BOUND = 1e-2
+# odd, and unlike any multiple of a stride in a network; the second runs as a batch of two
+SIZES = ((47, 61), (83, 39))
+_LEAST_HALVED = 16  # numbers; below lie constants of operators, not weights
+_HALF_MAX = 65504.0
+
+Pixels = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An export that was loaded back.
+
+    Attributes:
+        path: the file.
+        bytes: its size.
+        sizes: (height, width) of the pictures it was compared on.
+        difference: largest difference from the network here, of white.
+        bound: what would have been too much.
+        opset: of an ONNX file.
+    """
+
+    path: Path
+    bytes: int
+    sizes: tuple[tuple[int, int], ...]
+    difference: float
+    bound: float
+    opset: int | None = None
+
+
+class Doored(nn.Module):
+    """A network behind its door: RGB (n, 3, h, w) in 0..1 to RGB (n, 3, h s, w s), about 0..1."""
+
+    def __init__(self, network: nn.Module, door: Door) -> None:
+        super().__init__()
+        self.network, self.maximum, self.bgr = network, door.maximum, door.colour == "bgr"
+
+    def forward(self, lr: Tensor) -> Tensor:
+        if self.bgr:
+            lr = lr[:, [2, 1, 0]]
+        if self.maximum != 1:
+            lr = lr * self.maximum
+        sr: Tensor = self.network(lr)
+        if self.maximum != 1:
+            sr = sr / self.maximum
+        return sr[:, [2, 1, 0]] if self.bgr else sr
+
+
+def check_door(model: Model) -> None:
+    """SrcliError unless the network's door can be part of an ONNX graph."""
+    if model.door.colour not in ("rgb", "bgr") or model.door.enlarged:
+        what = "an enlarged picture" if model.door.enlarged else model.door.colour
+        raise SrcliError(
+            f"{model.name} takes {what}: what srcli does before and after it is not in its graph, "
+            "so it cannot be exported as ONNX.",
+            "Export it as .safetensors, or choose a network that takes RGB.",
+        )
+
+
+def export_onnx(
+    path: Path,
+    network: Network,
+    model: Model,
+    *,
+    opset: int = DEFAULT_OPSET,
+    half: bool = False,
+    bound: float | None = None,
+) -> Exported:
+    """Write ONNX: ``lr`` (n, 3, h, w) RGB float32 in 0..1 to ``sr`` (n, 3, h s, w s), not clipped.
+
+    n, h and w are free (h, w at least the architecture's min_size). Atomic. Needs the packages onnx
+    and onnxruntime.
+
+    Args:
+        path: the file; replaced if it exists.
+        network: on the CPU, in fp32.
+        model: what it is; its licence stands in the file's metadata.
+        opset: one of `OPSETS`.
+        half: store weights as fp16, half the bytes; the graph converts them and computes in fp32.
+        bound: largest difference allowed; None: `BOUND` or `HALF_BOUND`.
+
+    Raises:
+        SrcliError: it cannot be exported, or computes something else.
+    """
+    check_door(model)
+    assert opset in OPSETS
+    module = Doored(network.module, network.door).eval()
+    graph = _traced(module, network, opset)
+    if half:
+        _halve(graph)
+    facts = {
+        "srcli.model": model.name,
+        "srcli.arch": model.arch.name,
+        "srcli.scale": str(network.scale),
+        "srcli.licence": model.licence,
+        "srcli.source": model.source,
+        "srcli.version": srcli.__version__,
+        "srcli.weights": "fp16" if half else "fp32",
+        "srcli.min_size": str(network.arch.min_size),
+        "srcli.multiple": str(network.arch.multiple),
+    }
+    for key, text in sorted(facts.items()):
+        graph.metadata_props.add(key=key, value=text)
+    graph.doc_string = f"{model.arch.title} x{network.scale}: RGB in 0..1, NCHW, any height, width"
+
+    def run(temporary: Path) -> Callable[[Pixels], Pixels]:
+        return _session(temporary, facts)
+
+    with _written(path) as temporary:
+        _store(temporary, graph.SerializeToString(deterministic=True))
+        bound = bound if bound is not None else HALF_BOUND if half else BOUND
+        difference = _compare(path, run(temporary), module, network, bound)
+        size_bytes = temporary.stat().st_size
+    return Exported(path, size_bytes, sizes(network), difference, bound, opset)
+
+
+def export_safetensors(
+    path: Path,
+    network: Network,
+    model: Model,
+    state: Mapping[str, Tensor],
+    *,
+    half: bool = False,
+    provenance: Mapping[str, Any] | None = None,
+    bound: float | None = None,
+) -> Exported:
+    """Write safetensors that srcli.weights.load_file reads without being told anything. Atomic.
+
+    Args:
+        path: the file; replaced if it exists.
+        network: what ``state`` makes, on the CPU, in fp32.
+        model: what it is.
+        state: the tensors.
+        half: store floating-point tensors as fp16.
+        provenance: where the weights come from; None: the model's source and licence.
+        bound: largest difference allowed; None: `BOUND` or `HALF_BOUND`.
+
+    Raises:
+        SrcliError: the weights do not fit fp16, or the file computes something else.
+    """
+    tensors = {name: _half(name, t) for name, t in state.items()} if half else dict(state)
+    if provenance is None:
+        provenance = {"model": model.name, "source": model.source, "licence": model.licence}
+    with _written(path) as temporary:
+        save_file(
+            temporary,
+            tensors,
+            arch=model.arch.name,
+            scale=network.scale,
+            config=model.variant(network.scale).config,
+            provenance=provenance,
+            door=model.door,
+        )
+        found, variant, loaded = load_file(temporary)
+        if variant.scale != network.scale or found.door != network.door:
+            raise SrcliError(f"{path} was read back as another network; it was not kept.")
+        again = Doored(build(variant, found.arch, loaded), found.door).eval()
+
+        def run(pixels: Pixels) -> Pixels:
+            with torch.inference_mode():
+                return again(torch.from_numpy(pixels)).numpy()  # type: ignore[no-any-return]
+
+        module = Doored(network.module, network.door).eval()
+        bound = bound if bound is not None else HALF_BOUND if half else BOUND
+        difference = _compare(path, run, module, network, bound)
+        size_bytes = temporary.stat().st_size
+    return Exported(path, size_bytes, sizes(network), difference, bound)
+
+
+def sizes(network: Network) -> tuple[tuple[int, int], ...]:
+    """(height, width) of the pictures that an export is compared on."""
+    least, multiple = network.arch.min_size, network.arch.multiple
+
+    def side(n: int) -> int:
+        return -(-max(n, least) // multiple) * multiple
+
+    return tuple((side(h), side(w)) for h, w in SIZES)
+
+
+# ------------------------------------------------------------------------------------- ONNX
+
+
+def _traced(module: nn.Module, network: Network, opset: int) -> ModelProto:
+    """The graph with free n, h, w.
+
+    Tracing, not torch.export: right at every size for all networks (they take their sizes from
+    tensors), a quarter smaller, four times faster, and it does not need onnxscript.
+    """
+    import onnx
+
+    height, width = sizes(network)[0]
+    # tracing complains of itself and of every size that might be a constant; running it tells
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    buffer: Any = io.BytesIO()  # taken, though the annotation says paths only
+    try:
+        exporter.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                module,
+                (torch.full((1, 3, height + 1, width + 1), 0.5),),
+                buffer,
+                dynamo=False,
+                opset_version=opset,
+                input_names=["lr"],
+                output_names=["sr"],
+                dynamic_axes={
+                    "lr": {0: "n", 2: "height", 3: "width"},
+                    "sr": {0: "n", 2: "sr_height", 3: "sr_width"},
+                },
+            )
+        graph = onnx.load_from_string(buffer.getvalue())
+        onnx.checker.check_model(graph, full_check=True)
+    except Exception as exc:  # the exporter and the checker raise anything at all
+        line = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+        raise SrcliError(
+            f"{network.arch.name} x{network.scale} cannot be written as ONNX with opset {opset}: "
+            f"{line}",
+            f"Try another --opset ({OPSETS[0]} to {OPSETS[-1]}).",
+        ) from exc
+    finally:
+        exporter.setLevel(level)
+    return graph
+
+
+def _halve(graph: ModelProto) -> None:
+    """Store weights as fp16 and have the graph convert them, which a runtime does once, at load."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for tensor in graph.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if tensor.data_type != TensorProto.FLOAT or values.size < _LEAST_HALVED:
+            continue
+        if not np.abs(values).max() <= _HALF_MAX:
+            raise _too_large(tensor.name)
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.fp16"))
+        casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.graph.node]
+    del graph.graph.node[:]
+    graph.graph.node.extend(nodes)
+
+
+def _session(path: Path, facts: Mapping[str, str]) -> Callable[[Pixels], Pixels]:
+    """The file as onnxruntime runs it; its metadata must have come through."""
+    onnxruntime: Any = importlib.import_module("onnxruntime")  # has no annotations
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as exc:  # its exceptions have no common base
+        raise SrcliError(f"onnxruntime cannot load the export: {exc}") from exc
+    if session.get_modelmeta().custom_metadata_map != facts:
+        raise SrcliError("The export has lost its metadata; it was not kept.")
+
+    def run(pixels: Pixels) -> Pixels:
+        try:
+            (sr,) = session.run(["sr"], {"lr": pixels})
+        except Exception as exc:  # as above
+            raise SrcliError(f"onnxruntime cannot run the export: {exc}") from exc
+        return np.asarray(sr, dtype=np.float32)
+
+    return run
+
+
+# --------------------------------------------------------------------------------- comparing
+
+
+def _compare(
+    path: Path,
+    run: Callable[[Pixels], Pixels],
+    module: nn.Module,
+    network: Network,
+    bound: float,
+) -> float:
+    """The largest difference of the two over pictures of all sizes.
+
+    Raises:
+        SrcliError: it is over the bound, or the sizes differ.
+    """
+    largest = 0.0
+    for count, (height, width) in enumerate(sizes(network), 1):
+        lr = np.stack([_picture(height, width, seed) for seed in range(count)])
+        with torch.inference_mode():
+            wanted = module(torch.from_numpy(lr)).numpy()
+        got = run(lr)
+        if got.shape != wanted.shape:
+            raise SrcliError(
+                f"The export makes {got.shape[2:]} of {height} x {width} pixels, where "
+                f"{network.arch.name} makes {wanted.shape[2:]}; {path} was not kept."
+            )
+        difference = float(np.abs(got.astype(np.float64) - wanted).max())
+        if not difference <= bound:  # a NaN is none either
+            raise SrcliError(
+                f"At {height} x {width} pixels the export differs by {difference:.1e} from "
+                f"{network.arch.name} x{network.scale} here, over the bound of {bound:g}; "
+                f"{path} was not kept."
+            )
+        largest = max(largest, difference)
+    return largest
+
+
+def _picture(height: int, width: int, seed: int) -> Pixels:
+    """(3, height, width) in 0..1: waves, an edge, and a little noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    picture = np.empty((3, height, width))
+    for c in range(3):
+        fy, fx, phase = rng.uniform(0.05, 0.6, 3)
+        picture[c] = 0.5 + 0.25 * np.sin(fy * y + phase) * np.cos(fx * x)
+        picture[c] += 0.2 * (y * fx + x * fy > (height + width) * 0.15)
+    picture += rng.normal(0, 0.03, picture.shape)
+    return picture.clip(0, 1).astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------- files
+
+
+def _half(name: str, tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    if not bool(half.isfinite().all()):
+        raise _too_large(name)
+    return half
+
+
+def _too_large(name: str) -> WeightsError:
+    return WeightsError(
+        f"{name} holds values over {_HALF_MAX:g}, which fp16 cannot.", "Export without --half."
+    )
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """`replacing`, with the folder made and errors in srcli's words."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            yield temporary
+    except OSError as exc:
+        raise SrcliError(f"{path} cannot be written: {exc.strerror or exc}.") from exc
+
+
+def _store(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def provenance_of(model: Model, metadata: Mapping[str, str], precision: str) -> dict[str, Any]:
+    """What an export's metadata say of its origin: the file's own word first, if it has one."""
+    try:
+        said = json.loads(metadata.get("srcli.provenance", "{}"))
+    except (ValueError, RecursionError):
+        said = {}
+    own = said if isinstance(said, dict) else {}
+    weights = model.variants[0].weights if len(model.variants) == 1 else None
+    more = {"sha256": weights.sha256} if weights is not None else {}
+    return {
+        **own,
+        "exported_from": model.name,
+        "source": model.source,
+        "licence": model.licence,
+        "stored_as": precision,
+        **more,
+    }
