@@ -123,7 +123,12 @@ def test_only_the_command_line_prints_and_exits(module):
 def test_who_reads_the_environment():
     """Flags and variables come in by the front; rooms that compute are told by arguments."""
     readers = {m for m, tree in TREES.items() if calls(tree, "os.environ", "os.getenv")}
-    may = ("srcli.cli", "srcli.api", "srcli.weights", "srcli.training")  # training: torchrun's variables
+    may = (
+        "srcli.cli",
+        "srcli.api",
+        "srcli.weights",
+        "srcli.training",
+    )  # training: torchrun's variables
     assert not {m for m in readers if not m.startswith(may)}
 
 

@@ -18,18 +18,16 @@ import numpy as np
 from srcli.engine.open import Engine
 from srcli.engine.result import Pixels, Report
 from srcli.errors import MediaError, ResourceError, SrcliError
+from srcli.jobs.enlarge import enlarge
 from srcli.jobs.events import Done, Failed, Listener, Noted, Progressed, Skipped, Started, Summary
 from srcli.jobs.inputs import STREAM
 from srcli.jobs.plan import Job, Options, decoded_bytes, written_bytes
-from srcli.media.alpha import bleed
 from srcli.media.formats import FORMATS
 from srcli.media.image import Picture, read
 from srcli.media.metadata import Metadata
 from srcli.media.write import Writer, open_writer
-from srcli.quality.resize import Kernel, RowResizer
 
 STRIPS_WAITING = 2  # between the network and the writer
-ALPHA_SHARE = 4  # a network's alpha plane is kept whole if it takes at most a quarter of the memory
 READ_AHEAD_SHARE = 8  # the next picture is read early if it takes at most an eighth of the memory
 
 
@@ -90,7 +88,19 @@ def run(
                 for note in output.writer.notes:
                     tell(Noted(job.source, note))
                 output.start(writing)
-                _enlarge(job, decoded, engine, output, reserve, tell)
+                output.report.on_note = lambda text, job=job: tell(Noted(job.source, text))  # type: ignore[misc]
+                for strip in enlarge(
+                    decoded,
+                    engine,
+                    job.passes,
+                    job.sr_size,
+                    alpha=options.alpha,
+                    reserve_bytes=reserve,
+                    on_progress=lambda share, job=job: tell(Progressed(job.source, share)),  # type: ignore[misc]
+                    report=output.report,
+                ):
+                    output.put(strip)
+                output.finish()
             except Exception as exc:
                 if output is not None:
                     output.abort()
@@ -139,90 +149,6 @@ def _writing_bytes(job: Job, memory_bytes: int) -> int:
             "write .png or .tif, which go to disk strip by strip, or allow more with --memory",
         )
     return n_bytes
-
-
-def _enlarge(
-    job: Job, picture: Picture, engine: Engine, output: _Output, reserve: int, tell: Listener
-) -> None:
-    pixels = picture.pixels
-    if picture.alpha is not None and job.alpha:
-        # hidden colours must not come in from under transparent pixels
-        pixels = bleed(pixels, picture.alpha)
-    report = output.report
-    report.on_note = lambda text: tell(Noted(job.source, text))
-    alpha = _alpha_rows(job, picture, engine, output.options, reserve) if job.alpha else None
-    for strip in engine.strips(
-        pixels,
-        job.passes,
-        job.sr_size,
-        reserve_bytes=reserve + (alpha.held_bytes if alpha else 0),
-        on_progress=lambda share: tell(Progressed(job.source, share)),
-        report=report,
-    ):
-        if alpha is None:
-            output.put(strip)
-        else:
-            output.put(np.concatenate((strip, alpha.take(len(strip))), axis=2))
-    output.finish()
-
-
-def _alpha_rows(
-    job: Job, picture: Picture, engine: Engine, options: Options, reserve: int
-) -> _AlphaRows:
-    """The alpha plane's rows: through the network unless it is constant, or too large to keep."""
-    assert picture.alpha is not None
-    plane = picture.alpha[:, :, None]
-    size_bytes = job.sr_size[0] * job.sr_size[1] * plane.itemsize
-    flat = bool((plane == plane[0, 0, 0]).all())
-    if options.alpha == "lanczos" or flat or size_bytes * ALPHA_SHARE > engine.memory_bytes:
-        return _AlphaRows(plane, job.sr_size, "lanczos")
-    strips = engine.strips(plane, job.passes, job.sr_size, reserve_bytes=reserve + size_bytes)
-    fine = np.empty((*job.sr_size, 1), plane.dtype)
-    row = 0
-    for strip in strips:
-        fine[row : row + len(strip)] = strip
-        row += len(strip)
-    return _AlphaRows(plane, job.sr_size, "bicubic", fine)
-
-
-class _AlphaRows:
-    """The enlarged alpha plane, handed out in any portions from top to bottom.
-
-    Args:
-        alpha: (h, w, 1).
-        size: (height, width) of the result.
-        kernel: that resamples it.
-        fine: the network's result, (height, width, 1). What resampling finds fully opaque or fully
-            transparent stays so: a network leaves it a level or two off, which shows.
-    """
-
-    BAND = 64  # LR rows at a time
-
-    def __init__(
-        self, alpha: Pixels, size: tuple[int, int], kernel: Kernel, fine: Pixels | None = None
-    ) -> None:
-        self.alpha, self.next, self.fine, self.taken = alpha, 0, fine, 0
-        lr_size = (alpha.shape[0], alpha.shape[1])
-        self.resizer = RowResizer(lr_size, size, dtype=alpha.dtype, channels=1, kernel=kernel)
-        self.ready = np.empty((0, size[1], 1), alpha.dtype)
-        self.held_bytes = 0 if fine is None else fine.nbytes
-
-    def take(self, n: int) -> Pixels:
-        """The next n rows: (n, width, 1)."""
-        parts = [self.ready]
-        held = len(self.ready)
-        while held < n:
-            band = self.alpha[self.next : self.next + self.BAND]
-            self.next += self.BAND
-            parts.append(self.resizer.push(band))
-            held += len(parts[-1])
-        rows = np.concatenate(parts)
-        rows, self.ready = rows[:n], rows[n:]
-        if self.fine is not None:
-            fine = self.fine[self.taken : self.taken + n]
-            rows = np.where((rows == 0) | (rows == np.iinfo(rows.dtype).max), rows, fine)
-        self.taken += n
-        return rows
 
 
 class _AbortedError(Exception):

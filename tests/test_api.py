@@ -1,0 +1,293 @@
+"""The Python API: what it gives back, what it refuses, what it imports."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import srcli
+from srcli.media.image import read
+from srcli.quality.resize import resize
+
+KINDS = [(), (1,), (2,), (3,), (4,)]
+
+
+def fresh(code, cwd):
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, check=True
+    )
+    return done.stdout.split()
+
+
+def test_importing_is_light(tmp_path):
+    modules = set(fresh("import sys, srcli; srcli.SrcliError; print(*sys.modules)", tmp_path))
+    assert not {"torch", "numpy", "PIL", "typer", "srcli.api"} & modules
+    code = "import sys, srcli; srcli.upscale, srcli.load_model; print(*sys.modules)"
+    assert not {"torch", "numpy", "PIL", "typer"} & set(fresh(code, tmp_path))
+
+
+def test_refusing_a_name_imports_no_torch(tmp_path):
+    code = (
+        "import sys, srcli\n"
+        "try: srcli.load_model('no-such')\n"
+        "except srcli.UsageError: print(*sys.modules)"
+    )
+    modules = set(fresh(code, tmp_path))
+    assert "srcli" in modules
+    assert "torch" not in modules
+
+
+def test_names():
+    assert {"upscale", "load_model", "LoadedModel", "SrcliError"} <= set(dir(srcli))
+    assert all(hasattr(srcli, name) for name in srcli.__all__)
+    with pytest.raises(AttributeError, match="no_such"):
+        srcli.no_such  # noqa: B018
+
+
+@pytest.mark.parametrize("shape", KINDS, ids=str)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", ">u2", "float32", "float64", "float16"])
+def test_arrays_keep_dtype_and_channels(picture, shape, dtype):
+    samples = np.asarray(picture(9, 7, shape[0] if shape else 1))
+    samples = samples if shape else samples[:, :, 0]
+    white = {"u": {1: 255, 2: 65_535}, "f": {2: 1, 4: 1, 8: 1}}
+    kind = np.dtype(dtype)
+    array = (samples / 255 * white[kind.kind][kind.itemsize]).astype(kind)
+    large = srcli.upscale(array, 2.5, "bicubic")
+    assert large.dtype == kind
+    assert large.shape == (22, 18, *shape)
+    colours = 1 if shape in ((), (1,), (2,)) else 3
+    expected = resize(array.astype(np.float64).reshape(9, 7, -1)[:, :, :colours], (22, 18))
+    full = white[kind.kind][kind.itemsize]
+    got = large.astype(np.float64).reshape(22, 18, -1)[:, :, :colours]
+    if shape and shape[0] in (2, 4):
+        got = got[4:-4, 4:-4]
+        expected = expected[4:-4, 4:-4]
+        if (array[..., -1] == 0).any():
+            return  # what lies under alpha is filled
+    tolerance = {1: 0.51, 2: 0.51}[kind.itemsize] if kind.kind == "u" else 2e-3
+    assert np.abs(got - expected.clip(0, full)).max() <= tolerance
+
+
+def test_a_view_and_a_read_only_array(picture):
+    whole = picture(20, 24)
+    view = whole[::2, ::-2]
+    assert np.array_equal(
+        srcli.upscale(view, 2, "bicubic"), srcli.upscale(view.copy(), 2, "bicubic")
+    )
+
+
+def test_hidden_colours_do_not_bleed_in():
+    icon = np.zeros((16, 16, 4), np.uint8)
+    icon[4:12, 4:12] = (200, 100, 50, 255)
+    for array in (icon, icon.astype(np.float32) / 255):
+        large = srcli.upscale(array, 4, "bicubic")
+        seen = large[large[:, :, 3] > 0][:, :3]
+        expected = np.array([200, 100, 50]) if array.dtype == np.uint8 else icon[5, 5, :3] / 255
+        assert np.abs(seen - expected).max() <= (1 if array.dtype == np.uint8 else 1 / 255)
+
+
+@pytest.mark.parametrize(
+    ("array", "text"),
+    [
+        (np.zeros((4, 4, 3), np.int64), "int64 has no known range"),
+        (np.zeros((4, 4, 3), bool), "bool has no known range"),
+        (np.full((4, 4, 3), 200.0), r"lie in 200\.\.200"),
+        (np.full((4, 4, 3), np.nan), "not finite"),
+        (np.zeros((4, 4, 5), np.uint8), "is no picture"),
+        (np.zeros((4,), np.uint8), "is no picture"),
+        (np.zeros((0, 4, 3), np.uint8), "no pixels"),
+        ([[1, 2], [3, 4]], "list is neither"),
+        ("none.png", r"none\.png does not exist"),
+    ],
+)
+def test_what_is_no_picture(array, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(srcli.UsageError, match=text):
+        srcli.upscale(array, 2, "bicubic")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"scale": 0}, "scale"),
+        ({"scale": 1000}, "scale"),
+        ({"model": "no-such"}, "no-such"),
+        ({"weights": "none.pth"}, r"none\.pth does not exist"),
+        ({"precision": "fp64"}, "fp64"),
+        ({"tile": 3}, "tile 3"),
+        ({"memory_bytes": 0}, "memory_bytes 0"),
+        ({"device": "abacus", "model": "bcrn.authors"}, "abacus"),
+        ({"max_pixels": 10}, "over the limit"),
+    ],
+)
+def test_options_that_cannot_be_meant(options, text, picture, alone):
+    with pytest.raises(srcli.SrcliError, match=text):
+        srcli.upscale(picture(8, 8), **{"scale": 2, "model": "bicubic"} | options)
+
+
+@pytest.fixture
+def photo(tmp_path, picture):
+    path = tmp_path / "photo.jpg"
+    exif = Image.Exif()
+    exif[0x010F] = "a maker"
+    exif[0x0112] = 6  # turned
+    Image.fromarray(picture(12, 20)).save(path, exif=exif, dpi=(123, 123))
+    return path
+
+
+def test_file_to_array(photo, tmp_path):
+    large = srcli.upscale(photo, 2, "bicubic")
+    assert large.shape == (40, 24, 3)  # upright
+    assert large.dtype == np.uint8
+    pixels = read(photo).pixels
+    assert np.array_equal(large, srcli.upscale(pixels, 2, "bicubic"))
+    Image.open(photo).convert("L").save(tmp_path / "grey.png")
+    assert srcli.upscale(str(tmp_path / "grey.png"), 2, "bicubic").shape == (24, 40)
+    deep = np.arange(12 * 20, dtype=np.uint16).reshape(12, 20) * 256
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    assert srcli.upscale(tmp_path / "deep.png", 1, "bicubic").dtype == np.uint16
+
+
+def test_file_to_file(photo, tmp_path):
+    shares = []
+    out = srcli.upscale(
+        photo, 2, "bicubic", output=tmp_path / "large.jpg", on_progress=shares.append
+    )
+    assert out == tmp_path / "large.jpg"
+    with Image.open(out) as large:
+        assert large.size == (24, 40)
+        assert large.getexif()[0x010F] == "a maker"
+        assert large.getexif().get(0x0112, 1) == 1
+    assert shares[-1] == pytest.approx(1)
+    with pytest.raises(srcli.UsageError, match=r"large\.jpg exists") as refused:
+        srcli.upscale(photo, 2, "bicubic", output=out)
+    assert "overwrite=True" in refused.value.hint
+    srcli.upscale(photo, 2, "bicubic", output=out, overwrite=True)
+    (tmp_path / "sub").mkdir()
+    inside = srcli.upscale(photo, 3, "bicubic", output=tmp_path / "sub")
+    assert inside == tmp_path / "sub" / "photo_x3.jpg"
+    with pytest.raises(srcli.UsageError, match="extension"):
+        srcli.upscale(photo, 3, "bicubic", output="-")  # no stream: a file named "-"
+    with pytest.raises(srcli.UsageError, match="also an input"):
+        srcli.upscale(photo, 2, "bicubic", output=photo, overwrite=True)
+
+
+def test_a_damaged_file(tmp_path, photo):
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(photo.read_bytes()[:-300])
+    for output in (None, tmp_path / "out.png"):
+        with pytest.raises(srcli.SrcliError, match="bad"):
+            srcli.upscale(bad, 2, "bicubic", output=output)
+    assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name", "bits"),
+    [
+        ("uint8", "a.png", 8),
+        ("uint16", "a.png", 16),
+        ("uint16", "a.webp", 8),
+        ("float32", "a.tif", 16),
+        ("float64", "a.jpg", 8),
+    ],
+)
+def test_array_to_file(tmp_path, picture, dtype, name, bits):
+    white = {"uint8": 255, "uint16": 65_535}.get(dtype, 1)
+    array = (picture(8, 8) / 255 * white).astype(dtype)
+    path = srcli.upscale(array, 2, "bicubic", output=tmp_path / name)
+    written = read(path, depth=16)
+    assert (written.bits, written.pixels.shape) == (bits, (16, 16, 3))
+    with pytest.raises(srcli.UsageError, match="exists"):
+        srcli.upscale(array, 2, "bicubic", output=path)
+
+
+def test_array_to_a_file_that_cannot_hold_it(tmp_path):
+    clear = np.zeros((8, 8, 4), np.uint8)
+    with pytest.raises(srcli.UsageError, match="transparency"):
+        srcli.upscale(clear, 2, "bicubic", output=tmp_path / "a.jpg")
+    with pytest.raises(srcli.UsageError, match="the folder"):
+        srcli.upscale(clear, 2, "bicubic", output=tmp_path / "no" / "a.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_own_weights_loaded_once_and_called_often(tmp_path, lively, picture):
+    """A network of random weights, saved as a user's file: whole, by tiles, and file to file."""
+    from srcli import catalog
+    from srcli.weights import save_file
+
+    model = catalog.resolve("rlfn_s", 4)
+    network = lively(model, 4)
+    path = tmp_path / "mine.safetensors"
+    save_file(
+        path,
+        network.module.state_dict(),
+        arch=model.arch.name,
+        scale=4,
+        config=dict(model.variant(4).config),
+        provenance={"data": "none"},
+    )
+    loaded = srcli.load_model(scale=4, weights=path, device="cpu")
+    assert isinstance(loaded, srcli.LoadedModel)
+    assert (loaded.scale, loaded.passes) == (4, (4,))
+    assert loaded.name.startswith("rlfn_s")
+    pixels = picture(20, 24)
+    first, second = loaded(pixels), loaded(pixels)
+    assert first.shape == (80, 96, 3)
+    assert np.array_equal(first, second)
+    tiled = srcli.upscale(pixels, 4, weights=path, tile=16, device="cpu")
+    assert np.abs(first.astype(int) - tiled).max() <= 1
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    out = loaded.to_file(tmp_path / "a.png", tmp_path / "b.png")
+    assert np.array_equal(read(out).pixels, first)
+    assert np.array_equal(loaded(tmp_path / "a.png"), first)
+
+
+def test_weights_that_are_not_at_hand(alone, picture):
+    with pytest.raises(srcli.WeightsError, match="SRCLI_OFFLINE"):
+        srcli.upscale(picture(8, 8), 4, "bcrn.authors")
+
+
+@pytest.mark.shared
+def test_as_the_command_line(tmp_path, shared, monkeypatch, picture):
+    monkeypatch.setenv("SRCLI_MIRROR", str(shared / "weights"))
+    monkeypatch.setenv("SRCLI_CACHE_DIR", str(tmp_path / "cache"))
+    Image.fromarray(picture(24, 32, 4)).save(tmp_path / "a.png")
+    command = [sys.executable, "-m", "srcli", "upscale", "a.png", "-m", "rlfn_s", "-o", "b.png"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    large = srcli.upscale(tmp_path / "a.png", model="rlfn_s")
+    assert large.shape == (96, 128, 4)
+    assert np.array_equal(large, np.asarray(Image.open(tmp_path / "b.png")))
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (Path(srcli.__file__).parent / "py.typed").is_file()
+
+
+@pytest.mark.slow
+def test_types(tmp_path):
+    """What a user's type checker makes of it."""
+    pytest.importorskip("mypy")
+    (tmp_path / "use.py").write_text(
+        "from pathlib import Path\n"
+        "import numpy as np\nfrom numpy.typing import NDArray\nimport srcli\n"
+        "pixels = np.zeros((4, 4, 3), np.uint8)\n"
+        "a: NDArray[np.uint8] = srcli.upscale(pixels, scale=4, model='bcrn')\n"
+        "b: Path = srcli.upscale('a.png', output='b.png')\n"
+        "m: srcli.LoadedModel = srcli.load_model('bcrn', 2)\n"
+        "c: NDArray[np.uint8] = m(pixels)\n"
+        "d: Path = m.to_file(pixels, Path('c.png'))\n"
+        "srcli.no_such\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), "use.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"MYPYPATH": str(Path(srcli.__file__).parents[1]), "PATH": ""},
+    )
+    errors = [line for line in done.stdout.splitlines() if line.startswith("use.py")]
+    assert len(errors) == 1, done.stdout + done.stderr
+    assert "no_such" in errors[0]
