@@ -17,6 +17,7 @@ import numpy as np
 
 from srcli.engine.open import Engine
 from srcli.engine.result import Pixels, Report
+from srcli.engine.tiling import is_out_of_memory
 from srcli.errors import MediaError, ResourceError, SrcliError
 from srcli.jobs.enlarge import enlarge
 from srcli.jobs.events import Done, Failed, Listener, Noted, Progressed, Skipped, Started, Summary
@@ -85,22 +86,8 @@ def run(
                     ahead = reading.submit(_read, following, options)
                     reserve += decoded_bytes(following)
                 output = _Output(job, decoded, options, started)
-                for note in output.writer.notes:
-                    tell(Noted(job.source, note))
                 output.start(writing)
-                output.report.on_note = lambda text, job=job: tell(Noted(job.source, text))  # type: ignore[misc]
-                for strip in enlarge(
-                    decoded,
-                    engine,
-                    job.passes,
-                    job.sr_size,
-                    alpha=options.alpha,
-                    reserve_bytes=reserve,
-                    on_progress=lambda share, job=job: tell(Progressed(job.source, share)),  # type: ignore[misc]
-                    report=output.report,
-                ):
-                    output.put(strip)
-                output.finish()
+                _fill(output, decoded, engine, reserve, tell)
             except Exception as exc:
                 if output is not None:
                     output.abort()
@@ -116,6 +103,32 @@ def run(
         if last is not None:
             report(last.result())
     return summary
+
+
+def _fill(
+    output: _Output, picture: Picture, engine: Engine, reserve_bytes: int, tell: Listener
+) -> None:
+    """The network's work on one picture, strip by strip to the writer."""
+    job = output.job
+
+    def note(text: str) -> None:
+        tell(Noted(job.source, text))
+
+    for text in output.writer.notes:
+        note(text)
+    output.report.on_note = note
+    for strip in enlarge(
+        picture,
+        engine,
+        job.passes,
+        job.sr_size,
+        alpha=output.options.alpha,
+        reserve_bytes=reserve_bytes,
+        on_progress=lambda share: tell(Progressed(job.source, share)),
+        report=output.report,
+    ):
+        output.put(strip)
+    output.finish()
 
 
 def _read(job: Job, options: Options) -> Picture:
@@ -257,6 +270,6 @@ class _Output:
 def _failed(job: Job, error: Exception) -> Failed:
     if isinstance(error, SrcliError):
         return Failed(job.source, error.message, error.hint)
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return Failed(job.source, "memory ran out", "allow less with --memory, or a smaller --tile")
     return Failed(job.source, f"unexpected {type(error).__name__}: {error}", None)
