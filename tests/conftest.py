@@ -85,7 +85,7 @@ def _lively(model, scale, seed):
 
     convolutions = []
     for layer in module.modules():
-        if isinstance(layer, torch.nn.Conv2d) and layer.weight.requires_grad:
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear) and layer.weight.requires_grad:
             convolutions.append(layer)
             fan_in = layer.weight[0].numel()
             layer.weight.data = normal(layer.weight.shape, 1 / math.sqrt(fan_in))

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srcli.archs.blocks import CCA, ESA, BSConv
+from srcli.archs.blocks import CCA, ESA, BSConv, share
 from srcli.archs.stages import Keep, Map, Run
 
 
@@ -88,18 +88,11 @@ class BCRN(nn.Module):
             if k == 0:
                 kept = run.keep(features)
             else:  # the block before is added to the fusion while its output passes by
-                share = self._share(run, x, fused, k - 1)
-                kept, fused = run.sweep(Keep(features), Keep(share, over=fused))
+                part = share(run, self.conv2.pw, k - 1, x, fused, self.n_feats)
+                kept, fused = run.sweep(Keep(features), Keep(part, over=fused))
             x = block.cca.stages(run, block.esa.stages(run, kept), over=kept)
-        fused = self._share(run, x, fused, self.n_blocks - 1)
+        fused = share(run, self.conv2.pw, self.n_blocks - 1, x, fused, self.n_feats)
         body = run.local(
             lambda fused, head: F.gelu(self.conv2.dw(fused)) + head, fused, head, halo=1
         )
         return run.local(self.upsample_block, body, halo=1, scale=self.scale)
-
-    def _share(self, run: Run, x: Map, fused: Map | None, k: int) -> Map:
-        """Block k's share of the 1x1 fusion, added to the shares so far."""
-        weight = self.conv2.pw.weight[:, k * self.n_feats : (k + 1) * self.n_feats]
-        if fused is None:
-            return run.local(lambda x: F.conv2d(x, weight), x)
-        return run.local(lambda x, fused: F.conv2d(x, weight).add_(fused), x, fused)

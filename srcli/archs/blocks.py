@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srcli.archs.stages import Keep, Map, Moments, Run, Windows
 
 Conv = Callable[..., nn.Module]
+
+MEAN = (0.4488, 0.4371, 0.4040)  # DIV2K's mean colour
 
 
 class BSConv(nn.Module):
@@ -49,6 +52,7 @@ class ESA(nn.Module):
         n_feats: channels in and out.
         f: channels of the mask's path.
         make: constructor of the convolutions (``conv`` or ``BSConv``).
+        point, down: of the 1x1 ones and of the strided one, if they are others.
         deep: with ``conv_max`` and ``conv3_`` around ``conv3`` (RFANet, BCRN), or ``conv3``
             alone (RLFN).
         act: activation between the small convolutions of the deep form.
@@ -63,19 +67,22 @@ class ESA(nn.Module):
         f: int,
         *,
         make: Conv = conv,
+        point: Conv | None = None,
+        down: Conv | None = None,
         deep: bool = True,
         act: Callable[[Tensor], Tensor] = F.relu,
     ) -> None:
         super().__init__()
+        point, down = point or make, down or make
         self.deep, self.act = deep, act
-        self.conv1 = make(n_feats, f, 1)
-        self.conv_f = make(f, f, 1)
-        self.conv2 = make(f, f, 3, stride=2, padding=0)
+        self.conv1 = point(n_feats, f, 1)
+        self.conv_f = point(f, f, 1)
+        self.conv2 = down(f, f, 3, stride=2, padding=0)
         self.conv3 = make(f, f, 3)
         if deep:
             self.conv_max = make(f, f, 3)
             self.conv3_ = make(f, f, 3)
-        self.conv4 = make(f, n_feats, 1)
+        self.conv4 = point(f, n_feats, 1)
 
     def reduce(self, x: Tensor) -> Tensor:
         """(n, c, h, w) -> (n, f, (h - 15) // 6 + 1, (w - 15) // 6 + 1), no padding."""
@@ -136,3 +143,33 @@ class CCA(nn.Module):
 def subpixel(n_feats: int, n_out: int, scale: int) -> nn.Sequential:
     """3x3 convolution to ``n_out`` s^2 channels and PixelShuffle (ESPCN, arXiv 1609.05158)."""
     return nn.Sequential(conv(n_feats, n_out * scale**2), nn.PixelShuffle(scale))
+
+
+def share(run: Run, fusion: nn.Module, k: int, x: Map, fused: Map | None, n_feats: int) -> Map:
+    """Block k's share of a 1x1 convolution of all blocks' outputs, added to the shares so far.
+
+    Args:
+        fusion: the convolution of the concatenated outputs; its bias goes with the first share.
+        x: block k's output, ``n_feats`` channels.
+        fused: the sum of the shares before; None for the first block.
+    """
+    whole, bias = fusion.weight, fusion.bias
+    assert isinstance(whole, Tensor)
+    weight = whole.view(*whole.shape[:2], 1, 1)[:, k * n_feats : (k + 1) * n_feats]
+    if fused is None:
+        return run.local(lambda x: F.conv2d(x, weight, bias), x)  # type: ignore[arg-type]
+    return run.local(lambda x, fused: F.conv2d(x, weight).add_(fused), x, fused)
+
+
+class MeanShift(nn.Module):
+    """Adds ``sign`` times the mean colour; a fixed 1x1 convolution."""
+
+    def __init__(self, sign: int) -> None:
+        super().__init__()
+        self.shifter = nn.Conv2d(3, 3, 1)
+        self.shifter.weight.data = torch.eye(3).view(3, 3, 1, 1)
+        self.shifter.bias.data = sign * torch.tensor(MEAN)  # type: ignore[union-attr]
+        self.shifter.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shifter(x)  # type: ignore[no-any-return]

@@ -11,28 +11,11 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srcli.archs.blocks import conv
+from srcli.archs.blocks import MeanShift, conv
 from srcli.archs.stages import Map, Run
-
-MEAN = (0.4488, 0.4371, 0.4040)  # DIV2K's mean colour
-
-
-class MeanShift(nn.Module):
-    """Adds ``sign`` times the mean colour; a fixed 1x1 convolution."""
-
-    def __init__(self, sign: int) -> None:
-        super().__init__()
-        self.shifter = nn.Conv2d(3, 3, 1)
-        self.shifter.weight.data = torch.eye(3).view(3, 3, 1, 1)
-        self.shifter.bias.data = sign * torch.tensor(MEAN)  # type: ignore[union-attr]
-        self.shifter.requires_grad_(False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.shifter(x)  # type: ignore[no-any-return]
 
 
 class Upsample(nn.Module):

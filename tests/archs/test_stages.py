@@ -23,7 +23,7 @@ CLASSES = list(
         if model.variants and model.arch.tiling == "exact"
     }.values()
 )
-GLOBAL = ("bcrn", "rlfn", "rlfn_s", "rlfn_ntire")
+GLOBAL = ("bcrn", "rlfn", "rlfn_s", "rlfn_ntire", "imdn", "rfdn", "bsrn", "bsrn_s")
 
 # Of the result's largest value. Rounding of fp32 sums taken in another order: up to 6.4e-7 was
 # seen; the smallest effect of a wrong attention map that was seen is 4e-4.
