@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from srcli import __version__
-from srcli.cli import eval as evaluate
 from srcli.cli import compare, export, models, train, upscale
+from srcli.cli import eval as evaluate
 from srcli.cli.console import error
 from srcli.errors import SrcliError
 
