@@ -38,6 +38,10 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; 2.KEY for stage 2."),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option("--precision", metavar="P", help="Of the products: auto, bf16, fp16, fp32."),
+    ] = None,
     init: Annotated[
         Path | None, typer.Option("--init", metavar="FILE", help="Weights to begin with.")
     ] = None,
@@ -61,6 +65,9 @@ def train(
     measure: Annotated[
         bool, typer.Option("--measure", help="Only measure the loader and the steps.")
     ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write scalars to OUT/tensorboard too.")
+    ] = False,
     device: DeviceOption = "auto",
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
@@ -68,7 +75,8 @@ def train(
     """Train a network of the catalogue on a folder of photos."""
     from srcli.training.config import load
 
-    config = load(recipe, preset=preset, sets=sets or [])
+    more = [f"precision={precision}"] if precision else []
+    config = load(recipe, preset=preset, sets=[*(sets or []), *more])
     if not (prepare or measure) and out is None:
         raise UsageError("--out DIR is missing: where is the run to be kept?")
     from srcli.training import loop
@@ -85,6 +93,7 @@ def train(
         device=device,
         minutes=time_budget,
         weights=_weights(config.teacher),
+        tensorboard=tensorboard,
     )
     logging.basicConfig(level=logging.WARNING, format="srcli: %(message)s", stream=sys.stderr)
     if prepare:
@@ -112,7 +121,7 @@ def train(
 
 
 def _show(events: Iterator[dict[str, Any]], *, as_json: bool, quiet: bool) -> None:
-    """JSON on stdout; a live line on a terminal; otherwise a plain line every few seconds."""
+    """JSON on stdout; a live table on a terminal; otherwise a plain line every few seconds."""
     live = None
     if not (quiet or as_json) and sys.stderr.isatty():
         from rich.console import Console
@@ -121,19 +130,21 @@ def _show(events: Iterator[dict[str, Any]], *, as_json: bool, quiet: bool) -> No
         live = Live(console=Console(stderr=True), refresh_per_second=4)
         live.start()
     shown_at = 0.0
-    psnr = ""
+    psnr: dict[str, float] = {}
+    best: dict[str, float] = {}
     try:
         for event in events:
             if as_json:
                 print(json.dumps(event), flush=True)
             if event["event"] == "validation":
-                psnr = _scores(event["psnr_y"])
-            text = _line(event, psnr)
+                psnr = event["psnr_y"]
+                best = {name: max(best.get(name, 0.0), value) for name, value in psnr.items()}
+            text = _line(event, _scores(psnr))
             if quiet or not text:
                 continue
             passing = event["event"] == "step"
             if live is not None and passing:
-                live.update(text)
+                live.update(_table(event, psnr, best))
             elif live is not None:
                 live.console.print(text, markup=False, highlight=False, soft_wrap=True)
             elif not passing or time.monotonic() - shown_at > PLAIN_LINE_S:
@@ -144,16 +155,47 @@ def _show(events: Iterator[dict[str, Any]], *, as_json: bool, quiet: bool) -> No
             live.stop()
 
 
+def _table(event: dict[str, Any], psnr: dict[str, float], best: dict[str, float]) -> Any:
+    """The last step: a bar, and what one watches."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(width=30)
+    step, total = event["step"], event["of"]
+    table.add_row("step", f"{step:,} of {total:,}", ProgressBar(total, step, width=30))
+    table.add_row("loss", f"{event['loss']:.5f}")
+    table.add_row("learning rate", f"{event['learning_rate']:.2e}")
+    table.add_row("images/s", f"{event['images_per_s']:.1f}")
+    table.add_row("time", f"{_clock(event['seconds'])}, {_clock(_left_s(event))} left")
+    for name, value in psnr.items():
+        table.add_row(f"PSNR-Y {name}", f"{value:.3f} dB", f"best {best[name]:.3f}")
+    return table
+
+
+def _left_s(event: dict[str, Any]) -> float:
+    """Seconds to the end at the rate so far."""
+    left: float = (event["of"] - event["step"]) * event["seconds"] / max(1, event["step"])
+    return left
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
 def _line(event: dict[str, Any], psnr: str) -> str:
     """One event in words; nothing for those that need none."""
     kind = event["event"]
     if kind == "step":
         rate = event["images_per_s"]
-        left = (event["of"] - event["step"]) * event["seconds"] / max(1, event["step"])
         return (
             f"step {event['step']}/{event['of']}  loss {event['loss']:.5f}  "
             f"lr {event['learning_rate']:.2e}  {rate:.0f} images/s  "
-            f"{event['seconds'] / 60:.1f} min, {left / 60:.1f} left  {psnr}"
+            f"{event['seconds'] / 60:.1f} min, {_left_s(event) / 60:.1f} left  {psnr}"
         )
     if kind == "validation":
         return f"step {event['step']}: PSNR-Y {_scores(event['psnr_y'])}"

@@ -76,11 +76,12 @@ class Config:
         ema: decay of the exponential moving average of the weights per step.
         clip: largest norm of the gradient.
         beta1, beta2, eps, weight_decay: of AdamW.
-        start: ``fit``: open gates, layers scaled by what passes through them, the last layer
-            fitted to photos; ``plain``: PyTorch's own.
-        squash: what follows the last layer, so that it can be fitted: nothing, or (tanh + 1) / 2.
-        quiet: convolutions whose output begins at a tenth: those that end the deep path.
-        precision: of the products: bf16 with fp32 weights, or fp32; auto: bf16 where it is fast.
+        start: ``carry``: gates open, the picture carried to the output, see ``start``; ``plain``:
+            PyTorch's own.
+        squash: what follows the last layer, which must make up for it: nothing, or (tanh + 1) / 2.
+        quiet: layers that begin at a tenth, those at the end of deep paths; * stands for anything.
+        precision: of the products: bf16 or fp16 with fp32 weights (fp16 with a scaled loss), or
+            fp32; auto: bf16 where it is fast.
         channels_last: memory layout.
         compile: torch.compile; auto: on CUDA.
         compile_mode: torch.compile's mode.
@@ -107,10 +108,10 @@ class Config:
     beta2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.0
-    start: Literal["fit", "plain"] = "fit"
+    start: Literal["carry", "plain"] = "carry"
     squash: Literal["none", "tanh"] = "none"
     quiet: tuple[str, ...] = ()
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     channels_last: bool = True
     compile: Auto = "auto"
     compile_mode: Literal[

@@ -71,7 +71,11 @@ class Photos:
         return self.hr.numel() + self.lr.numel()
 
     def draw(self, step: int, n: int, patch: int, seed: int = 0) -> Where:
-        """The crops of a step: every place of every photo is equally likely.
+        """The crops of a step: every photo is equally likely, then every place in it.
+
+        Not every place of every photo: a few large, smooth photos would outweigh many small ones
+        full of detail. Measured: half a decibel after 100 steps of BCRN x4's quick preset, a
+        quarter after 200.
 
         Args:
             step: which; the same step, seed, n and patch give the same crops.
@@ -81,8 +85,8 @@ class Photos:
         generator = torch.Generator().manual_seed((seed * 0x9E3779B1 + step) & 0xFFFFFFFF)
         u = torch.rand(4, n, generator=generator, dtype=torch.float64)
         rows, columns = self._lr_height - patch + 1, self._lr_width - patch + 1
-        places = (rows.clamp(min=0) * columns.clamp(min=0)).cumsum(0)
-        photo = torch.searchsorted(places, (u[0] * places[-1]).long(), right=True)
+        large_enough = torch.nonzero((rows > 0) & (columns > 0))[:, 0]
+        photo = large_enough[(u[0] * len(large_enough)).long()]
         y, x = (u[1] * rows[photo]).long(), (u[2] * columns[photo]).long()
         flip = (u[3] * 8).long()
         lr = _steps(self._lr_start[photo], y, x, self._lr_width[photo], patch, flip)

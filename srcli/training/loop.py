@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from srcli.errors import SrcliError, UsageError
+from srcli.errors import ResourceError, SrcliError, UsageError
 from srcli.training import checkpoint, packing, report
 from srcli.training.config import Config
 from srcli.training.data import Photos
 from srcli.training.networks import Spec, Teacher, read_state, spec_of, take_over
 from srcli.training.start import fit_last, last_conv, start
 from srcli.training.step import Step, Vectors, trained
-from srcli.training.validate import Benchmark
+from srcli.training.validate import Validation
 
 if TYPE_CHECKING:
     from srcli.weights import WeightsOptions
@@ -67,6 +68,7 @@ class Run:
         device: cpu, cuda, cuda:N or mps; auto.
         minutes: time box, counted from the beginning of the run; None: the recipe's steps.
         weights: where a teacher's weights lie.
+        tensorboard: write scalars to ``out``/tensorboard too.
     """
 
     config: Config
@@ -80,6 +82,7 @@ class Run:
     device: str = "auto"
     minutes: float | None = None
     weights: WeightsOptions | None = None
+    tensorboard: bool = False
 
 
 def prepare(run: Run, scales: tuple[int, ...] | None = None) -> Iterator[Event]:
@@ -116,12 +119,19 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
     began = time.perf_counter()
     stop = stop or threading.Event()
     config, out = run.config, run.out
+    if run.tensorboard:
+        report.check_tensorboard()
     spec = spec_of(config.arch, config.scale, config.config)
     device, rank, world = _join(run.device)
+    if world > 1 and any(isinstance(m, _BatchNorm) for m in spec.build().modules()):
+        raise UsageError(
+            f"{config.arch} has BatchNorm, whose statistics would differ between processes.",
+            "Train it with one process.",
+        )
     saved = _resumed(run) if run.resume else None
     if saved is None and checkpoint.found(out):
         raise UsageError(f"{out} holds a run already.", "--resume goes on with it.")
-    benchmarks = [Benchmark.read(folder, config.scale, device) for folder in run.validate]
+    validation = Validation(run.validate, spec, device)
     init = read_state(run.init) if run.init else None
     teacher = Teacher(config.teacher, config.scale, run.weights) if config.teacher else None
     if rank == 0:
@@ -163,7 +173,9 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
         teacher = teacher.to(device)
     _fast()
 
-    writer = Log(out / "log.jsonl", keep_until=sum(steps[:index]) + k if saved else 0, on=rank == 0)
+    first = sum(steps[:index]) + k if saved else 0
+    board = report.Board(out, first) if run.tensorboard and rank == 0 else None
+    writer = Log(out / "log.jsonl", keep_until=first, on=rank == 0, board=board)
 
     def seconds() -> float:
         return before + time.perf_counter() - began
@@ -181,10 +193,10 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
             "data": pack.key,
         }
 
-    def scores() -> dict[str, float]:
+    def score() -> tuple[dict[str, float], dict[str, Any]]:
         for mine, theirs in zip(shown.buffers(), network.buffers(), strict=True):
             mine.copy_(theirs)
-        return {b.name: round(b.score(shown, spec.maximum), 4) for b in benchmarks}
+        return validation.score(shown)
 
     started = {
         "event": "start", "recipe": config.recipe, "arch": config.arch, "scale": config.scale,
@@ -194,10 +206,10 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
     }  # fmt: skip
     yield writer.write(started)
     score_s = 0.0
-    if benchmarks and rank == 0:
+    if validation.sets and rank == 0:
         for _ in range(2):  # the second time is what it costs
             clock = time.perf_counter()
-            now = scores()
+            now, _ = score()
             score_s = time.perf_counter() - clock
         if saved is None:
             yield writer.write({"event": "validation", "step": 0, "psnr_y": now})
@@ -225,7 +237,7 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
         step.steps = steps[index]
         yield writer.write({
             "event": "stage", "stage": index + 1, "stages": len(config.stages), "how": step.how,
-            "precision": "bf16" if step.bf16 else "fp32", "steps": steps[index],
+            "precision": step.precision, "steps": steps[index],
             "batch": stage.batch, "patch": stage.patch, "loss": dict(stage.loss),
         })  # fmt: skip
 
@@ -264,19 +276,15 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
                     "seconds": round(seconds(), 1),
                 })  # fmt: skip
                 last_k, clock = k, time.perf_counter()
-            if validating and rank == 0 and benchmarks:
-                now = scores()
+            if validating and rank == 0 and validation.sets:
+                now, pictures = score()
                 mean = sum(now.values()) / len(now)
-                yield writer.write(
-                    {
-                        "event": "validation",
-                        "step": done,
-                        "psnr_y": now,
-                        "seconds": round(seconds(), 1),
-                    }
-                )
+                yield writer.write({
+                    "event": "validation", "step": done, "psnr_y": now,
+                    "seconds": round(seconds(), 1),
+                })  # fmt: skip
                 if config.samples:
-                    report.strips(out, done, benchmarks[0], shown, spec.maximum)
+                    report.strips(out, done, validation.strips(pictures))
                 if mean > best:
                     best = mean
                     _export(run, spec, shown, out / f"{config.name}.best.safetensors", done, now)
@@ -288,12 +296,13 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
                     yield {"event": "checkpoint", "step": done, "path": str(path)}
             if stopping:
                 yield writer.write({"event": "interrupted", "step": done})
+                writer.close()
                 return
         index, k = index + 1, 0
 
     if rank == 0:
         index, k = len(config.stages) - 1, steps[-1]
-        now = scores()
+        now, _ = score()
         result = out / f"{config.name}.safetensors"
         _export(run, spec, shown, result, sum(steps), now)
         report.curves(out)
@@ -301,6 +310,7 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
         yield writer.write(
             {"event": "done", "result": str(result), "psnr_y": now, "seconds": round(seconds(), 1)}
         )
+    writer.close()
     if world > 1:
         dist.barrier()
         dist.destroy_process_group()
@@ -322,9 +332,8 @@ def begin(
     if init is None:
         if config.start == "plain":
             return "PyTorch's own"
-        small = tuple(config.quiet)
-        start(network, lr, hr, squash=config.squash, small=small, seed=config.seed)
-        return "fitted"
+        start(network, lr, hr, squash=config.squash, quiet=config.quiet)
+        return "nearest neighbour"
     left = take_over(network, init)
     if not left:
         return "given"
@@ -381,7 +390,7 @@ def measure(run: Run) -> Iterator[Event]:
         rate = measure_rate(step)
         yield {
             "event": "measured", "stage": index + 1, "device": _describe(device), "how": step.how,
-            "precision": "bf16" if step.bf16 else "fp32",
+            "precision": step.precision,
             "batch": stage.batch, "patch": stage.patch,
             "loader_images_per_s": round(loader_rate(photos, stage.batch, stage.patch)),
             "train_images_per_s": round(rate * stage.batch, 1), "ms_per_step": round(1e3 / rate, 3),
@@ -406,10 +415,15 @@ def loader_rate(photos: Photos, batch: int, patch: int, seconds: float = 1.0) ->
 
 
 class Log:
-    """``log.jsonl``: one event a line. A resumed run drops what was logged after its checkpoint."""
+    """``log.jsonl``, one event a line, and TensorBoard if wanted.
 
-    def __init__(self, path: Path, *, keep_until: int = 0, on: bool = True) -> None:
-        self._path, self._on = path, on
+    A resumed run drops what was logged after its checkpoint.
+    """
+
+    def __init__(
+        self, path: Path, *, keep_until: int = 0, on: bool = True, board: report.Board | None = None
+    ) -> None:
+        self._path, self._on, self._board = path, on, board
         if not on:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -423,8 +437,14 @@ class Log:
                 with self._path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(event) + "\n")
             except OSError as exc:
-                raise SrcliError(f"{self._path} cannot be written: {exc}.") from exc
+                raise ResourceError(f"{self._path} cannot be written: {exc}.") from exc
+        if self._board is not None:
+            self._board.write(event)
         return event
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
 
 
 def _lines(path: Path) -> Iterator[Event]:

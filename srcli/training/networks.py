@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from srcli.catalog.entries import Architecture, Door
 from srcli.catalog.load import default_catalogue
 from srcli.errors import SrcliError, UsageError, WeightsError
 
@@ -20,16 +21,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Spec:
-    """What to build: ``module:Class``, its arguments, and the value of white at its door."""
+    """What to build: an architecture, its constructor's arguments, and what its door wants."""
 
-    arch: str
-    network: str
+    entry: Architecture
     scale: int
-    config: Mapping[str, Any] = field(default_factory=dict)
-    maximum: float = 1.0
+    config: Mapping[str, Any]
+    door: Door
+
+    @property
+    def arch(self) -> str:
+        return self.entry.name
+
+    @property
+    def maximum(self) -> float:
+        """White at the door."""
+        return self.door.maximum
 
     def build(self) -> nn.Module:
-        module, name = self.network.split(":")
+        assert self.entry.network is not None
+        module, name = self.entry.network.split(":")
         network: nn.Module = getattr(importlib.import_module(module), name)(
             scale=self.scale, **self.config
         )
@@ -47,15 +57,15 @@ def spec_of(arch: str, scale: int, config: Mapping[str, Any] | None = None) -> S
     if entry is None or entry.network is None:
         raise UsageError(f"There is no network {arch!r} to train.", "See `srcli models`.")
     merged: dict[str, Any] = {}
-    maximum = 1.0
+    door = Door()
     for model in catalogue.of_architecture(arch)[:1]:
         if model.door.colour != "rgb" or model.door.enlarged:
             raise UsageError(f"{arch} takes {model.door.colour}; only RGB networks can be trained.")
-        maximum = model.door.maximum
+        door = model.door
         merged = dict(next((v.config for v in model.variants if v.scale == scale), {}))
         if not merged and model.variants:
             merged = dict(model.variants[0].config)
-    spec = Spec(arch, entry.network, scale, {**merged, **(config or {})}, maximum)
+    spec = Spec(entry, scale, {**merged, **(config or {})}, door)
     side = -(-max(16, entry.min_size) // entry.multiple) * entry.multiple
     try:
         network = spec.build().eval()

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from torch import nn
 
+from srcli.errors import SrcliError
 from srcli.training import checkpoint
 from srcli.training.config import Config
 from srcli.training.packing import Pack
-from srcli.training.validate import Benchmark, strip
 
 COLOURS = ("#1f6fb2", "#c8501e", "#2a8a4a", "#7a4fa3")
-STRIP_PICTURES = 4
 
 
-def strips(out: Path, step: int, benchmark: Benchmark, network: nn.Module, maximum: float) -> None:
+def strips(out: Path, step: int, picture: NDArray[Any]) -> None:
     """``samples/STEP.png``: LR, bicubic, now, HR."""
-    picture = strip(benchmark.pairs[:STRIP_PICTURES], network, benchmark.scale, maximum)
-    path = out / "samples" / f"{step:07d}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)
+    _write_png(out / "samples" / f"{step:07d}.png", Image.fromarray(picture))
 
 
 def curves(out: Path) -> None:
@@ -46,9 +44,55 @@ def curves(out: Path) -> None:
     canvas = Image.new("RGB", (900, 300 * len(panels)), "white")
     for k, (title, lines, logarithmic) in enumerate(panels):
         _panel(ImageDraw.Draw(canvas), 300 * k, title, lines, logarithmic=logarithmic)
-    temporary = out / ".curves.png"
-    canvas.save(temporary, "PNG")
-    temporary.replace(out / "curves.png")
+    _write_png(out / "curves.png", canvas)
+
+
+def _write_png(path: Path, picture: Image.Image) -> None:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    checkpoint.write_atomic(path, buffer.getvalue())
+
+
+class Board:
+    """Scalars for TensorBoard, in ``OUT/tensorboard``.
+
+    Args:
+        out: folder of the run.
+        step: what was written after it, by the run that is resumed, is dropped.
+
+    Raises:
+        SrcliError: TensorBoard is not installed.
+    """
+
+    def __init__(self, out: Path, step: int) -> None:
+        check_tensorboard()
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
+
+    def write(self, event: Mapping[str, Any]) -> None:
+        """What an event of the run has in numbers."""
+        if event["event"] == "step":
+            for name in ("loss", "learning_rate", "images_per_s"):
+                self._writer.add_scalar(name, event[name], event["step"])
+        elif event["event"] == "validation":
+            for name, value in event["psnr_y"].items():
+                self._writer.add_scalar(f"psnr_y/{name}", value, event["step"])
+            self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def check_tensorboard() -> None:
+    """Raises:
+    SrcliError: TensorBoard is not installed.
+    """
+    if importlib.util.find_spec("tensorboard") is None:
+        raise SrcliError(
+            "--tensorboard needs TensorBoard, which is not installed.",
+            'Run: pip install "tensorboard>=2.17"',
+        )
 
 
 def _panel(

@@ -1,21 +1,26 @@
 """Where weights begin: so that step 0 already enlarges, for any network.
 
 A network as PyTorch starts it must first learn to pass the picture through: sigmoid masks halve the
-signal in every block, and what is left at the end has little to do with the input. Here:
+signal in every block, and what is left at the end has little to do with the input. So:
 
 1. Gates open: bias 3 before every attention's sigmoid, which then multiplies by 0.95.
-2. Levels: weights orthogonal, biases zero, and every convolution, in the order in which they run,
-   scaled so that its output is as large as the picture (after LSUV, arXiv 1511.06422).
-3. The last layer is not drawn but computed: least squares from the features that reach it to the
-   sub-pixels of real photos. The picture is among those features in every network that adds its
-   shallow features to its deep ones, so the fit is at least the best linear filter of the
-   neighbourhood that the first layer sees, which is about as good as bicubic.
+2. The picture is carried along the shallow path, the way from input to output with the fewest
+   convolutions: one channel per colour passes it on unchanged, the sub-pixel layer repeats each
+   sample, and the last layer hears the other channels at a tenth. That is nearest-neighbour
+   enlargement.
+3. What is added to that path begins at a tenth (``quiet``): the ends of deep and residual branches.
+
+All other weights are PyTorch's own. Where values on the path can be negative, each colour has a
+second channel of the opposite sign: for ReLU, PReLU and GELU alike f(x) - f(-x) is a multiple of x.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import fnmatch
+import heapq
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -23,11 +28,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srcli.archs.blocks import CCA, ESA, BSConv
+from srcli.errors import UsageError
 
 GATE_BIAS = 3.0
+QUIET = 0.1  # of PyTorch's own weights
 RIDGE = 1e-4  # of the mean square of a feature
 MAX_SAMPLES = 100_000  # places that the last layer is fitted to
-DEEP = 0.1  # how loud the deep features begin beside the shallow ones
 
 Squash = Literal["none", "tanh"]
 
@@ -39,65 +45,150 @@ def start(
     hr: Tensor,
     *,
     squash: Squash = "none",
-    small: tuple[str, ...] = (),
-    seed: int = 0,
+    quiet: Sequence[str] = (),
 ) -> None:
-    """Give a new network its first weights.
+    """Give a network as PyTorch made it its first weights.
 
     Args:
         network: takes ``lr``.
         lr, hr: (n, 3, h, w) and (n, 3, h s, w s) crops at the network's own range.
         squash: what the network does to its last layer's output, besides shuffling it.
-        small: names of convolutions whose output begins at a tenth of the others'.
-        seed: of the orthogonal matrices.
+        quiet: names of layers that begin at a tenth; * stands for anything.
+
+    Raises:
+        UsageError: a pattern in ``quiet`` names no layer.
     """
-    gates = open_gates(network)
-    generator = torch.Generator().manual_seed(seed)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d) and module not in gates and module.weight.requires_grad:
-            nn.init.orthogonal_(module.weight, generator=generator)
-            if module.bias is not None:
-                module.bias.zero_()
-    level(network, lr, gates, small)
-    fit_last(network, lr, hr, squash=squash)
+    open_gates(network)
+    hush(network, quiet)
+    path = shallow_path(network, lr)
+    if any(hop.conv.groups == 1 for hop in path):
+        carry(path, hr.shape[2])
+        match_levels(network, path, lr, hr, squash)
 
 
 @torch.no_grad()
-def open_gates(network: nn.Module) -> set[nn.Module]:
-    """Bias 3 before the sigmoids of ESA and CCA; all modules inside these."""
-    inside: set[nn.Module] = set()
+def open_gates(network: nn.Module) -> None:
+    """Bias 3 before the sigmoids of ESA and CCA."""
     for module in network.modules():
         if isinstance(module, ESA | CCA):
             last = module.conv4 if isinstance(module, ESA) else module.conv_du[2]
             conv = last.dw if isinstance(last, BSConv) else last
             assert isinstance(conv, nn.Conv2d) and conv.bias is not None
             conv.bias.fill_(GATE_BIAS)
-            inside.update(module.modules())
-    return inside
 
 
 @torch.no_grad()
-def level(
-    network: nn.Module, lr: Tensor, leave: set[nn.Module], small: tuple[str, ...] = ()
+def hush(network: nn.Module, quiet: Sequence[str]) -> None:
+    """Weights and biases of these layers to a tenth."""
+    modules = dict(network.named_modules())
+    for pattern in quiet:
+        names = fnmatch.filter(modules, pattern)
+        if not names:
+            raise UsageError(f"quiet: the network has no layer {pattern!r}.")
+        for name in names:
+            for p in modules[name].parameters(recurse=False):
+                p.mul_(QUIET)
+
+
+@dataclass(frozen=True)
+class Hop:
+    """A convolution on the shallow path: what it saw first, (n, c, h, w), and the height of its
+    output."""
+
+    conv: nn.Conv2d
+    saw: Tensor
+    height: int
+
+
+def shallow_path(network: nn.Module, lr: Tensor) -> list[Hop]:
+    """The trained convolutions between input and output, along the way that has the fewest."""
+    first: dict[nn.Module, Hop] = {}
+
+    def note(conv: nn.Module, args: tuple[Tensor], out: Tensor) -> None:
+        assert isinstance(conv, nn.Conv2d)
+        first.setdefault(conv, Hop(conv, args[0].detach(), out.shape[2]))
+
+    x = lr.clone().requires_grad_(True)
+    with torch.enable_grad(), _hooks(network, note), _eval(network):
+        end = network(x).grad_fn
+    by_weight = {id(hop.conv.weight): hop for hop in first.values()}
+    queue: list[tuple[int, int, Any, tuple[Hop, ...]]] = [(0, 0, end, ())]
+    seen, number = set(), 0
+    while queue:  # Dijkstra's, backwards through the autograd graph
+        cost, _, node, path = heapq.heappop(queue)
+        if getattr(node, "variable", None) is x:
+            return list(path)
+        if node in seen:
+            continue
+        seen.add(node)
+        before = [n for n, _ in node.next_functions if n is not None]
+        if node.name().startswith("ConvolutionBackward"):
+            weight = node.next_functions[1][0]
+            hop = by_weight.get(id(weight.variable)) if weight is not None else None
+            path = (hop, *path) if hop is not None else path
+            cost, before = cost + 1, before[:1]
+        for n in before:
+            number += 1  # among equals, the one met first; nodes themselves have no order
+            heapq.heappush(queue, (cost, number, n, path))
+    return []
+
+
+@torch.no_grad()
+def carry(path: Sequence[Hop], hr_height: int) -> None:
+    """Identity taps for the first channels of every layer on the path, see above."""
+    full = [k for k, hop in enumerate(path) if hop.conv.groups == 1]
+    first, last = full[0], full[-1]
+    signs = 2 if bool((path[first].saw < 0).any()) else 1
+    heights = [hop.saw.shape[2] for hop in path[1:]] + [hr_height]
+    heights[last] = hr_height  # depthwise layers may lie between the last one and its shuffling
+    for k, (hop, after) in enumerate(zip(path, heights, strict=True)):
+        conv, w = hop.conv, hop.conv.weight
+        middle = w.shape[2] // 2, w.shape[3] // 2
+        if conv.groups > 1:  # depthwise; behind the last full layer, all channels are the picture
+            n = conv.out_channels if not first < k < last else 3 * signs
+            w[:n] = 0
+            w[(slice(n), 0, *middle)] = 1
+        else:
+            if k == last:
+                w.mul_(QUIET)
+            copies = (after // hop.height) ** 2  # what PixelShuffle makes one of
+            n = 3 * copies if k == last else 3 * signs * copies
+            w[:n, : 3 * signs] = 0
+            if k != last:
+                w[:n] = 0
+            for channel in range(n):
+                colour = channel // copies
+                if k == first:  # the picture comes in here
+                    w[(channel, colour % 3, *middle)] = 1 - 2 * (colour // 3)
+                else:
+                    w[(channel, colour, *middle)] = 1
+                    if k == last and signs == 2:
+                        w[(channel, colour + 3, *middle)] = -1
+        if conv.bias is not None:
+            conv.bias[:n] = 0
+
+
+@torch.no_grad()
+def match_levels(
+    network: nn.Module, path: Sequence[Hop], lr: Tensor, hr: Tensor, squash: Squash
 ) -> None:
-    """Scale every convolution, in running order, until its output's root mean square is the
-    picture's; those in ``leave`` stay as they are."""
-    size = lr.square().mean().sqrt()
-    quiet = {network.get_submodule(name) for name in small}
-    seen: set[nn.Module] = set()
-
-    def scale(conv: Any, _: Any, out: Tensor) -> Tensor:
-        if conv in seen or conv in leave or not conv.weight.requires_grad:
-            return out
-        seen.add(conv)
-        gain = size / out.square().mean().sqrt().clamp(min=1e-12)
-        if conv in quiet:
-            gain = gain * DEEP
-        conv.weight.mul_(gain)
-        return out * gain
-
-    with _hooks(network, scale), _eval(network):
-        network(lr)
+    """One factor and one bias for the last layer, by least squares: what it carries may have been
+    added to itself on the way, and has to come out of ``squash`` as large as it went in."""
+    last = [hop.conv for hop in path if hop.conv.groups == 1][-1]
+    end = path[-1].conv
+    weight = last.weight.clone()
+    last.weight.zero_()
+    with _eval(network):
+        base = _undo(network(lr), squash)  # what comes out when the layer says nothing
+        last.weight.copy_(weight)
+        said = (_undo(network(lr), squash) - base).flatten().double()
+    wanted = (_undo(hr, squash) - base).flatten().double()
+    if end.bias is None:
+        last.weight.mul_(said @ wanted / (said @ said))
+        return
+    gain = ((said - said.mean()) @ (wanted - wanted.mean())) / (said - said.mean()).square().sum()
+    last.weight.mul_(gain)
+    end.bias.add_(wanted.mean() - gain * said.mean())
 
 
 @torch.no_grad()

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 AHEAD = 6  # steps that the host gathers in advance
 ALIGN = 32  # floats: a compiler's kernels want aligned parameters
+SCALE = 2.0**16  # of the loss at the start of fp16: small gradients would round to zero
+GROW_AFTER = 2000  # steps without overflow, then the scale doubles
 
 
 @dataclass
@@ -37,8 +39,9 @@ class Vectors:
 
     Attributes:
         weights, ema, m, v: the network, its average, Adam's moments.
-        loss: (3,): sum of losses since last asked, number of the first step whose loss or gradient
-            was not finite (-1: none), steps done.
+        loss: (5,): sum of losses since last asked, number of the first step whose loss or gradient
+            was not finite (-1: none), steps done; in fp16 also what the loss is multiplied by, and
+            the steps since that last changed.
     """
 
     weights: Tensor
@@ -58,7 +61,7 @@ class Vectors:
         ema = _flatten(shown)
         ema.copy_(weights)
         zeros = torch.zeros_like(weights)
-        loss = torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64, device=weights.device)
+        loss = torch.tensor([0.0, -1, 0, SCALE, 0], dtype=torch.float64, device=weights.device)
         return cls(weights, ema, zeros, zeros.clone(), loss)
 
 
@@ -113,9 +116,9 @@ class Step:
         pads = [-p.numel() % ALIGN for p in self.params]
         self._pads = [vectors.weights.new_zeros(n) for n in pads]
         self.loss = Loss(stage.loss).to(self.device)
-        self.bf16 = config.precision == "bf16" or (
-            config.precision == "auto" and bf16_is_fast(self.device)
-        )
+        self.precision: str = config.precision
+        if self.precision == "auto":
+            self.precision = "bf16" if bf16_is_fast(self.device) else "fp32"
         self._lr_where = torch.zeros(3, self.batch, dtype=torch.int64, device=self.device)
         self._hr_where = torch.zeros_like(self._lr_where)
         self._knobs = torch.zeros(5, device=self.device)
@@ -198,7 +201,7 @@ class Step:
     def fetch(self) -> tuple[float, int]:
         """(mean loss since the last fetch, the first step of the stage that was not finite or -1);
         waits for the device."""
-        total, bad, n = self.vectors.loss.tolist()
+        total, bad, n = self.vectors.loss[:3].tolist()
         self.vectors.loss[0] = 0.0
         self.vectors.loss[2] = 0.0
         return total / max(n, 1), int(bad)
@@ -206,9 +209,9 @@ class Step:
     def _loss_of(self, lr8: Tensor, hr8: Tensor) -> Tensor:
         """uint8 crops -> loss. This is what is compiled."""
         lr, hr = lr8.float() / 255, hr8.float() / 255
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False
-        ):
+        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
+        on = self.precision != "fp32"
+        with torch.autocast(self.device.type, dtype, enabled=on, cache_enabled=False):
             sr = self.network(lr * self.maximum if self.maximum != 1 else lr)
             teacher_sr = None
             if self.loss.needs_teacher and self.teacher is not None:
@@ -230,11 +233,16 @@ class Step:
         if self.photos.resident:
             lr, hr = self.photos.crops(lr, hr, self.stage.patch)
         loss = self.loss_of(lr, hr)
-        grads = torch.autograd.grad(loss, self.params, allow_unused=True, materialize_grads=True)
+        fp16 = self.precision == "fp16"
+        scale = self.vectors.loss[3].float()
+        goal = loss * scale if fp16 else loss
+        grads = torch.autograd.grad(goal, self.params, allow_unused=True, materialize_grads=True)
         with torch.no_grad():
             pairs = zip(grads, self._pads, strict=True)
             grad = torch.cat([t for g, pad in pairs for t in (g.reshape(-1), pad)])
             loss = loss.detach()
+            if fp16:
+                grad = grad / scale
             if self.world > 1:
                 share = self.batch / self.stage.batch  # means over shares -> mean over the batch
                 both = torch.cat((grad, loss[None])) * share
@@ -247,19 +255,37 @@ class Step:
         c, state = self.config, self.vectors
         rate, correct1, correct2, decay, k = self._knobs.unbind()
         norm = torch.linalg.vector_norm(grad)
+        fine = torch.isfinite(loss) & torch.isfinite(norm)
         grad = grad * (c.clip / (norm + 1e-6)).clamp(max=1.0)
-        state.m.lerp_(grad, 1 - c.beta1)
-        state.v.lerp_(grad * grad, 1 - c.beta2)
+        go: float | Tensor = 1.0  # 0: this step changes no weights
+        if self.precision == "fp16":
+            overflow = self._rescale(loss, norm)
+            fine, go = fine | overflow, (~overflow).float()
+            grad = torch.where(overflow, 0.0, grad)
+        rate, share = rate * go, (1 - decay) * go
+        state.m.lerp_(grad, (1 - c.beta1) * go)
+        state.v.lerp_(grad * grad, (1 - c.beta2) * go)
         if c.weight_decay:
             state.weights.mul_(1 - rate * c.weight_decay)
         step = state.m / ((state.v / correct2).sqrt() + c.eps)
         state.weights.sub_(step * (rate / correct1))
-        state.ema.lerp_(state.weights, 1 - decay)
-        fine = torch.isfinite(loss) & torch.isfinite(norm)
-        total, bad, n = state.loss.unbind()
+        state.ema.lerp_(state.weights, share)
+        total, bad, n = state.loss[:3].unbind()
         bad.copy_(torch.where((bad < 0) & ~fine, k.double(), bad))
         total.add_(loss)
         n.add_(1)
+
+    def _rescale(self, loss: Tensor, norm: Tensor) -> Tensor:
+        """Set the loss's scale for the next step; whether this step's gradient overflowed.
+
+        Only the scale is to blame where the loss is finite and the scale can still be halved.
+        """
+        scale, calm = self.vectors.loss[3:].unbind()
+        overflow = torch.isfinite(loss) & ~torch.isfinite(norm) & (scale > 1)
+        grown = ~overflow & (calm + 1 >= GROW_AFTER)
+        scale.mul_(torch.where(overflow, 0.5, torch.where(grown, 2.0, 1.0)))
+        calm.copy_(torch.where(overflow | grown, 0.0, calm + 1))
+        return overflow
 
     def _build(self) -> None:
         """Compile and capture as far as the configuration and the device allow; never fail."""

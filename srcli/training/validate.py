@@ -1,103 +1,107 @@
-"""PSNR-Y on benchmark folders while training: whole pictures, on the device, in fp32."""
+"""PSNR-Y on benchmark folders while training, by the code and the engine of ``srcli eval``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from srcli.errors import UsageError
-from srcli.quality.metrics import modcrop, psnr_y
+from srcli.engine.passes import Network
+from srcli.engine.upscaler import Settings, Upscaler
+from srcli.errors import MediaError, UsageError
+from srcli.quality.benchmarks import Pair, read_folder
+from srcli.quality.evaluate import evaluate, load_pair
 from srcli.quality.resize import resize
-from srcli.training.packing import SUFFIXES, read_rgb
+from srcli.training.networks import Spec
+
+Pixels = NDArray[Any]
+
+NO_LIMIT = 2**40  # bytes: benchmark pictures are small, and packed photos count as resident
+STRIP_PICTURES, STRIP_SIDE = 4, 96
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One picture: ``lr`` (1, 3, h, w) uint8 on the device, ``hr`` (h s, w s, 3) uint8."""
+class Validation:
+    """Benchmark folders, decoded once, and an engine that has a network of its own.
 
-    name: str
-    lr: Tensor
-    hr: NDArray[np.uint8]
+    Args:
+        folders: each with HR/ and perhaps LRxN/, as ``srcli eval`` takes them.
+        spec: the network that will be scored.
+        device: where.
 
+    Raises:
+        SrcliError: a folder has no pictures, or one cannot be read.
+    """
 
-@dataclass(frozen=True)
-class Benchmark:
-    """A folder with ``HR/`` and, if it is there, ``LRx{scale}/``."""
-
-    name: str
-    scale: int
-    pairs: tuple[Pair, ...]
-
-    @classmethod
-    def read(cls, folder: Path, scale: int, device: torch.device) -> Benchmark:
-        """All pictures into memory; LR by the exact bicubic where it is missing.
-
-        Raises:
-            UsageError: there is no HR folder, or nothing in it.
-        """
-        paths = sorted(p for p in (folder / "HR").glob("*") if p.suffix.lower() in SUFFIXES)
-        if not paths:
-            raise UsageError(
-                f"{folder} has no pictures under HR/.", "--validate wants such a folder."
+    def __init__(self, folders: Sequence[Path], spec: Spec, device: torch.device) -> None:
+        self.scale = spec.scale
+        self.sets: dict[str, list[Pair]] = {}
+        for folder in folders:
+            found = read_folder(folder, spec.scale)
+            if found.name in self.sets:
+                raise UsageError(f"Two folders of --validate are named {found.name}.")
+            pairs = []
+            for pair in found.pairs:
+                lr, hr = load_pair(pair, spec.scale)
+                pairs.append(Pair(pair.name, hr, lr))
+            self.sets[found.name] = pairs
+        # The engine freezes its network and never gives it back, so it gets one of its own.
+        self._spec = spec
+        self._module = self._plain(spec.build())
+        settings = Settings(device=str(device), precision="fp32", memory_bytes=NO_LIMIT)
+        with _flags():
+            self._engine = Upscaler(
+                lambda scale: Network(self._module, spec.entry, spec.door, scale), settings
             )
-        pairs = []
-        for path in paths:
-            hr = modcrop(read_rgb(path), scale)
-            lr_path = folder / f"LRx{scale}" / path.name
-            size = hr.shape[0] // scale, hr.shape[1] // scale
-            lr = read_rgb(lr_path) if lr_path.is_file() else resize(hr, size)
-            tensor = torch.from_numpy(lr.copy()).permute(2, 0, 1)[None].to(device)
-            pairs.append(Pair(path.stem, tensor, hr))
-        return cls(folder.name, scale, tuple(pairs))
 
-    def score(self, network: nn.Module, maximum: float = 1.0) -> float:
-        """Mean PSNR-Y, dB, of a network in 0..``maximum``."""
-        scores = [psnr_y(enlarge(network, p.lr, maximum), p.hr, self.scale) for p in self.pairs]
-        return sum(scores) / len(scores)
+    def score(self, network: nn.Module) -> tuple[dict[str, float], dict[str, Pixels]]:
+        """Mean PSNR-Y of each folder, dB, and the enlarged pictures of the first by name."""
+        self._module.load_state_dict(self._plain(network).state_dict())
+        scores: dict[str, float] = {}
+        pictures: dict[str, Pixels] = {}
+        for name, pairs in self.sets.items():
+            save = pictures.__setitem__ if not scores else None
+            with _flags():
+                result = evaluate(self._engine, pairs, self.scale, save=save)
+            if result.failures or result.psnr_y is None:
+                raise MediaError(f"{name} cannot be scored: {result.failures[0].error}")
+            scores[name] = round(result.psnr_y, 4)
+        return scores, pictures
+
+    def _plain(self, network: nn.Module) -> nn.Module:
+        """As the engine runs it: an expanded network merged."""
+        plain: nn.Module = cast("Any", network).merge() if self._spec.entry.expanded else network
+        return plain
+
+    def strips(self, pictures: Mapping[str, Pixels]) -> Pixels:
+        """Crops of the first folder's first pictures in rows: LR (pixels repeated), bicubic, now,
+        HR; uint8 RGB."""
+        pairs = next(iter(self.sets.values()))[:STRIP_PICTURES]
+        return np.concatenate([_row(pair, pictures[pair.name], self.scale) for pair in pairs])
 
 
-@torch.no_grad()
-def enlarge(network: nn.Module, lr: Tensor, maximum: float = 1.0) -> NDArray[np.uint8]:
-    """(1, 3, h, w) uint8 -> (h s, w s, 3) uint8; fp32, TF32 off."""
-    training = network.training
-    network.eval()
-    with _exact():
-        sr = network(lr.float() * (maximum / 255))
-    network.train(training)
-    out = (sr[0] * (255 / maximum)).clamp(0, 255).round().byte()
-    return np.ascontiguousarray(out.permute(1, 2, 0).cpu().numpy())
-
-
-def strip(
-    pairs: Sequence[Pair], network: nn.Module, scale: int, maximum: float = 1.0, side: int = 96
-) -> NDArray[Any]:
-    """Crops of some pictures in rows: LR (enlarged), bicubic, the network now, HR; uint8 RGB."""
-    rows = []
-    for pair in pairs:
-        sr, hr = enlarge(network, pair.lr, maximum), pair.hr
-        lr = pair.lr[0].permute(1, 2, 0).cpu().numpy()
-        y, x = ((n - side) // 2 // scale * scale for n in hr.shape[:2])
-        cut = np.s_[max(y, 0) : max(y, 0) + side, max(x, 0) : max(x, 0) + side]
-        near = lr.repeat(scale, 0).repeat(scale, 1)
-        bicubic = resize(np.ascontiguousarray(lr), (hr.shape[0], hr.shape[1]))
-        row = np.concatenate([picture[cut] for picture in (near, bicubic, sr, hr)], 1)
-        room = np.zeros((side, 4 * side, 3), np.uint8)
-        room[: row.shape[0], : row.shape[1]] = row
-        rows.append(room)
-    return np.concatenate(rows)
+def _row(pair: Pair, sr: Pixels, scale: int) -> Pixels:
+    lr, hr = pair.lr, pair.hr
+    assert isinstance(lr, np.ndarray) and isinstance(hr, np.ndarray)
+    y, x = (max(0, (n - STRIP_SIDE) // 2 // scale * scale) for n in hr.shape[:2])
+    cut = np.s_[y : y + STRIP_SIDE, x : x + STRIP_SIDE]
+    near = lr.repeat(scale, 0).repeat(scale, 1)
+    bicubic = resize(lr, (hr.shape[0], hr.shape[1]))
+    row = np.concatenate([picture[cut] for picture in (near, bicubic, sr, hr)], 1)
+    room = np.zeros((STRIP_SIDE, 4 * STRIP_SIDE, 3), np.uint8)
+    room[: row.shape[0], : row.shape[1]] = row
+    return room
 
 
 @contextmanager
-def _exact() -> Iterator[None]:
-    """fp32 means fp32; and no trying of algorithms for pictures of every size."""
+def _flags() -> Iterator[None]:
+    """The engine forbids TF32 for the whole process; training has it back afterwards. And no
+    trying of algorithms for pictures of every size."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark
     cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark = False, False, False

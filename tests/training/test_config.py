@@ -37,7 +37,7 @@ def test_sets():
         ("loss={l3=1}", "no loss 'l3'"),
         ("loss={distill=1}", "teacher"),
         ("9.batch=3", "2 stages"),
-        ("precision=fp8", "auto, bf16, fp32"),
+        ("precision=fp8", "auto, bf16, fp16, fp32"),
         ("batch", "key=value"),
     ],
 )

@@ -38,13 +38,22 @@ def test_crops_are_those_of_the_photos_under_all_eight_flips(photos, folder):
         np.testing.assert_array_equal(hr[k].permute(1, 2, 0).numpy(), want)
 
 
-def test_every_place_is_equally_likely(photos):
+def test_every_photo_is_equally_likely_and_every_place_in_it(photos):
     where = photos.draw(0, 20_000, 16)
-    places = np.array([(p.height // 2 - 15) * (p.width // 2 - 15) for p in photos.pack.photos])
     seen = np.bincount(where.photo, minlength=3) / 20_000
-    np.testing.assert_allclose(seen, places / places.sum(), atol=0.015)  # 4 sigma
-    assert int(where.y[where.photo == 0].max()) == 70 // 2 - 16
-    assert int(where.y.min()) == 0
+    np.testing.assert_allclose(seen, 1 / 3, atol=0.015)  # 4 sigma
+    rows = where.y[where.photo == 0]
+    assert (int(rows.min()), int(rows.max())) == (0, 70 // 2 - 16)
+    counts = np.bincount(rows, minlength=70 // 2 - 15) / len(rows)
+    np.testing.assert_allclose(counts, 1 / len(counts), atol=0.012)  # 4 sigma
+
+
+def test_a_photo_smaller_than_the_patch_is_never_drawn(photos):
+    smallest = min(min(p.height, p.width) for p in photos.pack.photos)
+    patch = smallest // 2 + 1
+    fit = {k for k, p in enumerate(photos.pack.photos) if min(p.height, p.width) // 2 >= patch}
+    assert 0 < len(fit) < 3
+    assert set(photos.draw(0, 500, patch).photo.tolist()) == fit
 
 
 def test_draw_is_a_function_of_step_and_seed(photos):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -131,7 +132,7 @@ def test_disk_full(run, monkeypatch):
 
 def test_time_budget_sets_the_steps(run, monkeypatch):
     monkeypatch.setattr("srcli.training.loop.MEASURE_S", 0.1)
-    got = events(run("out", "log_every=5", minutes=3 / 60))
+    got = events(run("out", "log_every=5", minutes=1.5 / 60))
     steps = [e["steps"] for e in got if e["event"] == "stage"]
     assert all(n >= 10 for n in steps)
     assert got[-1]["event"] == "done"
@@ -172,6 +173,89 @@ def test_distillation(run, tmp_path):
         run("student", "loss={l1=1, distill=1, distill_feature=1}", f"teacher={teacher}", "steps=2")
     )
     assert got[-1]["event"] == "done"
+
+
+@pytest.mark.shared
+def test_a_teacher_of_the_catalogue(run, shared):
+    from srcli.weights import WeightsOptions
+
+    options = WeightsOptions(run().cache, mirror=str(shared / "weights"), offline=True)
+    sets = ["loss={l1=1, distill=1, distill_feature=1}", "teacher=rlfn.authors", "steps=2"]
+    got = events(run("out", *sets, weights=options))
+    assert got[-1]["event"] == "done"
+    with pytest.raises(UsageError, match="does not enlarge by 3"):
+        events(run("x3", *sets, "scale=3", weights=options))
+
+
+def test_scores_are_those_of_eval(run, benchmark):
+    """The number in the log is what the file scores when loaded as users load it."""
+    from srcli.engine.open import open_engine
+    from srcli.engine.upscaler import Settings
+    from srcli.quality.benchmarks import read_folder
+    from srcli.quality.evaluate import evaluate
+    from srcli.weights import load_file as load_model
+
+    got = events(run("out", "2.steps=0"))
+    model, _, state = load_model(run().out / "bcrn-x2.safetensors", None, 2)
+    engine = open_engine(model, Settings(device="cpu"), state=state)
+    result = evaluate(engine, read_folder(benchmark, 2).pairs, 2)
+    assert got[-1]["psnr_y"] == {benchmark.name: round(result.psnr_y, 4)}
+
+
+def test_tensorboard(run, benchmark, monkeypatch):
+    written = []
+
+    class Writer:
+        def __init__(self, folder, purge_step):
+            written.append((folder, purge_step))
+
+        def add_scalar(self, *scalar):
+            written.append(scalar)
+
+        def flush(self):
+            pass
+
+        def close(self):
+            written.append("closed")
+
+    with pytest.raises(SrcliError, match="not installed") as caught:
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+        events(run("without", tensorboard=True))
+    assert "pip install" in caught.value.hint
+    assert not run("without").out.exists()
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: True)
+    module = types.ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = Writer
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    events(run("out", "2.steps=0", tensorboard=True))
+    assert written[0] == (str(run().out / "tensorboard"), 1)
+    assert any(s[0] == f"psnr_y/{benchmark.name}" for s in written[1:-1])
+    assert [s[2] for s in written[1:-1] if s[0] == "loss"] == [2, 4, 6, 8]
+    assert written[-1] == "closed"
+
+
+def test_batch_norm_wants_one_process(run, monkeypatch):
+    monkeypatch.setattr("srcli.training.loop._join", lambda _: (torch.device("cpu"), 0, 2))
+    with pytest.raises(UsageError, match="BatchNorm"):
+        events(run("out", "arch=swift_srgan", "quiet=[]", "config={n_blocks=1}"))
+    assert not run().out.exists()
+
+
+def test_live_table_shows_what_one_watches():
+    from rich.console import Console
+
+    from srcli.cli.train import _table
+
+    event = {
+        "event": "step", "step": 500, "of": 1000, "stage": 1, "loss": 0.02, "learning_rate": 1e-3,
+        "images_per_s": 31.4, "seconds": 90.0,
+    }  # fmt: skip
+    console = Console(width=100, force_terminal=False)
+    with console.capture() as capture:
+        console.print(_table(event, {"Set5": 30.1}, {"Set5": 30.2}))
+    text = capture.get()
+    for part in ("500 of 1,000", "0.02000", "1.00e-03", "31.4", "0:01:30 left", "30.100 dB"):
+        assert part in text
 
 
 def test_measure(run, monkeypatch):
