@@ -95,7 +95,13 @@ def _lively(model, scale, seed):
             layer.running_mean.copy_(normal(layer.running_mean.shape, 0.1))
             layer.running_var.uniform_(0.5, 1.5, generator=generator)
     # inside, numbers are of the order of 1 whatever white is: else the attention runs wild
-    convolutions[0].weight.data /= model.door.maximum
+    # (the first convolution knows: RLFN is given 0..255, SPAN multiplies by 255 itself)
+    seen = []
+    hook = convolutions[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.no_grad():
+        module.eval()(torch.rand(1, 3, 32, 32, generator=generator) * model.door.maximum)
+    hook.remove()
+    convolutions[0].weight.data /= max(1.0, float(seen[0].abs().max()))
     for parameter in convolutions[-1].parameters():
         parameter.data *= model.door.maximum
     if model.arch.expanded:
