@@ -22,6 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from srcli.engine.memory import keep_freed_memory
 from srcli.errors import ResourceError, SrcliError, UsageError
 from srcli.training import checkpoint, packing, report
 from srcli.training.config import Config
@@ -527,7 +528,9 @@ def _join(device: str) -> tuple[torch.device, int, int]:
 
 
 def _fast() -> None:
-    """TF32 where there is no bf16 (scores do without), and the fastest algorithm for the shapes."""
+    """TF32 where there is no bf16 (scores do without), the fastest algorithm for the shapes, and
+    memory that stays."""
+    keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
