@@ -225,7 +225,7 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
         network.train()
         step = Step(
             network, vectors, photos, config, stage,
-            steps=max(steps[index], 1), offset=offset, maximum=spec.maximum, teacher=teacher,
+            steps=max(steps[index], 1), offset=offset, door=spec.door, teacher=teacher,
             features=_feature_layers(network, teacher, spec) if teacher else None,
         )  # fmt: skip
         if steps[index] == 0:
@@ -325,10 +325,8 @@ def begin(
     patch = START_PATCH if photos.fits(START_PATCH) else smallest
     where = photos.draw(START_STEP, START_CROPS, patch, config.seed)
     device = photos.lr.device
-    lr, hr = (
-        crop.cpu().float() * (spec.maximum / 255)
-        for crop in photos.crops(where.lr.to(device), where.hr.to(device), patch)
-    )
+    crops = photos.crops(where.lr.to(device), where.hr.to(device), patch)
+    lr, hr = spec.entered(network, *(crop.cpu().float() / 255 for crop in crops))
     network.train()
     if init is None:
         if config.start == "plain":
@@ -384,9 +382,7 @@ def measure(run: Run) -> Iterator[Event]:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         vectors = Vectors.of(network, copy.deepcopy(network))
         began = time.perf_counter()
-        step = Step(
-            network, vectors, photos, config, stage, steps=stage.steps, maximum=spec.maximum
-        )
+        step = Step(network, vectors, photos, config, stage, steps=stage.steps, door=spec.door)
         build_s = time.perf_counter() - began
         rate = measure_rate(step)
         yield {
