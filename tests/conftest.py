@@ -16,6 +16,18 @@ os.environ["SRCLI_DATA_DIR"] = os.devnull + "/none"
 SHARED = Path(os.environ.get("SRCLI_SHARED", Path(__file__).parents[2] / "shared"))
 
 
+HEAVY = 4 * 10**6  # parameters from which a network's tests are slow ones
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        variants = getattr(callspec and callspec.params.get("model"), "variants", ())
+        if any(variant.parameters > HEAVY for variant in variants):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The project's shared data folder; skips where there is none."""

@@ -161,15 +161,40 @@ def share(run: Run, fusion: nn.Module, k: int, x: Map, fused: Map | None, n_feat
     return run.local(lambda x, fused: F.conv2d(x, weight).add_(fused), x, fused)
 
 
+def steps(scale: int) -> list[int]:
+    """The factors in which upsamplers enlarge: twos for a power of two, else all at once."""
+    twos = scale.bit_length() - 1
+    return [2] * twos if scale == 2**twos else [scale]
+
+
+def upsampler(n_feats: int, scale: int) -> nn.Sequential:
+    """`subpixel` of the same channels for every step, no activation: indices 0, 2, ..."""
+    return nn.Sequential(*(m for s in steps(scale) for m in subpixel(n_feats, n_feats, s)))
+
+
+def enlarge(run: Run, up: nn.Sequential, x: Map) -> Map:
+    """An `upsampler` as stages, one for every step."""
+    for k in range(0, len(up), 2):
+        shuffle = up[k + 1]
+        assert isinstance(shuffle, nn.PixelShuffle)
+        x = run.local(up[k : k + 2], x, halo=1, scale=shuffle.upscale_factor)
+    return x
+
+
+def mean_shift(sign: int, white: float = 1.0) -> nn.Conv2d:
+    """A fixed 1x1 convolution that adds ``sign`` times the mean colour."""
+    shift = nn.Conv2d(3, 3, 1)
+    shift.weight.data = torch.eye(3).view(3, 3, 1, 1)
+    shift.bias.data = sign * white * torch.tensor(MEAN)  # type: ignore[union-attr]
+    return shift.requires_grad_(False)
+
+
 class MeanShift(nn.Module):
-    """Adds ``sign`` times the mean colour; a fixed 1x1 convolution."""
+    """`mean_shift` under the name that some state dicts have for it."""
 
     def __init__(self, sign: int) -> None:
         super().__init__()
-        self.shifter = nn.Conv2d(3, 3, 1)
-        self.shifter.weight.data = torch.eye(3).view(3, 3, 1, 1)
-        self.shifter.bias.data = sign * torch.tensor(MEAN)  # type: ignore[union-attr]
-        self.shifter.requires_grad_(False)
+        self.shifter = mean_shift(sign)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.shifter(x)  # type: ignore[no-any-return]

@@ -20,16 +20,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Protocol
 
 from torch import Tensor
 
 
 class Map(Protocol):
-    """A feature map as large as the picture times ``scale``; stored, or yet to be computed."""
+    """A feature map as large as the picture times ``scale``; stored, or yet to be computed.
+
+    Smaller maps are of ceil(n scale) pixels a side.
+    """
 
     @property
-    def scale(self) -> int: ...
+    def scale(self) -> int | Fraction: ...
 
 
 class Where(Protocol):
@@ -81,10 +85,14 @@ class Run(Protocol):
         fn: Callable[..., Tensor],
         *inputs: Map,
         halo: int = 0,
-        scale: int = 1,
+        scale: int | Fraction = 1,
         where: bool = False,
     ) -> Map:
-        """``fn(*tiles)``: looks ``halo`` pixels around each, enlarges by ``scale``."""
+        """``fn(*tiles)``: looks ``halo`` pixels around each, enlarges by ``scale``.
+
+        With a scale of 1/s every tile begins at a multiple of s, and ``halo`` is one too; where
+        s does not divide the picture's sides, ``fn`` rounds up what it makes of the last tiles.
+        """
         ...
 
     def sweep(self, *outputs: Keep | Moments | Windows) -> tuple[Any, ...]:

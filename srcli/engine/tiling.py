@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from srcli.archs.stages import Keep, Map, Moments, Windows
-from srcli.engine.regions import Region, tile_rows
+from srcli.engine.regions import Region, Scale, tile_rows
 from srcli.engine.storage import Budget, Storage
 
 SMALLEST_TILE = 16  # LR pixels per side; when even this does not fit, out of memory is final
@@ -29,11 +29,11 @@ class Local:
     fn: Callable[..., Tensor]
     inputs: tuple[Node, ...]
     halo: int
-    factor: int
+    factor: Scale
     where: bool
 
     @property
-    def scale(self) -> int:
+    def scale(self) -> Scale:
         return self.inputs[0].scale * self.factor
 
     def wants(self, region: Region, picture: Region) -> Region:
@@ -46,7 +46,7 @@ class Stored:
     """A map in storage."""
 
     storage: Storage
-    scale: int
+    scale: Scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class Source:
     """A map that comes from outside, by region."""
 
     read: Callable[[Region], Tensor]
-    scale: int = 1
+    scale: Scale = 1
 
 
 Node = Local | Stored | Source
@@ -146,11 +146,13 @@ class TileRun:
         fn: Callable[..., Tensor],
         *inputs: Map,
         halo: int = 0,
-        scale: int = 1,
+        scale: Scale = 1,
         where: bool = False,
     ) -> Local:
         nodes: Any = inputs
         assert len({node.scale for node in nodes}) == 1, "a local's inputs are of one size"
+        # tiles begin where a pixel of the smaller map does
+        assert halo * scale == int(halo * scale), "a halo is whole pixels of the result too"
         return Local(fn, nodes, halo, scale, where)
 
     def keep(self, source: Map, over: Map | None = None) -> Stored:
@@ -279,7 +281,8 @@ class Walk:
 
     def reads_in_place(self, stored: Stored) -> bool:
         """True if a tile that fills the targets reads ``stored`` inside the tile only."""
-        probe = Region(self.picture.h // 2, self.picture.w // 2, 1, 1)
+        # at a multiple of 8, where pixels of smaller maps begin too
+        probe = Region(self.picture.h // 16 * 8, self.picture.w // 16 * 8, 1, 1)
         need = self.needs([probe.scaled(t.scale) for t in self.targets])
         return need.get(id(stored), probe.scaled(stored.scale)) == probe.scaled(stored.scale)
 

@@ -118,6 +118,6 @@ def test_forward_differentiates(model, scale):
     unused = {name for name, p in module.named_parameters() if p.requires_grad and p.grad is None}
     if model.arch.name == "swift_srgan":  # its convblocks have a PReLU in the state dict unused
         unused = {name for name in unused if not name.endswith(".act.weight")}
-    if model.arch.name == "carn_m":  # the other scales' upsamplers
+    if model.arch.name in ("carn", "carn_m"):  # the other scales' upsamplers
         unused = {name for name in unused if not name.startswith("upsample.")}
     assert not unused
