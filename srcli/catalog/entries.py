@@ -34,6 +34,11 @@ class Door:
     maximum: float = 1.0
     enlarged: bool = False
 
+    @property
+    def channels(self) -> int:
+        """What the network takes and gives."""
+        return 1 if self.colour == "y" else 3
+
 
 @dataclass(frozen=True)
 class Architecture:

@@ -245,8 +245,7 @@ class Upscaler:
     def profile(self, scale: int) -> Profile:
         """What the network of a native scale asks of memory."""
         if scale not in self._profiles:
-            module: Any = self.network(scale).module
-            self._profiles[scale] = profile(module)
+            self._profiles[scale] = profile(self.network(scale).doored())
         return self._profiles[scale]
 
 

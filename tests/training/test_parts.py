@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from srcli.archs.blocks import CCA
+from srcli.catalog import Door
 from srcli.errors import UsageError
 from srcli.training.config import load
 from srcli.training.forms import set_form
@@ -87,6 +88,10 @@ def test_contrastive_prefers_the_truth():
     )
 
 
+def entered(spec, crops):
+    return spec.entered(spec.build(), *(c.float() / 255 for c in crops))
+
+
 @pytest.mark.parametrize("name", ["bcrn-x2", "rlfn_s-x4", "lesrcnn-x4", "swift_srgan-x4"])
 def test_start_is_about_nearest_neighbour(name, photos):
     config = load(name)
@@ -94,10 +99,10 @@ def test_start_is_about_nearest_neighbour(name, photos):
     spec = spec_of(config.arch, 2)
     network = spec.build()
     where = photos.draw(0, 6, 32)
-    lr, hr = (c.float() * (spec.maximum / 255) for c in photos.crops(where.lr, where.hr, 32))
+    lr, hr = entered(spec, photos.crops(where.lr, where.hr, 32))
     start(network, lr, hr, squash=config.squash, quiet=config.quiet)
     other = photos.draw(1, 6, 32)
-    lr, hr = (c.float() * (spec.maximum / 255) for c in photos.crops(other.lr, other.hr, 32))
+    lr, hr = entered(spec, photos.crops(other.lr, other.hr, 32))
     with torch.no_grad():
         error = (network.eval()(lr) - hr).square().mean()
     nearest = (F.interpolate(lr, scale_factor=2) - hr).square().mean()
@@ -138,7 +143,8 @@ def fp16(photos):
     torch.manual_seed(0)
     network = spec_of("rlfn_s", 2, {"channels": 8, "hidden": 8, "n_blocks": 1}).build()
     vectors = Vectors.of(network, copy.deepcopy(network))
-    return Step(network, vectors, photos, config, config.stages[0], steps=100, maximum=255), vectors
+    door = Door(maximum=255)
+    return Step(network, vectors, photos, config, config.stages[0], steps=100, door=door), vectors
 
 
 def test_fp16_skips_what_overflows_and_halves_the_scale(fp16):
