@@ -97,9 +97,12 @@ def _lively(model, scale, seed):
 
     convolutions = []
     for layer in module.modules():
-        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear) and layer.weight.requires_grad:
+        kinds = torch.nn.Conv2d | torch.nn.Linear | torch.nn.ConvTranspose2d
+        if isinstance(layer, kinds) and layer.weight.requires_grad:
             convolutions.append(layer)
             fan_in = layer.weight[0].numel()
+            if isinstance(layer, torch.nn.ConvTranspose2d):
+                fan_in = layer.weight[:, 0].numel() / math.prod(layer.stride)
             layer.weight.data = normal(layer.weight.shape, 1 / math.sqrt(fan_in))
             if layer.bias is not None:
                 layer.bias.data = normal(layer.bias.shape, 0.1)
@@ -111,7 +114,8 @@ def _lively(model, scale, seed):
     seen = []
     hook = convolutions[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     with torch.no_grad():
-        module.eval()(torch.rand(1, 3, 32, 32, generator=generator) * model.door.maximum)
+        lr = torch.rand(1, model.door.channels, 32, 32, generator=generator)
+        module.eval()(lr * model.door.maximum)
     hook.remove()
     convolutions[0].weight.data /= max(1.0, float(seen[0].abs().max()))
     for parameter in convolutions[-1].parameters():

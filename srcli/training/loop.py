@@ -417,6 +417,7 @@ def _export(
         scale=spec.scale,
         config=dict(spec.config),
         provenance=provenance,
+        door=spec.door,
     )
 
 

@@ -280,7 +280,7 @@ def check_output(network: nn.Module, model: Model, variant: Variant, path: Path)
 
     arch, scale = model.arch, variant.scale
     side = -(-max(16, arch.min_size) // arch.multiple) * arch.multiple
-    channels = 1 if model.door.colour == "y" else 3
+    channels = model.door.channels
     enter = side * scale if model.door.enlarged else side
     grey = torch.full((1, channels, enter, enter), model.door.maximum / 2)
     try:

@@ -20,7 +20,8 @@ needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxruntime")),
     reason="onnx and onnxruntime are not installed",
 )
-QUICK = {"bcrn.authors-x4", "lesrcnn.authors-x2"}  # with ESA and CCA; without
+# with ESA and CCA; without; on luma alone; on the enlarged picture
+QUICK = {"bcrn.authors-x4", "lesrcnn.authors-x2", "fsrcnn.yjn870-x3", "srcnn_915.nhat_thanh-x2"}
 VARIANTS = [
     pytest.param(
         model,
