@@ -109,6 +109,9 @@ def _lively(model, scale, seed):
         elif isinstance(layer, torch.nn.BatchNorm2d):
             layer.running_mean.copy_(normal(layer.running_mean.shape, 0.1))
             layer.running_var.uniform_(0.5, 1.5, generator=generator)
+    for parameter in module.parameters():
+        if not parameter.any():  # what a constructor switches off
+            parameter.data = normal(parameter.shape, 0.3)
     # inside, numbers are of the order of 1 whatever white is: else the attention runs wild
     # (the first convolution knows: RLFN is given 0..255, SPAN multiplies by 255 itself)
     seen = []

@@ -140,6 +140,26 @@ class CCA(nn.Module):
         return run.local(lambda x: x * gain, x)
 
 
+class LayerNorm(nn.Module):
+    """Over the channels of every pixel (population variance)."""
+
+    def __init__(self, n_feats: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(n_feats))
+        self.bias = nn.Parameter(torch.zeros(n_feats))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(1, keepdim=True)
+        normed = centred / (centred.square().mean(1, keepdim=True) + self.eps).sqrt()
+        return normed * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+def within(sr: Tensor, white: float, training: bool) -> Tensor:
+    """A result cut to 0..white; in training not, for there would be no gradient outside."""
+    return sr if training else sr.clamp(0, white)
+
+
 def subpixel(n_feats: int, n_out: int, scale: int) -> nn.Sequential:
     """3x3 convolution to ``n_out`` s^2 channels and PixelShuffle (ESPCN, arXiv 1609.05158)."""
     return nn.Sequential(conv(n_feats, n_out * scale**2), nn.PixelShuffle(scale))

@@ -78,7 +78,7 @@ def plain_conv(kernel: Kernel, like: nn.Conv2d) -> nn.Conv2d:
     n_out, n_in, size, _ = kernel[0].shape
     made = nn.Conv2d(n_in, n_out, size, padding=size // 2)
     made.weight.data, made.bias.data = kernel  # type: ignore[union-attr]
-    return made.to(like.weight)
+    return made.to(like.weight).requires_grad_(like.weight.requires_grad)
 
 
 def padded(x: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ all at once. ``run`` (the engine's) offers four verbs:
   together, tile by tile, each on the tile grown by the halos that follow it and clipped at the
   picture's border, so that zero padding falls exactly where the whole picture has it.
 - ``sweep``: one pass over all tiles that produces something: a stored map (``Keep``), statistics
-  of the whole picture (``Moments``), or a small map made of strided windows (``Windows``).
+  of the whole picture (``Moments``), or a small map made of strided windows (``Windows``) or of
+  cells (``Cells``).
 - ``keep``: a sweep that stores one map.
 - ``rest``: a point where storing would save the recomputation of halos; the engine stores the map
   if there is memory and leaves it unevaluated if not.
@@ -47,6 +48,10 @@ class Where(Protocol):
         """
         ...
 
+    def nearest(self, low: Tensor) -> Tensor:
+        """As ``stretch``, with mode="nearest"."""
+        ...
+
 
 @dataclass(frozen=True)
 class Keep:
@@ -77,6 +82,17 @@ class Windows:
     stride: int
 
 
+@dataclass(frozen=True)
+class Cells:
+    """A map's maxima in (h // divisor) x (w // divisor) cells: ``F.adaptive_max_pool2d``."""
+
+    source: Map
+    divisor: int
+
+
+Output = Keep | Moments | Windows | Cells
+
+
 class Run(Protocol):
     """What the engine offers to ``stages``."""
 
@@ -95,7 +111,7 @@ class Run(Protocol):
         """
         ...
 
-    def sweep(self, *outputs: Keep | Moments | Windows) -> tuple[Any, ...]:
+    def sweep(self, *outputs: Output) -> tuple[Any, ...]:
         """One pass over the tiles: a stored Map, (mean, std), or a Tensor for each output."""
         ...
 
