@@ -14,6 +14,7 @@ from srcli import catalog
 from srcli.catalog import Model
 from srcli.cli.console import Console
 from srcli.cli.options import (
+    BackendOption,
     DeviceOption,
     EngineOptions,
     JsonFlag,
@@ -21,6 +22,7 @@ from srcli.cli.options import (
     ModelOption,
     PrecisionOption,
     QuietFlag,
+    ThreadsOption,
     TileOption,
     parse_choice,
 )
@@ -32,7 +34,7 @@ from srcli.media.formats import FORMATS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from srcli.engine.upscaler import Ensemble, Settings
+    from srcli.engine.settings import Ensemble, Settings
     from srcli.jobs.events import Summary
     from srcli.jobs.plan import AlphaMode, Depth
     from srcli.media.formats import FormatName
@@ -119,13 +121,13 @@ def upscale(
     memory: MemoryOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
-    backend: Annotated[str, typer.Option(metavar="B", help="auto or torch.")] = "auto",
+    backend: BackendOption = "auto",
+    threads: ThreadsOption = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Enlarge pictures with a super-resolution network."""
-    parse_choice("--backend", backend, ("auto", "torch"))
-    how = EngineOptions.of(device, precision, tile, memory)
+    how = EngineOptions.of(device, precision, tile, memory, backend, threads)
     parse_choice("--depth", depth, ("same", "8", "16"))
     parse_choice("--alpha", alpha, ("network", "lanczos", "discard"))
     parse_choice("--ensemble", str(ensemble), ("1", "8"))
