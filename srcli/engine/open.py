@@ -40,6 +40,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def identity(self) -> str:
+        """What the result depends on besides the network and its weights."""
+        ...
+
+    @property
     def memory_bytes(self) -> int:
         """Most resident memory that the process may take."""
         ...

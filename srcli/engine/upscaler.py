@@ -46,6 +46,11 @@ class Upscaler:
         make_exact()
 
     @property
+    def identity(self) -> str:
+        settings = self.settings
+        return f"{self.device} {self.precision} tile {settings.tile} ensemble {settings.ensemble}"
+
+    @property
     def memory_bytes(self) -> int:
         if self.settings.memory_bytes is not None:
             return self.settings.memory_bytes
