@@ -483,7 +483,7 @@ def test_spilling_real_networks(model, scale, lively, picture, tmp_path, budgets
     assert np.array_equal(tight, roomy)
     stored = budgets[0].peak_bytes
     assert (report.spilled_bytes > 0) == (stored > 0)
-    needs = profile(lively(model, scale).module)
+    needs = profile(lively(model, scale).doored())
     assert stored == needs.map_bytes * 31 * 37
 
 
