@@ -384,7 +384,7 @@ def _print_table(rows: Sequence[_Row]) -> None:
             "MB" if narrow and title == "size" else title,
             justify="right" if title in {"params", "size"} else "left",
             style="bold" if name else None,
-            max_width=24 if name and narrow else None,
+            max_width={"name": 24, "family": 12, "licence": 12}.get(title) if narrow else None,
             no_wrap=title in {"params", "size", "weights", "licence", "PSNR"},
             overflow="ellipsis" if title == "licence" else "fold",
         )
