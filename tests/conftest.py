@@ -16,6 +16,18 @@ os.environ["SRCLI_DATA_DIR"] = os.devnull + "/none"
 SHARED = Path(os.environ.get("SRCLI_SHARED", Path(__file__).parents[2] / "shared"))
 
 
+HEAVY = 4 * 10**6  # parameters from which a network's tests are slow ones
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        variants = getattr(callspec and callspec.params.get("model"), "variants", ())
+        if any(variant.parameters > HEAVY for variant in variants):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The project's shared data folder; skips where there is none."""
@@ -97,6 +109,9 @@ def _lively(model, scale, seed):
         elif isinstance(layer, torch.nn.BatchNorm2d):
             layer.running_mean.copy_(normal(layer.running_mean.shape, 0.1))
             layer.running_var.uniform_(0.5, 1.5, generator=generator)
+    for parameter in module.parameters():
+        if not parameter.any():  # what a constructor switches off
+            parameter.data = normal(parameter.shape, 0.3)
     # inside, numbers are of the order of 1 whatever white is: else the attention runs wild
     # (the first convolution knows: RLFN is given 0..255, SPAN multiplies by 255 itself)
     seen = []

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 import srcli
 from srcli.catalog import Model
 from srcli.engine.passes import Network
+from srcli.engine.testcard import testcard
 from srcli.errors import SrcliError, WeightsError
 from srcli.weights import build, load_file, save_file
 from srcli.weights.cache import replacing
@@ -298,7 +299,7 @@ def _compare(
     """
     largest = 0.0
     for count, (height, width) in enumerate(sizes(network), 1):
-        lr = np.stack([_picture(height, width, seed) for seed in range(count)])
+        lr = np.stack([testcard(height, width, seed) for seed in range(count)])
         with torch.inference_mode():
             wanted = module(torch.from_numpy(lr)).numpy()
         got = run(lr)
@@ -318,19 +319,6 @@ def _compare(
             )
         largest = max(largest, difference)
     return largest
-
-
-def _picture(height: int, width: int, seed: int) -> Pixels:
-    """(3, height, width) in 0..1: waves, an edge, and a little noise."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    picture = np.empty((3, height, width))
-    for c in range(3):
-        fy, fx, phase = rng.uniform(0.05, 0.6, 3)
-        picture[c] = 0.5 + 0.25 * np.sin(fy * y + phase) * np.cos(fx * x)
-        picture[c] += 0.2 * (y * fx + x * fy > (height + width) * 0.15)
-    picture += rng.normal(0, 0.03, picture.shape)
-    return picture.clip(0, 1).astype(np.float32)
 
 
 # ------------------------------------------------------------------------------------- files

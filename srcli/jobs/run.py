@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -18,11 +17,13 @@ import numpy as np
 from srcli.engine.open import Engine
 from srcli.engine.result import Pixels, Report
 from srcli.engine.tiling import is_out_of_memory
-from srcli.errors import MediaError, ResourceError, SrcliError
+from srcli.errors import ResourceError, SrcliError
 from srcli.jobs.enlarge import enlarge
 from srcli.jobs.events import Done, Failed, Listener, Noted, Progressed, Skipped, Started, Summary
+from srcli.jobs.films import run_film
 from srcli.jobs.inputs import STREAM
 from srcli.jobs.plan import Job, Options, decoded_bytes, written_bytes
+from srcli.media.atomic import make_folder
 from srcli.media.formats import FORMATS
 from srcli.media.image import Picture, read
 from srcli.media.metadata import Metadata
@@ -67,12 +68,22 @@ def run(
         elif job.failure is not None:
             report(_failed(job, job.failure))
     with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
-        ahead: Future[Picture] | None = reading.submit(_read, todo[0], options) if todo else None
+        ahead: Future[Picture] | None = None
+        if todo and todo[0].film is None:
+            ahead = reading.submit(_read, todo[0], options)
         # weights that cannot be had end the run, not picture after picture
         engine.prepare(sorted({scale for job in todo for scale in job.passes}))
         last: _Output | None = None
         for number, job in enumerate(todo, 1):
             following = todo[number] if number < len(todo) else None
+            if job.film is not None:
+                if last is not None:
+                    report(last.result())
+                    last = None
+                report(_film(job, options, engine, tell, (number, len(todo))))
+                continue
+            if following is not None and following.film is not None:
+                following = None
             picture, ahead = ahead or reading.submit(_read, job, options), None
             output: _Output | None = None
             try:
@@ -103,6 +114,17 @@ def run(
         if last is not None:
             report(last.result())
     return summary
+
+
+def _film(
+    job: Job, options: Options, engine: Engine, tell: Listener, number: tuple[int, int]
+) -> Done | Failed:
+    """A film, whose frames overlap among themselves."""
+    tell(Started(job.source, job.lr_size, job.sr_size, *number))
+    try:
+        return run_film(job, options, engine, tell)
+    except Exception as exc:
+        return _failed(job, exc)
 
 
 def _fill(
@@ -181,7 +203,7 @@ class _Output:
         self.job, self.options, self.started = job, options, started
         self.report = Report()
         if job.target != STREAM:
-            self._make_folder(job.target.parent)
+            make_folder(job.target.parent)
         channels: Literal[1, 3] = 1 if picture.pixels.shape[2] == 1 else 3
         self.writer = open_writer(
             sys.stdout.buffer if job.target == STREAM else job.target,
@@ -200,13 +222,6 @@ class _Output:
     def start(self, pool: ThreadPoolExecutor) -> None:
         """Begin to write. Interrupted on the way in, the writer still finds its end queued."""
         self._written = pool.submit(self._write, self.writer)
-
-    @staticmethod
-    def _make_folder(folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise MediaError(f"cannot make the folder {folder}: {exc.strerror}") from exc
 
     def _write(self, writer: Writer) -> float:
         with writer:

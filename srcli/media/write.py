@@ -1,14 +1,10 @@
 """Pixels to files: rows in from top to bottom, a whole file under its name at the end or none."""
 
 import contextlib
-import errno
 import io
 import os
-import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, BinaryIO, Literal, Protocol, Self
@@ -18,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from srcli.errors import MediaError, ResourceError, SrcliError, UsageError
+from srcli.media.atomic import part_of, plain_errors
 from srcli.media.deflate import pipeline_bytes
 from srcli.media.formats import FORMATS, Format, FormatName, check_output, format_of
 from srcli.media.metadata import Metadata, exif_for, icc_for
@@ -26,8 +23,6 @@ from srcli.media.tiff import TiffEncoder
 
 QUALITY = 95
 _JPEG_EXIF_BYTES = 65_533 - 6  # one marker segment, less the prefix
-_NAME_BYTES = 255
-_FULL = {errno.ENOSPC, errno.EFBIG} | ({errno.EDQUOT} if hasattr(errno, "EDQUOT") else set())
 
 Strip = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -340,34 +335,17 @@ class _Target(Protocol):
     def abort(self) -> None: ...
 
 
-@contextmanager
-def _plain_errors(name: str, folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        reason = exc.strerror or str(exc)
-        if exc.errno in _FULL:
-            raise ResourceError(
-                f"{name} cannot be written: no space is left in {folder} ({reason})",
-                "free some space, or choose another folder with -o",
-            ) from exc
-        raise MediaError(f"{name} cannot be written: {reason}") from exc
-
-
 class _FileTarget:
     """A hidden file beside the final one, renamed at the end."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # The random part must fit in the longest name that file systems take.
-        tail = f".{secrets.token_hex(4)}.part"
-        stem = os.fsencode(path.name)[: _NAME_BYTES - len(tail) - 1]
-        self._part = path.with_name("." + stem.decode(errors="ignore") + tail)
+        self._part = part_of(path)
         with self._errors():
             self._file: IO[bytes] = self._part.open("xb")
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
-        return _plain_errors(str(self._path), self._path.parent)
+        return plain_errors(str(self._path), self._path.parent)
 
     def write(self, data: bytes) -> None:
         with self._errors():
@@ -406,7 +384,7 @@ class _StreamTarget:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
-        return _plain_errors(self._name, Path(tempfile.gettempdir()))
+        return plain_errors(self._name, Path(tempfile.gettempdir()))
 
     def write(self, data: bytes) -> None:
         with self._errors():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 from collections.abc import Iterator, Mapping
@@ -79,8 +80,10 @@ def build(
     Args:
         variant: its scale and config are the constructor's arguments.
         arch: names the class.
-        state: must have exactly the network's parameters.
-        merge: if the architecture is expanded, return the equivalent plain network; False to train.
+        state: must have exactly the network's parameters, of an expanded architecture those of
+            its expanded or its plain form.
+        merge: if the architecture is expanded, return the equivalent plain network; False to train
+            (what is in the plain form already stays so).
 
     Raises:
         WeightsError: a parameter is missing, too many, or of another shape.
@@ -104,6 +107,11 @@ def _filled(variant: Variant, arch: Architecture, state: Mapping[str, Tensor]) -
     try:
         network.load_state_dict(dict(state), strict=True)
     except RuntimeError as exc:
+        if arch.expanded:
+            plain = cast("nn.Module", cast("Any", network).merge())
+            with contextlib.suppress(RuntimeError):
+                plain.load_state_dict(dict(state), strict=True)
+                return plain
         raise WeightsError(
             f"The weights do not fit {arch.name} x{variant.scale}: {_differences(network, state)}."
         ) from exc

@@ -30,7 +30,9 @@ CLASSES = list(
         if model.variants and model.arch.tiling == "exact"
     }.values()
 )
-GLOBAL = ("bcrn", "rlfn", "rlfn_s", "rlfn_ntire", "imdn", "rfdn", "bsrn", "bsrn_s")
+GLOBAL = (
+    "bcrn", "rlfn", "rlfn_s", "rlfn_ntire", "imdn", "rfdn", "bsrn", "bsrn_s", "safmn_ntire",
+)  # fmt: skip
 
 # Of the result's largest value. Rounding of fp32 sums taken in another order: up to 6.4e-7 was
 # seen; the smallest effect of a wrong attention map that was seen is 4e-4.
@@ -38,6 +40,9 @@ TOLERANCE = 1e-5
 
 
 def random_lr(network, height, width, seed=0):
+    """Of at least that size, as the network can take it."""
+    least, multiple = network.arch.min_size, network.arch.multiple
+    height, width = (max(least, -(-n // multiple) * multiple) for n in (height, width))
     generator = torch.Generator().manual_seed(seed)
     lr = torch.rand((1, network.door.channels, height, width), generator=generator)
     return lr * network.door.maximum
@@ -68,7 +73,7 @@ def test_stages_equal_forward(model, scale, lively):
     lr = random_lr(network, 37, 53)
     whole = at_once(network, lr)
     factor = 1 if network.door.enlarged else scale
-    assert whole.shape == (1, lr.shape[1], 37 * factor, 53 * factor)
+    assert whole.shape == (1, lr.shape[1], lr.shape[2] * factor, lr.shape[3] * factor)
     for tile, pieces in (((16, 16), 12), ((17, 31), 6), ((20, 64), 2), ((64, 64), 1)):
         tiled, tiles = by_stages(network, lr, tile)
         assert tiles == pieces
@@ -84,8 +89,6 @@ def test_stages_equal_forward(model, scale, lively):
 )
 def test_any_shape_and_tile(model, scale, lively, height, width, tile):
     network = lively(model, scale)
-    least, multiple = network.arch.min_size, network.arch.multiple
-    height, width = (max(least, -(-n // multiple) * multiple) for n in (height, width))
     lr = random_lr(network, height, width)
     assert_equal(by_stages(network, lr, tile)[0], at_once(network, lr))
 
@@ -124,6 +127,6 @@ def test_forward_differentiates(model, scale):
     unused = {name for name, p in module.named_parameters() if p.requires_grad and p.grad is None}
     if model.arch.name == "swift_srgan":  # its convblocks have a PReLU in the state dict unused
         unused = {name for name in unused if not name.endswith(".act.weight")}
-    if model.arch.name == "carn_m":  # the other scales' upsamplers
+    if model.arch.name in ("carn", "carn_m"):  # the other scales' upsamplers
         unused = {name for name in unused if not name.startswith("upsample.")}
     assert not unused
