@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from srcli.media.carry import carry
+from srcli.media.exif import pack_ifd, patch_exif
+from srcli.media.formats import FORMATS
 from srcli.media.metadata import (
     Metadata,
     exif_for,
-    icc_for,
-    pack_ifd,
-    patch_exif,
     usable_dpi,
     usable_icc,
 )
@@ -102,11 +102,15 @@ def test_damaged_exif_costs_a_note_and_not_the_picture(tmp_path) -> None:
     assert picture.pixels.dtype == np.uint8
 
 
+def icc_for(icc: bytes | None, channels: int) -> bytes | None:
+    return carry(Metadata(icc=icc), FORMATS["png"], channels, (1, 1)).metadata.icc
+
+
 def test_profiles_go_only_with_pixels_of_their_kind() -> None:
     grey = SRGB[:16] + b"GRAY" + SRGB[20:]
-    assert icc_for(Metadata(icc=SRGB), 3) == SRGB and icc_for(Metadata(icc=grey), 1) == grey
-    assert icc_for(Metadata(icc=SRGB), 1) is None and icc_for(Metadata(icc=grey), 3) is None
-    assert icc_for(Metadata(), 3) is None
+    assert icc_for(SRGB, 3) == SRGB and icc_for(grey, 1) == grey
+    assert icc_for(SRGB, 1) is None and icc_for(grey, 3) is None
+    assert icc_for(None, 3) is None
     assert usable_icc(SRGB) == SRGB
     assert usable_icc(SRGB[:100]) is None and usable_icc(SRGB[:-9]) is None
     assert usable_icc(None) is None
