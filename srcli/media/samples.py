@@ -77,6 +77,8 @@ def _decode_tiff(stream: BinaryIO, header: Header) -> Decoded:
         rgb, icc, notes = cmyk_to_rgb(ink, icc)
         pixels = np.asarray(rgb)
         alpha = None if alpha is None else at_depth(alpha, 8)
+        if layout.bits > 8:
+            notes = (*notes, f"{layout.bits}-bit CMYK was converted at 8 bits")
     if alpha is not None and layout.premultiplied:
         pixels = unmultiplied(pixels, alpha)
     pixels, alpha = upright(pixels, alpha, layout.orientation)
