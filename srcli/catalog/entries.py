@@ -34,6 +34,11 @@ class Door:
     maximum: float = 1.0
     enlarged: bool = False
 
+    @property
+    def channels(self) -> int:
+        """What the network takes and gives."""
+        return 1 if self.colour == "y" else 3
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -49,8 +54,9 @@ class Architecture:
         min_size: least height and width (LR px) that the network can take.
         multiple: height and width (LR px) must be multiples of this.
         tiling: ``exact``: tiled equals whole; ``whole``: only the whole picture at once is exact.
-        expanded: the weights are in the expanded form that was trained; the network's ``merge()``
-            returns the equivalent plain network, and loading calls it.
+        expanded: the network is built and trained in an expanded form (branches, layers in a row,
+            BatchNorm); its ``merge()`` returns the equivalent plain network, and loading calls it.
+            Files may hold either.
     """
 
     name: str

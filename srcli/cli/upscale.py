@@ -12,8 +12,10 @@ import typer
 
 from srcli import catalog
 from srcli.catalog import Model
+from srcli.cli import film
 from srcli.cli.console import Console
 from srcli.cli.options import (
+    BackendOption,
     DeviceOption,
     EngineOptions,
     JsonFlag,
@@ -21,6 +23,7 @@ from srcli.cli.options import (
     ModelOption,
     PrecisionOption,
     QuietFlag,
+    ThreadsOption,
     TileOption,
     parse_choice,
 )
@@ -32,7 +35,7 @@ from srcli.media.formats import FORMATS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from srcli.engine.upscaler import Ensemble, Settings
+    from srcli.engine.settings import Ensemble, Settings
     from srcli.jobs.events import Summary
     from srcli.jobs.plan import AlphaMode, Depth, Frames
     from srcli.media.formats import FormatName
@@ -44,7 +47,8 @@ def upscale(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="INPUT...", help="Pictures, folders, glob patterns, or - for standard input."
+            metavar="INPUT...",
+            help="Pictures, films, folders, glob patterns, or - for standard input.",
         ),
     ] = None,
     scale: Annotated[
@@ -118,17 +122,41 @@ def upscale(
     max_pixels: Annotated[
         int, typer.Option(min=1, metavar="N", help="Refuse pictures with more pixels than this.")
     ] = MAX_PIXELS,
+    codec: film.CodecOption = None,
+    crf: film.CrfOption = None,
+    preset: film.PresetOption = None,
+    pix_fmt: film.PixFmtOption = None,
+    encoder_args: film.EncoderArgsOption = None,
+    container: film.ContainerOption = None,
+    start: film.StartOption = None,
+    end: film.EndOption = None,
+    preview: film.PreviewOption = None,
+    fps: film.RateOption = "25",
+    ffmpeg: film.FFmpegOption = None,
     tile: TileOption = "auto",
     memory: MemoryOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
-    backend: Annotated[str, typer.Option(metavar="B", help="auto or torch.")] = "auto",
+    backend: BackendOption = "auto",
+    threads: ThreadsOption = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Enlarge pictures with a super-resolution network."""
-    parse_choice("--backend", backend, ("auto", "torch"))
-    how = EngineOptions.of(device, precision, tile, memory)
+    """Enlarge pictures and films with a super-resolution network."""
+    how = EngineOptions.of(device, precision, tile, memory, backend, threads)
+    films = film.film_options(
+        codec,
+        crf,
+        preset,
+        pix_fmt,
+        encoder_args,
+        container,
+        start,
+        end,
+        preview,
+        fps,
+        ffmpeg,
+    )
     parse_choice("--depth", depth, ("same", "8", "16"))
     parse_choice("--alpha", alpha, ("network", "lanczos", "discard"))
     parse_choice("--frames", frames, ("all", "first"))
@@ -168,6 +196,7 @@ def upscale(
         alpha=cast("AlphaMode", alpha),
         strip_metadata=strip_metadata,
         frames=cast("Frames", frames),
+        film=films,
     )
     if scale is not None:
         catalog.chain(chosen, scale)  # a scale that cannot be reached is refused at once

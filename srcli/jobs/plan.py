@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Literal
 
 from srcli import catalog
 from srcli.catalog import Model
-from srcli.errors import ResourceError, SrcliError, UsageError
+from srcli.errors import MediaError, ResourceError, SrcliError, UsageError
+from srcli.film.formats import is_film
+from srcli.film.options import FilmOptions
 from srcli.jobs.inputs import STREAM, Found, find
 from srcli.jobs.outputs import Naming, naming
 from srcli.media.formats import FORMATS, FormatName, check_output, check_several, format_of
 
 if TYPE_CHECKING:
+    from srcli.film.plan import FilmPlan
     from srcli.media.image import ImageInfo
 
 MAX_PIXELS = 500_000_000
@@ -59,6 +62,7 @@ class Options:
         alpha: how transparency is enlarged, or left out.
         strip_metadata: leave EXIF and resolution out; the colour profile stays.
         frames: of animations, and pages: all of them, or the first alone.
+        film: what films are to become.
     """
 
     model: Model
@@ -77,6 +81,7 @@ class Options:
     alpha: AlphaMode = "network"
     strip_metadata: bool = False
     frames: Frames = "all"
+    film: FilmOptions = field(default_factory=FilmOptions)
 
     def sr_size(self, lr_size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) of the result for a picture of (height, width)."""
@@ -91,10 +96,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Job:
-    """One picture: what is read, what is written, and how.
+    """One picture or film: what is read, what is written, and how.
 
     Attributes:
-        info: the picture's header; None if it was not read (skipped, or unreadable).
+        info: the picture's header; None if it was not read (skipped, or unreadable), or of a film.
+        film: what is to be made of a film; None of a picture.
         lr_size, sr_size: (height, width) before and after.
         passes: native scales that the network runs, one after the other.
         format, depth: of the output.
@@ -108,6 +114,7 @@ class Job:
     source: Path
     target: Path
     info: ImageInfo | None = None
+    film: FilmPlan | None = None
     lr_size: tuple[int, int] = (0, 0)
     sr_size: tuple[int, int] = (0, 0)
     passes: tuple[int, ...] = ()
@@ -142,13 +149,13 @@ def plan(
     found = find(inputs, recursive=options.recursive)
     one_file = len(inputs) == 1 and len(found) == 1 and found[0].root is None
     one_file = one_file and (found[0].path == STREAM or Path(inputs[0]).exists())
-    names = naming(options.output, found, one_file, options.format)
+    names = naming(options.output, found, one_file, options.format, options.film.container)
     if names.folder is not None and options.recursive:
         out = names.folder.resolve()
         found = [f for f in found if f.root is None or not _inside(f.path, out, f.root)]
     if not found:
         raise UsageError(
-            f"there are no pictures in {', '.join(inputs)}",
+            f"there are no pictures or films in {', '.join(inputs)}",
             None if options.recursive else "to look into its subfolders too, add --recursive",
         )
     jobs = [_job(f, names, options, stdin) for f in found]
@@ -170,6 +177,8 @@ def _job(found: Found, names: Naming, options: Options, stdin: Callable[[], byte
         target = names.target(found, model, scale, None)
         if options.skip_existing and _exists(target):
             return Job(found.path, target, skip=True)
+    if is_film(found.path):
+        return _film_job(found, names, options, target)
     from srcli.media.image import inspect
 
     data = stdin() if stdin is not None and found.path == STREAM else None
@@ -186,7 +195,7 @@ def _job(found: Found, names: Naming, options: Options, stdin: Callable[[], byte
             return Job(found.path, target, skip=True)
     factor = scale or max(sr_size[0] / lr_size[0], sr_size[1] / lr_size[1])
     alpha = info.has_alpha and options.alpha != "discard"
-    job = Job(found.path, target, info, lr_size, sr_size, alpha=alpha, data=data)
+    job = Job(found.path, target, info, None, lr_size, sr_size, alpha=alpha, data=data)
     try:
         if options.format or target == STREAM:
             entry = FORMATS[options.format or "png"]
@@ -199,6 +208,28 @@ def _job(found: Found, names: Naming, options: Options, stdin: Callable[[], byte
             job = replace(job, n_frames=info.n_frames)
         check_output(entry, sr_size[1], sr_size[0], job.alpha, job.depth)
         return replace(job, passes=catalog.chain(options.model, factor))
+    except SrcliError as exc:
+        return replace(job, failure=exc)
+
+
+def _film_job(found: Found, names: Naming, options: Options, target: Path | None) -> Job:
+    from srcli.film.plan import open_film, plan_film
+
+    model, scale = options.model.name, options.scale
+    try:
+        film, ffmpeg = open_film(found.path, options.film, options.max_pixels)
+    except MediaError as exc:
+        return Job(found.path, target or names.target(found, model, scale, (0, 0)), failure=exc)
+    sr_size = options.sr_size(film.size)
+    if target is None:
+        target = names.target(found, model, scale, sr_size)
+        if options.skip_existing and _exists(target):
+            return Job(found.path, target, skip=True)
+    job = Job(found.path, target, lr_size=film.size, sr_size=sr_size)
+    try:
+        factor = scale or max(sr_size[0] / film.size[0], sr_size[1] / film.size[1])
+        made = plan_film(film, target, sr_size, options.film, ffmpeg)
+        return replace(job, film=made, passes=catalog.chain(options.model, factor))
     except SrcliError as exc:
         return replace(job, failure=exc)
 
@@ -268,13 +299,17 @@ def output_bytes(job: Job) -> float:
 
 def decoded_bytes(job: Job) -> int:
     """Memory that reading takes: the decoder's and the array."""
+    if job.film is not None:
+        return job.film.frames_bytes
     assert job.info is not None
     samples = job.lr_size[0] * job.lr_size[1] * (job.info.channels + job.info.has_alpha)
     return samples * (job.depth // 8) * 2
 
 
 def written_bytes(job: Job) -> int:
-    """Memory that writing takes."""
+    """Memory that writing takes, a film's counted with reading."""
+    if job.film is not None:
+        return 0
     from srcli.media.write import memory_needed
 
     assert job.info is not None

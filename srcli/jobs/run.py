@@ -12,7 +12,6 @@ from collections.abc import Sequence as List
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -20,11 +19,13 @@ import numpy as np
 from srcli.engine.open import Engine
 from srcli.engine.result import Pixels, Report
 from srcli.engine.tiling import is_out_of_memory
-from srcli.errors import MediaError, ResourceError, SrcliError
+from srcli.errors import ResourceError, SrcliError
 from srcli.jobs.enlarge import enlarge
 from srcli.jobs.events import Done, Failed, Listener, Noted, Progressed, Skipped, Started, Summary
+from srcli.jobs.films import run_film
 from srcli.jobs.inputs import STREAM
 from srcli.jobs.plan import Job, Options, decoded_bytes, written_bytes
+from srcli.media.atomic import make_folder
 from srcli.media.formats import FORMATS
 from srcli.media.gif import palette_of
 from srcli.media.image import Frame, Picture, read, read_frames
@@ -69,12 +70,22 @@ def run(
         elif job.failure is not None:
             report(_failed(job, job.failure))
     with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
-        ahead: Future[_Opened] | None = reading.submit(_open, todo[0], options) if todo else None
+        ahead: Future[_Opened] | None = None
+        if todo and todo[0].film is None:
+            ahead = reading.submit(_open, todo[0], options)
         # weights that cannot be had end the run, not picture after picture
         engine.prepare(sorted({scale for job in todo for scale in job.passes}))
         last: _Output | None = None
         for number, job in enumerate(todo, 1):
             following = todo[number] if number < len(todo) else None
+            if job.film is not None:
+                if last is not None:
+                    report(last.result())
+                    last = None
+                report(_film(job, options, engine, tell, (number, len(todo))))
+                continue
+            if following is not None and following.film is not None:
+                following = None
             opening, ahead = ahead or reading.submit(_open, job, options), None
             output: _Output | None = None
             try:
@@ -116,6 +127,17 @@ def run(
         if last is not None:
             report(last.result())
     return summary
+
+
+def _film(
+    job: Job, options: Options, engine: Engine, tell: Listener, number: tuple[int, int]
+) -> Done | Failed:
+    """A film, whose frames overlap among themselves."""
+    tell(Started(job.source, job.lr_size, job.sr_size, *number))
+    try:
+        return run_film(job, options, engine, tell)
+    except Exception as exc:
+        return _failed(job, exc)
 
 
 def _fill(
@@ -243,7 +265,7 @@ class _Output:
         self.job, self.options, self.started = job, options, started
         self.report = Report()
         if job.target != STREAM:
-            self._make_folder(job.target.parent)
+            make_folder(job.target.parent)
         page = _page(opened.first.picture, job, job.sr_size)
         self.writer = open_writer(
             sys.stdout.buffer if job.target == STREAM else job.target,
@@ -263,13 +285,6 @@ class _Output:
     def start(self, pool: ThreadPoolExecutor) -> None:
         """Begin to write. Interrupted on the way in, the writer still finds its end queued."""
         self._written = pool.submit(self._write, self.writer)
-
-    @staticmethod
-    def _make_folder(folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise MediaError(f"cannot make the folder {folder}: {exc.strerror}") from exc
 
     def _write(self, writer: Writer) -> float:
         with writer:

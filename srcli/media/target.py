@@ -1,20 +1,14 @@
 """Where the bytes of an output go: whole under its name at the end, or nowhere."""
 
 import contextlib
-import errno
 import os
-import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol
 
-from srcli.errors import MediaError, ResourceError
-
-_NAME_BYTES = 255
-_FULL = {errno.ENOSPC, errno.EFBIG} | ({errno.EDQUOT} if hasattr(errno, "EDQUOT") else set())
+from srcli.errors import MediaError
+from srcli.media.atomic import part_of, plain_errors
 
 
 class Target(Protocol):
@@ -26,34 +20,17 @@ class Target(Protocol):
     def abort(self) -> None: ...
 
 
-@contextmanager
-def _plain_errors(name: str, folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        reason = exc.strerror or str(exc)
-        if exc.errno in _FULL:
-            raise ResourceError(
-                f"{name} cannot be written: no space is left in {folder} ({reason})",
-                "free some space, or choose another folder with -o",
-            ) from exc
-        raise MediaError(f"{name} cannot be written: {reason}") from exc
-
-
 class FileTarget:
     """A hidden file beside the final one, renamed at the end."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # The random part must fit in the longest name that file systems take.
-        tail = f".{secrets.token_hex(4)}.part"
-        stem = os.fsencode(path.name)[: _NAME_BYTES - len(tail) - 1]
-        self._part = path.with_name("." + stem.decode(errors="ignore") + tail)
+        self._part = part_of(path)
         with self._errors():
             self._file: IO[bytes] = self._part.open("xb")
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
-        return _plain_errors(str(self._path), self._path.parent)
+        return plain_errors(str(self._path), self._path.parent)
 
     def write(self, data: bytes) -> None:
         with self._errors():
@@ -93,7 +70,7 @@ class StreamTarget:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
-        return _plain_errors(self._name, Path(tempfile.gettempdir()))
+        return plain_errors(self._name, Path(tempfile.gettempdir()))
 
     def write(self, data: bytes) -> None:
         with self._errors():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 from collections.abc import Iterator, Mapping
@@ -82,8 +83,10 @@ def build(
     Args:
         variant: its scale and config are the constructor's arguments.
         arch: names the class.
-        state: must have exactly the network's parameters.
-        merge: if the architecture is expanded, return the equivalent plain network; False to train.
+        state: must have exactly the network's parameters, of an expanded architecture those of
+            its expanded or its plain form.
+        merge: if the architecture is expanded, return the equivalent plain network; False to train
+            (what is in the plain form already stays so).
 
     Raises:
         WeightsError: a parameter is missing, too many, or of another shape.
@@ -107,6 +110,11 @@ def _filled(variant: Variant, arch: Architecture, state: Mapping[str, Tensor]) -
     try:
         network.load_state_dict(dict(state), strict=True)
     except RuntimeError as exc:
+        if arch.expanded:
+            plain = cast("nn.Module", cast("Any", network).merge())
+            with contextlib.suppress(RuntimeError):
+                plain.load_state_dict(dict(state), strict=True)
+                return plain
         raise WeightsError(
             f"The weights do not fit {arch.name} x{variant.scale}: {_differences(network, state)}."
         ) from exc
@@ -272,7 +280,7 @@ def check_output(network: nn.Module, model: Model, variant: Variant, path: Path)
 
     arch, scale = model.arch, variant.scale
     side = -(-max(16, arch.min_size) // arch.multiple) * arch.multiple
-    channels = 1 if model.door.colour == "y" else 3
+    channels = model.door.channels
     enter = side * scale if model.door.enlarged else side
     grey = torch.full((1, channels, enter, enter), model.door.maximum / 2)
     try:

@@ -283,7 +283,7 @@ def test_names_that_only_look_similar(here, name):
 
 def test_an_empty_folder(here):
     Path("in/sub").mkdir(parents=True)
-    with pytest.raises(UsageError, match="no pictures in in") as caught:
+    with pytest.raises(UsageError, match="no pictures or films in in") as caught:
         plan(["in"], options())
     assert "--recursive" in caught.value.hint
     with pytest.raises(UsageError, match="no pictures"):
