@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from srcli.engine.settings import Ensemble, Settings
     from srcli.jobs.events import Summary
-    from srcli.jobs.plan import AlphaMode, Depth
+    from srcli.jobs.plan import AlphaMode, Depth, Frames
     from srcli.media.formats import FormatName
 
 DEFAULT_MODEL = "bcrn"
@@ -94,7 +94,7 @@ def upscale(
     ] = False,
     form: Annotated[
         str | None,
-        typer.Option("--format", metavar="F", help="png, jpeg, webp, tiff, bmp or avif."),
+        typer.Option("--format", metavar="F", help="png, jpeg, webp, tiff, bmp, avif or gif."),
     ] = None,
     depth: Annotated[
         str, typer.Option(metavar="BITS", help="Per channel: same, 8 or 16 (PNG and TIFF).")
@@ -112,6 +112,9 @@ def upscale(
         int,
         typer.Option(metavar="N", help="8: the mean over all flips and turns; 8 times the work."),
     ] = 1,
+    frames: Annotated[
+        str, typer.Option(metavar="WHICH", help="Of animations, and pages: all, or first.")
+    ] = "all",
     strip_metadata: Annotated[
         bool,
         typer.Option("--strip-metadata", help="Leave EXIF out; the colour profile stays."),
@@ -156,6 +159,7 @@ def upscale(
     )
     parse_choice("--depth", depth, ("same", "8", "16"))
     parse_choice("--alpha", alpha, ("network", "lanczos", "discard"))
+    parse_choice("--frames", frames, ("all", "first"))
     parse_choice("--ensemble", str(ensemble), ("1", "8"))
     if form is not None:
         form = {"jpg": "jpeg", "tif": "tiff"}.get(form.lower(), form.lower())
@@ -191,6 +195,7 @@ def upscale(
         lossless=lossless,
         alpha=cast("AlphaMode", alpha),
         strip_metadata=strip_metadata,
+        frames=cast("Frames", frames),
         film=films,
     )
     if scale is not None:
