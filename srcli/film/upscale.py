@@ -217,6 +217,7 @@ class _Run:
                 plan.extension,
                 streams=plan.streams,
                 encoding=plan.encoding,
+                colour=self.colour,
                 tick=tick,
                 cut=self.cut,
                 ffmpeg=plan.ffmpeg,
