@@ -87,9 +87,8 @@ def mux(
     marks = film.stream.dispositions
     arguments += [f"-disposition:{place}", "+".join(marks) if marks else "0"]
     if cut.start is not None:
-        # the others are cut where they can be, the film begins at 0
+        # the film begins at 0; the others are cut where they can be
         arguments += ["-ss", f"{float(cut.start):.6f}"]
-        arguments += ["-output_ts_offset", f"{-float(cut.start):.6f}"]
     if cut.end is not None:
         arguments += ["-to", f"{float(cut.end):.6f}"]
     if container in ("mp4", "mov"):
