@@ -149,6 +149,21 @@ class Model:
         return any(v.weights is not None and v.weights.own for v in self.variants)
 
     @property
+    def non_commercial(self) -> bool:
+        """True if the licence forbids commercial use (Creative Commons' NC)."""
+        return "NC" in self.licence.upper().split("-")
+
+    @property
+    def terms(self) -> str:
+        """The licence, and what stands out in it."""
+        return f"{self.licence} (non-commercial)" if self.non_commercial else self.licence
+
+    @property
+    def trained(self) -> bool:
+        """True if it can be used as it is: there are weights, or none are needed."""
+        return self.is_resampler or any(v.weights is not None for v in self.variants)
+
+    @property
     def scales(self) -> tuple[int, ...]:
         return tuple(v.scale for v in self.variants)
 
