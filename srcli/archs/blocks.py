@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -163,6 +163,15 @@ def within(sr: Tensor, white: float, training: bool) -> Tensor:
 def subpixel(n_feats: int, n_out: int, scale: int) -> nn.Sequential:
     """3x3 convolution to ``n_out`` s^2 channels and PixelShuffle (ESPCN, arXiv 1609.05158)."""
     return nn.Sequential(conv(n_feats, n_out * scale**2), nn.PixelShuffle(scale))
+
+
+def chained(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """The outputs of blocks, each fed by the one before, concatenated: what `share` adds up."""
+    outputs = []
+    for block in blocks:
+        x = block(x)
+        outputs.append(x)
+    return torch.cat(outputs, 1)
 
 
 def share(run: Run, fusion: nn.Module, k: int, x: Map, fused: Map | None, n_feats: int) -> Map:
