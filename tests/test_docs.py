@@ -32,6 +32,8 @@ def folder(tmp_path: Path) -> Path:
         small.resize(size, Image.Resampling.BICUBIC).save(path)
 
     picture(tmp_path / "photo.png", (120, 90))
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:], duration=40)
     for k in range(3):
         picture(tmp_path / "photos" / f"{k}.png", (60, 40))
         picture(tmp_path / "photos" / "more" / f"{k}.jpg", (40, 60))

@@ -53,7 +53,8 @@ class Architecture:
         network: ``module:class`` of the torch network, None for a resampler.
         min_size: least height and width (LR px) that the network can take.
         multiple: height and width (LR px) must be multiples of this.
-        tiling: ``exact``: tiled equals whole; ``whole``: only the whole picture at once is exact.
+        tiling: ``exact``: tiled equals whole; ``whole``: only the whole picture at once is exact,
+            and tiles are used where memory leaves no other way, which the run then says.
         expanded: the network is built and trained in an expanded form (branches, layers in a row,
             BatchNorm); its ``merge()`` returns the equivalent plain network, and loading calls it.
             Files may hold either.

@@ -125,7 +125,13 @@ def show(
     if not model.is_resampler:
         facts += [
             ("smallest input", f"{arch.min_size} x {arch.min_size} pixels"),
-            ("tiling", {"exact": "equals the whole picture", "whole": "off"}[arch.tiling]),
+            (
+                "tiling",
+                {
+                    "exact": "equals the whole picture",
+                    "whole": "inexact, only if memory asks for it",
+                }[arch.tiling],
+            ),
         ]
     if model.note:
         facts.append(("note", model.note))

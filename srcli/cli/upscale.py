@@ -28,6 +28,7 @@ from srcli.cli.options import (
     parse_choice,
 )
 from srcli.errors import UsageError
+from srcli.film.sequences import is_pattern
 from srcli.jobs.inputs import STREAM
 from srcli.jobs.plan import MAX_PIXELS, Job, Options, picture_bytes, plan
 from srcli.media.formats import FORMATS
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from srcli.engine.settings import Ensemble, Settings
     from srcli.jobs.events import Summary
-    from srcli.jobs.plan import AlphaMode, Depth
+    from srcli.jobs.plan import AlphaMode, Depth, Frames
     from srcli.media.formats import FormatName
 
 DEFAULT_MODEL = "bcrn"
@@ -94,7 +95,7 @@ def upscale(
     ] = False,
     form: Annotated[
         str | None,
-        typer.Option("--format", metavar="F", help="png, jpeg, webp, tiff, bmp or avif."),
+        typer.Option("--format", metavar="F", help="png, jpeg, webp, tiff, bmp, avif or gif."),
     ] = None,
     depth: Annotated[
         str, typer.Option(metavar="BITS", help="Per channel: same, 8 or 16 (PNG and TIFF).")
@@ -112,6 +113,9 @@ def upscale(
         int,
         typer.Option(metavar="N", help="8: the mean over all flips and turns; 8 times the work."),
     ] = 1,
+    frames: Annotated[
+        str, typer.Option(metavar="WHICH", help="Of animations, and pages: all, or first.")
+    ] = "all",
     strip_metadata: Annotated[
         bool,
         typer.Option("--strip-metadata", help="Leave EXIF out; the colour profile stays."),
@@ -156,6 +160,7 @@ def upscale(
     )
     parse_choice("--depth", depth, ("same", "8", "16"))
     parse_choice("--alpha", alpha, ("network", "lanczos", "discard"))
+    parse_choice("--frames", frames, ("all", "first"))
     parse_choice("--ensemble", str(ensemble), ("1", "8"))
     if form is not None:
         form = {"jpg": "jpeg", "tif": "tiff"}.get(form.lower(), form.lower())
@@ -191,6 +196,7 @@ def upscale(
         lossless=lossless,
         alpha=cast("AlphaMode", alpha),
         strip_metadata=strip_metadata,
+        frames=cast("Frames", frames),
         film=films,
     )
     if scale is not None:
@@ -224,7 +230,8 @@ def upscale(
 def _check_names(inputs: list[str], weights: Path | None) -> None:
     """What does not exist is said before anything heavy is imported."""
     for name in inputs:
-        if name != "-" and not Path(name).exists() and not glob.has_magic(name):
+        known = name == "-" or Path(name).exists() or glob.has_magic(name)
+        if not known and not is_pattern(Path(name)):
             raise UsageError(f"{name} does not exist")
     if weights is not None and not weights.is_file():
         raise UsageError(f"{weights} does not exist")
