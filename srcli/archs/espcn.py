@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srcli.archs.blocks import conv
+from srcli.archs.blocks import conv, within
 from srcli.archs.stages import Map, Run
 
 
@@ -35,7 +35,7 @@ class ESPCN(nn.Module):
     def finish(self, x: Tensor) -> Tensor:
         """(n, 32, h, w) -> (n, c, h s, w s)."""
         sr = F.pixel_shuffle(self.conv_3(x), self.scale)
-        return sr.clamp(0, 1) if self.clip and not self.training else sr
+        return within(sr, 1, self.training or not self.clip)
 
     def forward(self, lr: Tensor) -> Tensor:
         return self.finish(torch.tanh(self.conv_2(torch.tanh(self.conv_1(lr)))))

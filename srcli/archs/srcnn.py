@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srcli.archs.blocks import conv
+from srcli.archs.blocks import conv, within
 from srcli.archs.stages import Map, Run
 
 
@@ -46,7 +46,7 @@ class SRCNN(nn.Module):
         x = F.pad(lr, (self.margin,) * 4, mode="replicate")  # (n, c, h + 2m, w + 2m)
         x = F.relu(self.nonlinear_map(F.relu(self.patch_extraction(x))))
         sr: Tensor = self.recon(x)  # (n, c, h, w)
-        return sr.clamp(0, 1) if self.clip and not self.training else sr
+        return within(sr, 1, self.training or not self.clip)
 
     def stages(self, run: Run, lr: Map) -> Map:
         return run.local(self.forward, lr, halo=self.margin)

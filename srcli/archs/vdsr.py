@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srcli.archs.blocks import conv
+from srcli.archs.blocks import conv, within
 from srcli.archs.stages import Map, Run
 
 MIDDLE = range(2, 20)  # numbers of the layers between the first and the last
@@ -36,7 +36,7 @@ class VDSR(nn.Module):
     def finish(self, x: Tensor, lr: Tensor) -> Tensor:
         """What is lacking, added to the picture."""
         sr: Tensor = self.conv_20(x) + lr
-        return sr.clamp(0, 1) if self.clip and not self.training else sr
+        return within(sr, 1, self.training or not self.clip)
 
     def forward(self, lr: Tensor) -> Tensor:
         x = F.relu(self.conv_1(lr))

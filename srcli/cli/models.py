@@ -353,11 +353,11 @@ class _Row:
 
 def _counted(row: _Row) -> _Row:
     """With its cost, which the network itself tells."""
-    from srcli.engine.cost import multiply_adds
+    from srcli.engine.cost import per_pixel
 
     if row.variant is None:
         return row
-    return replace(row, multiply_adds=multiply_adds(row.model, row.variant.scale))
+    return replace(row, multiply_adds=per_pixel(row.model, row.variant.scale))
 
 
 def _scales(model: Model) -> str:

@@ -1,7 +1,8 @@
-"""What a network costs, counted and not timed."""
+"""What a network costs anywhere: multiply-adds, counted, not timed."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any, cast
 
 import torch
@@ -9,24 +10,30 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from srcli.catalog.entries import Model
-from srcli.engine.doors import Doored
+from srcli.engine.passes import Network
 from srcli.weights import new_network
 
 SIDE = 96  # LR pixels a side; where all pixels attend to all, the cost goes with the size
 
 
-def multiply_adds(model: Model, scale: int) -> float:
-    """Multiplications with addition per output pixel of a network at a native scale.
+def multiply_adds(network: Network, size: tuple[int, int]) -> int:
+    """Of the network's convolutions and matrix products, for an LR picture of (height, width).
 
-    Those of convolutions and matrix products, of the form that runs (expanded networks merged), on
-    an LR picture of SIDE x SIDE, its sides rounded up to the network's multiple. Nothing is
-    computed: the network runs on tensors without values.
+    Sides are rounded up to what the network takes. Nothing is computed: it runs on tensors without
+    values.
     """
-    network: nn.Module = new_network(model.variant(scale), model.arch).eval()
+    doored = copy.deepcopy(network.doored()).to("meta").eval()
+    multiple, least = network.arch.multiple, network.arch.min_size
+    sides = [max(least, -(-n // multiple) * multiple) for n in size]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        doored(torch.empty((1, 3, *sides), device="meta"))
+    return int(counter.get_total_flops()) // 2
+
+
+def per_pixel(model: Model, scale: int) -> float:
+    """Multiply-adds per output pixel, of the form that runs, on SIDE x SIDE LR pixels."""
+    module: nn.Module = new_network(model.variant(scale), model.arch).eval()
     if model.arch.expanded:
-        network = cast("Any", network).merge()
-    doored = Doored(network, model.door, scale).eval().to("meta")
-    side = -(-SIDE // model.arch.multiple) * model.arch.multiple
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        doored(torch.empty(1, 3, side, side, device="meta"))
-    return float(counter.get_total_flops()) / 2 / (side * scale) ** 2
+        module = cast("Any", module).merge()
+    network = Network(module, model.arch, model.door, scale)
+    return multiply_adds(network, (SIDE, SIDE)) / (SIDE * scale) ** 2

@@ -96,7 +96,9 @@ def entered(spec, crops):
 
 STARTED = (
     "bcrn-x2", "rlfn_s-x4", "lesrcnn-x4", "swift_srgan-x4", "imdn-x4", "bsrn-x4", "pan-x4",
-    "srcnn_915-x3", "vdsr-x4", "lapsrn-x4",
+    "srcnn_915-x3", "vdsr-x4",
+    "edsr_baseline-x2",
+    "sesr_m5-x2", "lapsrn-x4",
 )  # fmt: skip
 
 
