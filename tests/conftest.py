@@ -90,6 +90,8 @@ def _lively(model, scale, seed):
     from srcli.weights import new_network
 
     module = new_network(model.variant(scale), model.arch)
+    if model.arch.expanded:
+        module = module.merge()
     generator = torch.Generator().manual_seed(seed)
 
     def normal(shape, std):
@@ -123,8 +125,6 @@ def _lively(model, scale, seed):
     convolutions[0].weight.data /= max(1.0, float(seen[0].abs().max()))
     for parameter in convolutions[-1].parameters():
         parameter.data *= model.door.maximum
-    if model.arch.expanded:
-        module = module.merge()
     return Network(module.eval().requires_grad_(False), model.arch, model.door, scale)
 
 

@@ -67,17 +67,25 @@ def side_by_side(*kernels: Kernel) -> Kernel:
     return torch.stack(total).sum(0), torch.stack([bias for _, bias in kernels]).sum(0)
 
 
-def kernel_of(conv: nn.Conv2d) -> Kernel:
+def widely(weight: Tensor, bias: Tensor) -> Kernel:
     """In float64 on the CPU, where merging rounds nothing away."""
+    return weight.detach().cpu().double(), bias.detach().cpu().double()
+
+
+def kernel_of(conv: nn.Conv2d) -> Kernel:
+    """A convolution's, `widely`."""
     assert conv.bias is not None
-    return conv.weight.detach().cpu().double(), conv.bias.detach().cpu().double()
+    return widely(conv.weight, conv.bias)
 
 
-def plain_conv(kernel: Kernel, like: nn.Conv2d) -> nn.Conv2d:
+def plain_conv(kernel: Kernel | tuple[Tensor, None], like: nn.Conv2d) -> nn.Conv2d:
     """A convolution with "same" zero padding, of another's dtype, on its device."""
-    n_out, n_in, size, _ = kernel[0].shape
-    made = nn.Conv2d(n_in, n_out, size, padding=size // 2)
-    made.weight.data, made.bias.data = kernel  # type: ignore[union-attr]
+    weight, bias = kernel
+    n_out, n_in, size, _ = weight.shape
+    made = nn.Conv2d(n_in, n_out, size, padding=size // 2, bias=bias is not None)
+    made.weight.data = weight
+    if bias is not None:
+        made.bias.data = bias  # type: ignore[union-attr]
     return made.to(like.weight).requires_grad_(like.weight.requires_grad)
 
 

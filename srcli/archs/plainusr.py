@@ -25,6 +25,7 @@ from srcli.archs.merging import (
     padded,
     plain_conv,
     side_by_side,
+    widely,
 )
 from srcli.archs.stages import Keep, Map, Run, Where, Windows
 
@@ -75,8 +76,8 @@ class RepMBConv(Mergeable):
 
     def merged(self) -> nn.Module:
         weight, bias = kernel_of(self.fea_conv)
-        gain = self.se.gain().cpu().double().view(-1)
-        middle = weight * gain[:, None, None, None], bias * gain
+        gain, gains = widely(self.se.gain(), self.se.gain().view(-1))
+        middle = weight * gain.view(-1, 1, 1, 1), bias * gains
         both = side_by_side(middle, identity(middle))
         kernel = in_a_row(in_a_row(kernel_of(self.expand_conv), both), kernel_of(self.reduce_conv))
         kernel = side_by_side(kernel, identity(kernel))

@@ -132,11 +132,9 @@ def _line(done: Done) -> str:
     h, w = done.sr_size
     tiles = f", {done.tiles} tiles" if done.tiles > 1 else ""
     if done.film is not None:
-        found = done.film["check"]
-        tiles = (
-            f", {done.film['frames']} frames at their times to {found['worst_s']:.4f} s, "
-            f"{len(found['streams'])} streams"
-        )
+        tiles = f", {done.film['frames']} frames"
+        if (found := done.film["check"]) is not None:
+            tiles += f" at their times to {found['worst_s']:.4f} s, {len(found['streams'])} streams"
     return f"{done.source} -> {done.target}  {w}x{h}, {done.seconds:.1f} s{tiles}"
 
 

@@ -237,10 +237,7 @@ def _entrants(names: list[str], scales: list[int], weights: Path | None) -> list
                 _check_native(model, scale)
                 file = model.variant(scale).weights
                 if file is None:
-                    raise UsageError(
-                        f"there are no weights for {model.name} at x{scale}: nobody published any",
-                        f"name a file with `--weights FILE -m {model.arch.name}`",
-                    )
+                    raise UsageError(*catalog.without_weights(model, scale))
                 sha256 = file.sha256
             found.setdefault((model.name, scale), _Entrant(model, scale, sha256))
     # one model after the other, so that no more than one is in memory

@@ -28,6 +28,7 @@ from srcli.cli.options import (
     parse_choice,
 )
 from srcli.errors import UsageError
+from srcli.film.sequences import is_pattern
 from srcli.jobs.inputs import STREAM
 from srcli.jobs.plan import MAX_PIXELS, Job, Options, picture_bytes, plan
 from srcli.media.formats import FORMATS
@@ -244,7 +245,8 @@ def upscale(
 def _check_names(inputs: list[str], weights: Path | None) -> None:
     """What does not exist is said before anything heavy is imported."""
     for name in inputs:
-        if name != "-" and not Path(name).exists() and not glob.has_magic(name):
+        known = name == "-" or Path(name).exists() or glob.has_magic(name)
+        if not known and not is_pattern(Path(name)):
             raise UsageError(f"{name} does not exist")
     if weights is not None and not weights.is_file():
         raise UsageError(f"{weights} does not exist")

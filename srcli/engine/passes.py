@@ -162,17 +162,18 @@ class Pass:
         free = free_device_bytes(self.device)
         room = limit if free is None else min(limit, free)
         workspace = needs.widest_bytes * itemsize // 4 * WORKSPACE  # per LR pixel
-        if wanted == 0:
+        exact = self.network.arch.tiling == "exact"
+        if wanted == 0 or not exact:
             whole = workspace * self.padded[0] * self.padded[1]
             if whole <= room:
                 return None
             self.note(
                 f"the whole picture at once needs about {size_text(whole)}, "
-                f"more than the {size_text(max(room, 0))} allowed: tiled"
+                f"more than the {size_text(max(room, 0))} allowed: tiled" + self._inexact()
             )
-            wanted = None
+            wanted = wanted or None
         if wanted is None:
-            if on_host:
+            if on_host and exact:
                 side = auto_tile(needs)
             else:
                 side = int((max(room, 1) / 3 / max(1, workspace)) ** 0.5)
@@ -190,6 +191,13 @@ class Pass:
                 f"temporary file in {self.budget.folder}"
             )
         return height, width
+
+    def _inexact(self) -> str:
+        """What is to be said of tiles where they change the result."""
+        if self.network.arch.tiling == "exact":
+            return ""
+        title = self.network.arch.title
+        return f", and {title}'s result differs from that of the whole picture"
 
     def bands(self) -> Iterator[Tensor]:
         """The result from top to bottom: (rows, width, 3) float32, on the device."""
@@ -259,7 +267,7 @@ class Pass:
             self.tiles = 1
             self.on_progress(1.0)
             return sr
-        self.note("the whole picture at once did not fit in memory: tiled")
+        self.note("the whole picture at once did not fit in memory: tiled" + self._inexact())
         self.tile = (LEAST_AUTO_TILE, LEAST_AUTO_TILE)
         return None
 

@@ -216,13 +216,17 @@ def _pixels(wanted: str | None, name: str, codec: Codec, source: Layout) -> tupl
 
 
 def _nearest(source: Layout, layouts: Sequence[Layout]) -> Layout:
-    """The layout that loses least: depth first (up to ten bits, then more), then chroma."""
+    """The layout that loses least: depth first, then chroma; of those the smallest."""
+
+    grey = source.kind == "grey"
 
     def loss(layout: Layout) -> tuple[int, int, int, int]:
-        lost = max(0, source.bits - layout.bits)
-        chroma = sum(layout.halved) - sum(source.halved)
+        bits = max(0, source.bits - layout.bits)
+        if layout.kind == "grey" and not grey:
+            bits += 16  # all colours
+        chroma = 0 if grey else sum(source.halved) - sum(layout.halved)
         other = layout.kind != source.kind
-        return (lost, max(0, chroma), other, layout.bits - source.bits + max(0, -chroma))
+        return (bits, max(0, -chroma), other, layout.bits - source.bits + max(0, chroma))
 
     return min(layouts, key=loss)
 

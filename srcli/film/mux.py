@@ -14,8 +14,11 @@ from srcli.film.encode import Encoder, lead
 from srcli.film.ffmpeg import FFmpeg, script_path
 from srcli.film.formats import CONTAINERS
 from srcli.film.probe import Colour, Film, Stream
+from srcli.media.atomic import make_folder
 
 _TRIAL_S = "0.04"
+_MIME = {"png": "image/png", "mjpeg": "image/jpeg", "gif": "image/gif", "bmp": "image/bmp",
+         "webp": "image/webp", "tiff": "image/tiff"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ def mux(
     *,
     streams: Sequence[Stream],
     encoding: Encoding,
+    colour: Colour,
     tick: Fraction,
     cut: Cut,
     ffmpeg: FFmpeg,
@@ -46,6 +50,7 @@ def mux(
         part: the file to write.
         extension: of the final name; it tells the container.
         streams: of the source that go into the result, the video's own place included.
+        colour: of the video, for containers and codecs of which only the container says it.
         tick: of the segments' times.
         cut: what is left out.
         limit: further options of the output.
@@ -58,22 +63,32 @@ def mux(
     if film.rotation:
         arguments += ["-display_rotation:v:0", f"{film.rotation:g}"]
     arguments += ["-f", "concat", "-safe", "0", "-i", script_path(listing)]
+    covers: list[Stream] = []
+    if container == "matroska":  # where they are attachments, which ffmpeg does not copy as such
+        covers = [s for s in streams if s.is_cover]
+        streams = [*(s for s in streams if not s.is_cover), *covers]
     place = next(k for k, s in enumerate(streams) if s.index == film.video)
     if film.is_sequence:
         arguments += ["-map", "0:v:0"]
     else:
         arguments += film.input
-        for stream in streams:
+        for stream in streams[: len(streams) - len(covers)]:
             arguments += ["-map", "0:v:0" if stream.index == film.video else f"1:{stream.index}"]
+        for cover in covers:
+            arguments += ["-attach", str(_extracted(film, cover, listing.parent, ffmpeg))]
         arguments += ["-map_metadata", "1", "-map_chapters", "1"]
-        arguments += [f"-map_metadata:s:{place}", f"1:s:{film.video}"]
+        for k, stream in enumerate(streams):  # one named, and ffmpeg leaves the others out
+            arguments += [f"-map_metadata:s:{k}", f"1:s:{stream.index}"]
+    for k, cover in enumerate(covers, len(streams) - len(covers)):
+        arguments += [f"-metadata:s:{k}", f"mimetype={_MIME.get(cover.codec, 'image/jpeg')}"]
     arguments += ["-c", "copy", f"-metadata:s:{place}", f"encoder={encoding.encoder}"]
+    for option, value in _said(colour).items():
+        arguments += [f"-{option}:{place}", value]
     marks = film.stream.dispositions
     arguments += [f"-disposition:{place}", "+".join(marks) if marks else "0"]
     if cut.start is not None:
-        # the others are cut where they can be, the film begins at 0
+        # the film begins at 0; the others are cut where they can be
         arguments += ["-ss", f"{float(cut.start):.6f}"]
-        arguments += ["-output_ts_offset", f"{-float(cut.start):.6f}"]
     if cut.end is not None:
         arguments += ["-to", f"{float(cut.end):.6f}"]
     if container in ("mp4", "mov"):
@@ -86,6 +101,34 @@ def mux(
         [*arguments, *limit, "-f", container, "-y", script_path(part)],
         "the film cannot be put together",
     )
+
+
+def _said(colour: Colour) -> dict[str, str]:
+    """ffmpeg's options that say a colour."""
+    full = colour.full_range
+    named = {
+        "color_range": None if full is None else "pc" if full else "tv",
+        "colorspace": "rgb" if colour.matrix == "gbr" else colour.matrix,
+        "color_primaries": colour.primaries,
+        "color_trc": colour.transfer,
+        "chroma_sample_location": colour.location,
+        "field_order": "progressive",
+    }
+    return {option: value for option, value in named.items() if value is not None}
+
+
+def _extracted(film: Film, cover: Stream, folder: Path, ffmpeg: FFmpeg) -> Path:
+    """A cover as a file in a folder of its own, under its own name."""
+    mime = _MIME.get(cover.codec, "image/jpeg")
+    name = Path(cover.filename or f"cover.{'jpg' if mime == 'image/jpeg' else mime[6:]}").name
+    place = folder / f"cover{cover.index}"
+    make_folder(place)
+    wanted = ["-map", f"0:{cover.index}", "-c", "copy", "-f", "image2", "-update", "1", "-y"]
+    ffmpeg.run(
+        [*film.input, *wanted, script_path(place / name)],
+        f"the cover of {film.path} cannot be read",
+    )
+    return place / name
 
 
 def settle_streams(
@@ -159,6 +202,7 @@ class _Trial:
                 self.extension,
                 streams=ordered,
                 encoding=self.encoding,
+                colour=Colour(),
                 tick=self.tick,
                 cut=Cut(),
                 ffmpeg=self.ffmpeg,

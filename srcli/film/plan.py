@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from srcli.errors import MediaError, UsageError
 from srcli.film.codecs import Encoding, choose, keeps_mastering
@@ -12,6 +13,8 @@ from srcli.film.formats import CONTAINERS, has_alpha, layout_of
 from srcli.film.mux import settle_streams
 from srcli.film.options import FilmOptions
 from srcli.film.probe import Film, Stream, probe
+from srcli.film.sequences import is_pattern, number_of, numbered, sequence_input
+from srcli.media.formats import check_output, format_of
 
 WAITING = 3  # frames, on either side of the network
 
@@ -49,15 +52,53 @@ class FilmPlan:
         return (WAITING + 2) * (lr + self.encoding.layout.frame_bytes(self.sr_size))
 
 
+@dataclass(frozen=True)
+class PicturesPlan:
+    """A film whose frames become pictures, numbered from 1.
+
+    Attributes:
+        film: what is read.
+        pattern: of the names: one %d, with or without a width.
+        sr_size: (height, width) of the result, as coded.
+        bits: per channel.
+        quality: of JPEG and the like; None: the usual.
+        keep_existing: pictures that exist are not made again.
+        options: the user's.
+        ffmpeg: the binary.
+        notes: what the user should know before work begins.
+    """
+
+    film: Film
+    pattern: Path
+    sr_size: tuple[int, int]
+    bits: Literal[8, 16]
+    quality: int | None
+    keep_existing: bool
+    options: FilmOptions
+    ffmpeg: FFmpeg
+    notes: tuple[str, ...] = ()
+
+    @property
+    def frames_bytes(self) -> int:
+        """Memory that raw frames take while they wait."""
+        lr = layout_of(self.film.pix_fmt).frame_bytes(self.film.size)
+        return (WAITING + 2) * lr + self.sr_size[0] * self.sr_size[1] * 3 * self.bits // 8
+
+    def numbered(self, number: int) -> Path:
+        """The name of a picture."""
+        return numbered(self.pattern, number)
+
+
 def open_film(path: Path, options: FilmOptions, max_pixels: int) -> tuple[Film, FFmpeg]:
-    """A film's header.
+    """A film's header, or that of a row of pictures, whose ``path`` is a pattern.
 
     Raises:
         MediaError: it cannot be read, or its frames are too large.
         UsageError: there is no such ffmpeg.
     """
     ffmpeg = find_ffmpeg(options.ffmpeg)
-    film = probe(path, ffmpeg)
+    source = sequence_input(path, options.rate) if is_pattern(path) else None
+    film = probe(path, ffmpeg, source)
     pixels = film.size[0] * film.size[1]
     if pixels > max_pixels:
         raise MediaError(
@@ -66,6 +107,39 @@ def open_film(path: Path, options: FilmOptions, max_pixels: int) -> tuple[Film, 
             "raise it with --max-pixels",
         )
     return film, ffmpeg
+
+
+def plan_pictures(
+    film: Film,
+    pattern: Path,
+    sr_size: tuple[int, int],
+    options: FilmOptions,
+    ffmpeg: FFmpeg,
+    *,
+    quality: int | None = None,
+    overwrite: bool = False,
+    skip_existing: bool = False,
+) -> PicturesPlan:
+    """Decide how a film's frames become pictures.
+
+    Raises:
+        UsageError: the pictures' format is unknown, cannot hold them, or some exist.
+    """
+    source = layout_of(film.pix_fmt)
+    entry = format_of(pattern)
+    bits: Literal[8, 16] = 16 if source.bits > 8 and entry.deep else 8
+    check_output(entry, sr_size[1], sr_size[0], False, bits)
+    there = next((p for p in pattern.parent.glob("*") if number_of(pattern, p)), None)
+    if there is not None and not overwrite and not skip_existing:
+        raise UsageError(f"{there} exists", "add --overwrite or --skip-existing")
+    notes = []
+    if len(film.streams) > 1:
+        notes.append("pictures hold neither sound nor times; only the frames are kept")
+    if source.bits > bits:
+        notes.append(f"{source.bits} bits become 8, the most of {entry.title}")
+    return PicturesPlan(
+        film, pattern, sr_size, bits, quality, skip_existing, options, ffmpeg, tuple(notes)
+    )
 
 
 def plan_film(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, cast
@@ -51,13 +51,19 @@ _NO_TIME = -(2**63)
 
 @dataclass(frozen=True)
 class Stream:
-    """One stream of a file, by ffmpeg's names."""
+    """One stream of a file, by ffmpeg's names; ``filename``: of an attachment."""
 
     index: int
     kind: StreamKind
     codec: str
     dispositions: tuple[str, ...] = ()
     language: str | None = None
+    filename: str | None = None
+
+    @property
+    def is_cover(self) -> bool:
+        """Whether it is a picture that stands for the film."""
+        return "attached_pic" in self.dispositions
 
 
 @dataclass(frozen=True)
@@ -166,7 +172,7 @@ def probe(path: Path, ffmpeg: FFmpeg, source: tuple[str, ...] | None = None) -> 
     pictures = [
         s
         for s in streams
-        if s.kind == "video" and not {"attached_pic", "timed_thumbnails"} & {*s.dispositions}
+        if s.kind == "video" and not s.is_cover and "timed_thumbnails" not in s.dispositions
     ]
     if not pictures:
         raise MediaError(f"{path} has no video stream")
@@ -266,20 +272,23 @@ def _header(path: Path, ffmpeg: FFmpeg, source: tuple[str, ...]) -> list[str]:
 
 
 def _streams(lines: list[str]) -> tuple[Stream, ...]:
-    found = [m for m in map(_STREAM.match, lines) if m]
-    streams = []
-    for m in found:
-        ends = re.search(r"((?: \([a-z -]+\))*)$", m["rest"])
-        marks = re.findall(r"\(([a-z -]+)\)", ends[1]) if ends else []
-        streams.append(
-            Stream(
-                int(m["index"]),
-                cast("StreamKind", m["kind"].lower()),
-                m["codec"],
-                tuple(_DISPOSITIONS[mark] for mark in marks if mark in _DISPOSITIONS),
-                m["language"],
+    streams: list[Stream] = []
+    for line in lines:
+        m = _STREAM.match(line)
+        if m is not None:
+            ends = re.search(r"((?: \([a-z -]+\))*)$", m["rest"])
+            marks = re.findall(r"\(([a-z -]+)\)", ends[1]) if ends else []
+            streams.append(
+                Stream(
+                    int(m["index"]),
+                    cast("StreamKind", m["kind"].lower()),
+                    m["codec"],
+                    tuple(_DISPOSITIONS[mark] for mark in marks if mark in _DISPOSITIONS),
+                    m["language"],
+                )
             )
-        )
+        elif streams and (named := re.match(r" +filename +: (.+)$", line)):
+            streams[-1] = replace(streams[-1], filename=named[1])
     return tuple(streams)
 
 

@@ -197,7 +197,9 @@ class Work:
         """Remove what is neither journalled nor the journal."""
         named = {s.file for s in self.segments} | {"journal", "lock"}
         for path in self.folder.iterdir():
-            if path.name not in named:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name not in named:
                 with contextlib.suppress(OSError):
                     path.unlink()
 

@@ -24,6 +24,7 @@ from srcli.film.options import FilmOptions
 from srcli.film.plan import WAITING, FilmPlan
 from srcli.film.probe import Timeline, scan
 from srcli.film.segments import LEAST_FRAMES, MOST_FRAMES, Work, digest, key_of
+from srcli.film.sequences import files_of
 from srcli.film.stages import Ahead, Behind
 from srcli.media.atomic import make_folder, part_of, plain_errors, sync_folder
 
@@ -217,6 +218,7 @@ class _Run:
                 plan.extension,
                 streams=plan.streams,
                 encoding=plan.encoding,
+                colour=self.colour,
                 tick=tick,
                 cut=self.cut,
                 ffmpeg=plan.ffmpeg,
@@ -371,7 +373,7 @@ def n_wanted(timeline: Timeline, cut: Cut) -> int:
 
 def _key(plan: FilmPlan, passes: Sequence[int], identity: str) -> str:
     film = plan.film
-    files = [film.path] if film.path.exists() else []
+    files = files_of(film.path) if film.is_sequence else [film.path]
     return key_of(
         {
             "input": [digest(path) for path in files],

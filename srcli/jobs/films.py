@@ -8,6 +8,8 @@ from pathlib import Path
 
 from srcli.catalog import Model
 from srcli.engine.open import Engine
+from srcli.film.pictures import upscale_to_pictures
+from srcli.film.plan import PicturesPlan
 from srcli.film.segments import digest
 from srcli.film.upscale import Moment, upscale_film
 from srcli.jobs.events import Done, FilmProgressed, Listener, Noted
@@ -42,7 +44,7 @@ def run_film(job: Job, options: Options, engine: Engine, tell: Listener) -> Done
                 moment.frames,
                 moment.total,
                 fps,
-                (moment.total - moment.frames) / fps,
+                (moment.total - moment.frames) / max(fps, 1e-6),
                 moment.position_s,
                 moment.n_bytes,
             )
@@ -52,14 +54,19 @@ def run_film(job: Job, options: Options, engine: Engine, tell: Listener) -> Done
         notes.put(text)
     pass_notes()
     try:
-        report = upscale_film(
-            job.film,
-            engine,
-            job.passes,
-            identity=f"{weights_identity(options.model, job.passes)} {engine.identity}",
-            on_progress=moved,
-            note=notes.put,
-        )
+        if isinstance(job.film, PicturesPlan):
+            report = upscale_to_pictures(
+                job.film, engine, job.passes, on_progress=moved, note=notes.put
+            )
+        else:
+            report = upscale_film(
+                job.film,
+                engine,
+                job.passes,
+                identity=f"{weights_identity(options.model, job.passes)} {engine.identity}",
+                on_progress=moved,
+                note=notes.put,
+            )
     finally:
         pass_notes()
     return Done(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from srcli.errors import MediaError, UsageError
 from srcli.film.formats import is_film
+from srcli.film.sequences import is_pattern
 from srcli.media.formats import is_picture
 
 STREAM = Path("-")  # standard input as an input, standard output as an output
@@ -47,7 +48,7 @@ def _meant_by(name: str, recursive: bool) -> Iterator[Found]:
         yield Found(STREAM)
     elif path.is_dir():
         yield from (Found(p, path) for p in _pictures_in(path, recursive))
-    elif path.exists():
+    elif path.exists() or is_pattern(path):
         yield Found(path)
     elif glob.has_magic(name):
         matches = sorted(Path(p) for p in glob.glob(name, recursive=True))  # noqa: PTH207

@@ -10,6 +10,7 @@ from typing import Any
 
 from srcli.errors import UsageError
 from srcli.film.formats import is_film, output_extension
+from srcli.film.sequences import is_pattern, stem_of
 from srcli.jobs.inputs import STREAM, Found
 from srcli.media.formats import FORMATS, FormatName, format_of, is_picture
 
@@ -44,11 +45,13 @@ class Naming:
         """The output for an input; ``sr_size`` (height, width) names it where there is no scale."""
         if self.file is not None:
             return self.file
-        if is_film(found.path):
+        if is_film(found.path) or is_pattern(found.path):
             extension = self.film_extension or output_extension(found.path)
         else:
             extension = self.extension or _own_extension(found.path)
         stem = "stdin" if found.path == STREAM else found.path.stem
+        if is_pattern(found.path):
+            stem = stem_of(found.path)
         size = f"{sr_size[1]}x{sr_size[0]}" if sr_size else ""
         if self.template is not None:
             values = {
@@ -95,7 +98,7 @@ def naming(
     if output == "-":
         if not one_file:
             raise UsageError("standard output takes one picture", "name a folder with -o")
-        if is_film(found[0].path):
+        if is_film(found[0].path) or is_pattern(found[0].path):
             raise UsageError("a film does not go to standard output", "name a file with -o")
         return Naming(file=STREAM)
     if "{" in output:
@@ -111,7 +114,7 @@ def naming(
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file, and the outputs need a folder")
         return Naming(folder=path, **endings)
-    if is_film(found[0].path):
+    if is_film(found[0].path) or is_pattern(found[0].path):
         return Naming(file=path)
     entry = FORMATS[form] if form else format_of(path)
     if not entry.writable:

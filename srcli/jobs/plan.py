@@ -18,12 +18,13 @@ from srcli.catalog import Model
 from srcli.errors import MediaError, ResourceError, SrcliError, UsageError
 from srcli.film.formats import is_film
 from srcli.film.options import FilmOptions
+from srcli.film.sequences import is_pattern
 from srcli.jobs.inputs import STREAM, Found, find
 from srcli.jobs.outputs import Naming, naming
 from srcli.media.formats import FORMATS, FormatName, check_output, check_several, format_of
 
 if TYPE_CHECKING:
-    from srcli.film.plan import FilmPlan
+    from srcli.film.plan import FilmPlan, PicturesPlan
     from srcli.media.image import ImageInfo
 
 MAX_PIXELS = 500_000_000
@@ -114,7 +115,7 @@ class Job:
     source: Path
     target: Path
     info: ImageInfo | None = None
-    film: FilmPlan | None = None
+    film: FilmPlan | PicturesPlan | None = None
     lr_size: tuple[int, int] = (0, 0)
     sr_size: tuple[int, int] = (0, 0)
     passes: tuple[int, ...] = ()
@@ -148,7 +149,9 @@ def plan(
     """
     found = find(inputs, recursive=options.recursive)
     one_file = len(inputs) == 1 and len(found) == 1 and found[0].root is None
-    one_file = one_file and (found[0].path == STREAM or Path(inputs[0]).exists())
+    one_file = one_file and (
+        found[0].path == STREAM or Path(inputs[0]).exists() or is_pattern(found[0].path)
+    )
     names = naming(options.output, found, one_file, options.format, options.film.container)
     if names.folder is not None and options.recursive:
         out = names.folder.resolve()
@@ -177,7 +180,7 @@ def _job(found: Found, names: Naming, options: Options, stdin: Callable[[], byte
         target = names.target(found, model, scale, None)
         if options.skip_existing and _exists(target):
             return Job(found.path, target, skip=True)
-    if is_film(found.path):
+    if is_film(found.path) or is_pattern(found.path):
         return _film_job(found, names, options, target)
     from srcli.media.image import inspect
 
@@ -213,7 +216,7 @@ def _job(found: Found, names: Naming, options: Options, stdin: Callable[[], byte
 
 
 def _film_job(found: Found, names: Naming, options: Options, target: Path | None) -> Job:
-    from srcli.film.plan import open_film, plan_film
+    from srcli.film.plan import open_film, plan_film, plan_pictures
 
     model, scale = options.model.name, options.scale
     try:
@@ -228,8 +231,25 @@ def _film_job(found: Found, names: Naming, options: Options, target: Path | None
     job = Job(found.path, target, lr_size=film.size, sr_size=sr_size)
     try:
         factor = scale or max(sr_size[0] / film.size[0], sr_size[1] / film.size[1])
-        made = plan_film(film, target, sr_size, options.film, ffmpeg)
-        return replace(job, film=made, passes=catalog.chain(options.model, factor))
+        job = replace(job, passes=catalog.chain(options.model, factor))
+        pattern = target
+        if options.film.preview is not None:
+            extension = FORMATS[options.format or "png"].extensions[0]
+            pattern = target.with_name(f"{target.stem}_preview_%03d{extension}")
+        if is_pattern(pattern):
+            made: FilmPlan | PicturesPlan = plan_pictures(
+                film,
+                pattern,
+                sr_size,
+                options.film,
+                ffmpeg,
+                quality=options.quality,
+                overwrite=options.overwrite,
+                skip_existing=options.skip_existing,
+            )
+        else:
+            made = plan_film(film, target, sr_size, options.film, ffmpeg)
+        return replace(job, film=made, target=pattern)
     except SrcliError as exc:
         return replace(job, failure=exc)
 

@@ -21,6 +21,7 @@ from srcli.catalog import (
     architectures,
     default_catalogue,
     get,
+    without_weights,
 )
 from srcli.catalog.load import MAX_NATIVE_SCALE, frozen
 from srcli.errors import SrcliError, UsageError, WeightsError
@@ -56,16 +57,12 @@ def state_dict(
     """
     weights = model.variant(scale).weights
     if weights is None:
-        raise WeightsError(
-            f"There are no weights for {model.name} at x{scale}: nobody published any.",
-            "Train some with `srcli train`, or name a file with "
-            f"`--weights FILE --model {model.arch.name}`.",
-        )
+        raise WeightsError(*without_weights(model, scale))
     path, data = locate_and_read(
         weights,
         options,
         model=model.name,
-        licence=model.licence,
+        licence=model.terms,
         progress=progress,
         announce=announce,
     )

@@ -1,10 +1,15 @@
 """From the form that was trained to the plain one: the same function."""
 
+import os
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
 from srcli import catalog
 from srcli.archs.merging import Mergeable
+from srcli.catalog import Variant
 from srcli.weights import build, load_file, new_network, save_file
 
 EXPANDED = [
@@ -67,6 +72,35 @@ def test_files_of_both_forms_load(model, variant, tmp_path):
         assert torch.equal(ready(lr), wanted)
     again = plain.merge()
     assert torch.equal(again(lr), wanted)
+
+
+SHARED = Path(os.environ.get("SRCLI_SHARED", Path(__file__).parents[3] / "shared"))
+MORE = {"idt": {"residual": True}, "rgb": {"colours": 3}}  # after the architecture's name
+FORMS = [
+    path
+    for path in sorted((SHARED / "synthetic").glob("*.pth"))
+    if path.name.startswith(("sesr", "ecbsr"))
+]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("path", FORMS, ids=lambda p: p.stem)
+def test_synthetic_weights_in_both_forms(path):
+    """The origins' code's outputs for seeded random weights: expanded and merged, one result."""
+    arch_name, scale = path.name.split(".")[0], int(path.name.split("-x")[1][0])
+    *_, last = arch_name.split("_")
+    model = catalog.resolve(arch_name.removesuffix(f"_{last}") if last in MORE else arch_name)
+    config = {**model.variant(scale).config, **MORE.get(last, {})}
+    state = torch.load(path, weights_only=True)
+    network = build(Variant(scale, None, 0, config=config), model.arch, state)
+    golden = np.load(str(path).replace(".rep.pth", ".pth").replace(".pth", ".npz"))
+    lr = golden["lr"].astype(np.float64)
+    wanted = golden["sr"] if "sr" in golden else golden["sr_y"][:, :, None]
+    if wanted.shape[2] == 1:
+        lr = (16 + lr @ [65.481 / 255, 128.553 / 255, 24.966 / 255])[:, :, None]
+    given = torch.from_numpy((lr / 255).astype(np.float32)).permute(2, 0, 1)[None]
+    got = network(given)[0].permute(1, 2, 0).numpy()
+    assert np.abs(got - wanted).max() < 1e-5
 
 
 def test_there_is_something_to_merge():

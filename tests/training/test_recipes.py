@@ -16,7 +16,7 @@ SMALL = ["steps=2", "batch=1", "patch=15", "log_every=1", "precision=fp32"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", recipes())
+@pytest.mark.parametrize("name", [*recipes(), "espcn-x2"])  # that one by the general recipe
 def test_two_steps_of_every_recipe(name, folder, cache, benchmark, tmp_path):
     """Its first stage, on the network as it is; the result is what users load."""
     config = load(name)
