@@ -17,6 +17,7 @@ Family = Literal[
     "resampling",
 ]
 Colour = Literal["rgb", "bgr", "y", "ycbcr"]
+Border = Literal["network", "reflect"]
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,10 @@ class Model:
     """A name one types, ``architecture.tag``, and the scales it has weights for.
 
     A resampler (``bicubic``, ``lanczos``) has no tag, no variants, and is native at any scale.
+
+    Attributes:
+        border: what the network is to see beyond the picture where nothing else is asked for:
+            zeros, as it pads (``network``), or the picture's mirror image (``reflect``).
     """
 
     name: str
@@ -138,6 +143,7 @@ class Model:
     door: Door = Door()
     variants: tuple[Variant, ...] = ()
     note: str = ""
+    border: Border = "network"
 
     @property
     def is_resampler(self) -> bool:

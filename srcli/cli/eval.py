@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,7 +136,7 @@ def evaluate(
 
     check_metrics(wanted)
     scores = ScoreLog(resume) if resume is not None else None
-    settings = how.settings()
+    settings = replace(how.settings(), border="network")  # as the papers compute
     options = WeightsOptions.from_environment()
     with _Screen(quiet=quiet) as screen:
         engines = {

@@ -36,7 +36,7 @@ from srcli.media.formats import FORMATS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from srcli.engine.settings import Ensemble, Settings
+    from srcli.engine.settings import Border, Ensemble, Settings
     from srcli.jobs.events import Summary
     from srcli.jobs.plan import AlphaMode, Depth, Frames
     from srcli.media.formats import FormatName
@@ -113,6 +113,14 @@ def upscale(
         int,
         typer.Option(metavar="N", help="8: the mean over all flips and turns; 8 times the work."),
     ] = 1,
+    border: Annotated[
+        str | None,
+        typer.Option(metavar="HOW", help="Beyond the picture: network (as it pads) or reflect."),
+    ] = None,
+    color_fix: Annotated[
+        bool,
+        typer.Option("--color-fix/--no-color-fix", help="Correct colours that a network shifts."),
+    ] = False,
     frames: Annotated[
         str, typer.Option(metavar="WHICH", help="Of animations, and pages: all, or first.")
     ] = "all",
@@ -161,6 +169,8 @@ def upscale(
     parse_choice("--depth", depth, ("same", "8", "16"))
     parse_choice("--alpha", alpha, ("network", "lanczos", "discard"))
     parse_choice("--frames", frames, ("all", "first"))
+    if border is not None:
+        parse_choice("--border", border, ("network", "reflect"))
     parse_choice("--ensemble", str(ensemble), ("1", "8"))
     if form is not None:
         form = {"jpg": "jpeg", "tif": "tiff"}.get(form.lower(), form.lower())
@@ -211,7 +221,12 @@ def upscale(
         from srcli.engine.open import open_engine
         from srcli.jobs.run import run
 
-        settings = replace(how.settings(), ensemble=cast("Ensemble", ensemble))
+        settings = replace(
+            how.settings(),
+            ensemble=cast("Ensemble", ensemble),
+            border=cast("Border | None", border),
+            color_fix=color_fix,
+        )
         if dry_run:
             summary = _show(jobs, options, settings, console)
         else:

@@ -76,6 +76,7 @@ def open_engine(
     if model.is_resampler:
         return Resampler(cast("Kernel", model.name), settings.memory_bytes)
     options = weights or WeightsOptions.from_environment()
+    settings = replace(settings, border=settings.border or model.border)
     if state is None:
         settings = as_tuned(model, settings, options)
     if settings.backend == "openvino":

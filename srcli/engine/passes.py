@@ -100,6 +100,31 @@ class Picture:
         rows, columns = rows.to(inside.device), columns.to(inside.device)
         return inside.index_select(2, rows).index_select(3, columns)
 
+    def mirrored(self, margin: int) -> Picture:
+        """The picture and ``margin`` pixels of its mirror image on every side."""
+        h, w = self.size
+
+        def read(region: Region) -> Tensor:
+            rows = _mirrored(region.y - margin, region.h, h)
+            columns = _mirrored(region.x - margin, region.w, w)
+            y, x = int(rows.min()), int(columns.min())
+            inside = self.read(Region(y, x, int(rows.max()) + 1 - y, int(columns.max()) + 1 - x))
+            rows, columns = (rows - y).to(inside.device), (columns - x).to(inside.device)
+            return inside.index_select(2, rows).index_select(3, columns)
+
+        return Picture((h + 2 * margin, w + 2 * margin), read)
+
+    def without(self, margin: int) -> Picture:
+        """The picture without ``margin`` pixels on every side."""
+        size = self.size[0] - 2 * margin, self.size[1] - 2 * margin
+        return Picture(size, lambda r: self.read(Region(r.y + margin, r.x + margin, r.h, r.w)))
+
+
+def _mirrored(start: int, length: int, n: int) -> Tensor:
+    """Indices start .. start + length of a line of n samples that is mirrored at its ends."""
+    at = torch.arange(start, start + length) % (2 * n)
+    return torch.minimum(at, 2 * n - 1 - at)
+
 
 class Pass:
     """One network over one picture."""

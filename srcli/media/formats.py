@@ -9,7 +9,7 @@ from typing import Literal
 
 from srcli.errors import ResourceError, UsageError
 
-FormatName = Literal["png", "jpeg", "webp", "tiff", "bmp", "avif", "gif"]
+FormatName = Literal["png", "jpeg", "webp", "tiff", "bmp", "avif", "gif", "heif"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +117,11 @@ _ALL = (
         several="frames",
         holds=frozenset({"xmp", "comment"}),
     ),
+    Format("heif", "HEIC", (".heic", ".heif"), 65_535, grey=False, writable=False),
 )
 FORMATS: dict[FormatName, Format] = {entry.name: entry for entry in _ALL}
 _BY_EXTENSION = {extension: entry for entry in _ALL for extension in entry.extensions}
-READABLE_TITLES = "PNG, JPEG, WebP, TIFF, BMP, AVIF and GIF"
+READABLE_TITLES = "PNG, JPEG, WebP, TIFF, BMP, AVIF, GIF and HEIC"
 
 
 def is_picture(path: Path) -> bool:

@@ -105,6 +105,8 @@ def _pillow_header(stream: BinaryIO, path: Path | None, format: FormatName) -> H
     image = open_image(stream, format)
     if image.mode == "1":
         bits = 1
+    if format == "heif":
+        bits = int(image.info.get("bit_depth", 8))
     exif_bytes = image.info.get("exif") or late_exif
     if late_exif:
         image.info["exif"] = late_exif
@@ -189,11 +191,28 @@ def _pillow_metadata(
 def open_image(stream: BinaryIO, format: FormatName, page: int = 0) -> ImageFile.ImageFile:
     """Pillow's image, not decoded; of a TIFF the page of this index."""
     stream.seek(0)
+    if format == "heif":
+        _prepare_heif()
     # "MPO", the JPEGs of phones with a second picture inside, is found through "JPEG".
     image = Image.open(stream, formats=[format.upper()])
     if page:
         image.seek(page)
     return image
+
+
+def _prepare_heif() -> None:
+    """Teach Pillow to read HEIC, through libheif.
+
+    Raises:
+        MediaError: the package for it is not installed.
+    """
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as exc:
+        raise MediaError(
+            "HEIC needs a package that is not installed", 'pip install "srcli[heic]"'
+        ) from exc
+    register_heif_opener()
 
 
 def kind_of_mode(image: Image.Image) -> tuple[Literal[1, 3], bool]:

@@ -179,5 +179,5 @@ def _animation(stream: BinaryIO, name: str, header: Header, depth: Depth) -> Ite
 
 def depth_notes(info: ImageInfo, depth: int) -> tuple[str, ...]:
     """A word about bits that are not read."""
-    held = 8 if info.format == "avif" else depth  # Pillow decodes AVIF to 8 bits
+    held = 8 if info.format in ("avif", "heif") else depth  # Pillow decodes those to 8 bits
     return (f"{info.bits}-bit picture read at {held} bits",) if info.bits > held else ()

@@ -12,6 +12,8 @@ from PIL import UnidentifiedImageError
 from srcli.errors import MediaError, SrcliError
 from srcli.media.formats import FORMATS, READABLE_TITLES, FormatName
 
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1")
+
 
 @contextmanager
 def open_source(source: Path | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
@@ -89,4 +91,6 @@ def sniff(head: bytes, name: str) -> FormatName:
         return "gif"
     if head[4:8] == b"ftyp" and (head[8:12] in (b"avif", b"avis") or b"avif" in head[16:]):
         return "avif"
+    if head[4:8] == b"ftyp" and any(brand in head[8:] for brand in _HEIF_BRANDS):
+        return "heif"
     raise MediaError(f"{name} is not a picture that srcli can read", f"it reads {READABLE_TITLES}")
