@@ -163,6 +163,9 @@ def plan_film(
     notes = []
     if film.interlaced:
         notes.append("the film is interlaced: each frame's two fields are made one (bwdif)")
+    others = sum(s.kind == "video" and not s.is_cover for s in film.streams) - 1
+    if others:
+        notes.append(f"the first video stream is enlarged; {others} more are copied as they are")
     if has_alpha(film.pix_fmt):
         notes.append("transparency in films is not kept")
     if encoding.layout.bits < source.bits:
