@@ -133,7 +133,7 @@ def plan_pictures(
     if there is not None and not overwrite and not skip_existing:
         raise UsageError(f"{there} exists", "add --overwrite or --skip-existing")
     notes = []
-    if len(film.streams) > 1:
+    if len(film.streams) > 1 and options.preview is None:
         notes.append("pictures hold neither sound nor times; only the frames are kept")
     if source.bits > bits:
         notes.append(f"{source.bits} bits become 8, the most of {entry.title}")
