@@ -198,7 +198,7 @@ def load_model(
     if entry is not None:
         catalog.chain(entry, scale)  # a scale out of reach is refused before torch is imported
     from srcli.engine.open import open_engine
-    from srcli.engine.upscaler import Settings
+    from srcli.engine.settings import Settings
 
     state = None
     if entry is None:

@@ -34,6 +34,11 @@ class Door:
     maximum: float = 1.0
     enlarged: bool = False
 
+    @property
+    def channels(self) -> int:
+        """What the network takes and gives."""
+        return 1 if self.colour == "y" else 3
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -48,9 +53,11 @@ class Architecture:
         network: ``module:class`` of the torch network, None for a resampler.
         min_size: least height and width (LR px) that the network can take.
         multiple: height and width (LR px) must be multiples of this.
-        tiling: ``exact``: tiled equals whole; ``whole``: only the whole picture at once is exact.
-        expanded: the weights are in the expanded form that was trained; the network's ``merge()``
-            returns the equivalent plain network, and loading calls it.
+        tiling: ``exact``: tiled equals whole; ``whole``: only the whole picture at once is exact,
+            and tiles are used where memory leaves no other way, which the run then says.
+        expanded: the network is built and trained in an expanded form (branches, layers in a row,
+            BatchNorm); its ``merge()`` returns the equivalent plain network, and loading calls it.
+            Files may hold either.
     """
 
     name: str
@@ -140,6 +147,21 @@ class Model:
     def is_own(self) -> bool:
         """True if the user added it."""
         return any(v.weights is not None and v.weights.own for v in self.variants)
+
+    @property
+    def non_commercial(self) -> bool:
+        """True if the licence forbids commercial use (Creative Commons' NC)."""
+        return "NC" in self.licence.upper().split("-")
+
+    @property
+    def terms(self) -> str:
+        """The licence, and what stands out in it."""
+        return f"{self.licence} (non-commercial)" if self.non_commercial else self.licence
+
+    @property
+    def trained(self) -> bool:
+        """True if it can be used as it is: there are weights, or none are needed."""
+        return self.is_resampler or any(v.weights is not None for v in self.variants)
 
     @property
     def scales(self) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from srcli import __version__
-from srcli.cli import compare, export, models, train, upscale
+from srcli.cli import bench, compare, export, models, train, upscale
 from srcli.cli import eval as evaluate
 from srcli.cli.console import error
 from srcli.errors import SrcliError
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.command("upscale")(upscale.upscale)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("bench")(bench.bench)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.add_typer(models.app, name="models")

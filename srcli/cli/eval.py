@@ -28,6 +28,8 @@ from srcli.cli.options import (
     PrecisionOption,
     QuietFlag,
     TileOption,
+    split,
+    whole_scales,
 )
 from srcli.errors import MediaError, UsageError
 from srcli.quality.benchmarks import (
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from srcli.engine.open import Engine
-    from srcli.engine.upscaler import Settings
+    from srcli.engine.settings import Settings
     from srcli.quality.evaluate import Evaluation, Failure, Metric, Pixels, Score, ScoreLog
 
 DEFAULT_MODEL = "bcrn"
@@ -119,8 +121,8 @@ def evaluate(
     how = EngineOptions.of(device, precision, tile, memory)
     if not data:
         raise UsageError("eval needs --data", "a folder with HR/ in it, or for example Set5")
-    entrants = _entrants(_split(models), _scales(scales), weights)
-    wanted = [m for m in dict.fromkeys(_split(metrics)) if m not in _ALWAYS]
+    entrants = _entrants(split(models), whole_scales("eval", scales), weights)
+    wanted = [m for m in dict.fromkeys(split(metrics)) if m not in _ALWAYS]
     named = _sets(data, {e.scale for e in entrants})
     if csv_file is not None and not csv_file.absolute().parent.is_dir():
         raise UsageError(f"the folder {csv_file.parent} of --csv does not exist")
@@ -222,23 +224,6 @@ class _Run:
         return model.name, psnr
 
 
-def _split(values: list[str] | None) -> list[str]:
-    """``-m a,b -m c`` as well as ``-m a -m b -m c``."""
-    return [v.strip() for value in values or [] for v in value.split(",") if v.strip()]
-
-
-def _scales(values: list[str] | None) -> list[int]:
-    scales = []
-    for text in _split(values):
-        if not text.isdecimal() or not 2 <= int(text) <= catalog.MAX_SCALE:
-            raise UsageError(
-                f"-x {text}: eval wants a whole scale of at least 2",
-                "papers' scores are for native scales: 2, 3, 4",
-            )
-        scales.append(int(text))
-    return list(dict.fromkeys(scales))
-
-
 def _entrants(names: list[str], scales: list[int], weights: Path | None) -> list[_Entrant]:
     """Every model at every scale; what it cannot do natively is refused."""
     if weights is not None:
@@ -252,10 +237,7 @@ def _entrants(names: list[str], scales: list[int], weights: Path | None) -> list
                 _check_native(model, scale)
                 file = model.variant(scale).weights
                 if file is None:
-                    raise UsageError(
-                        f"there are no weights for {model.name} at x{scale}: nobody published any",
-                        f"name a file with `--weights FILE -m {model.arch.name}`",
-                    )
+                    raise UsageError(*catalog.without_weights(model, scale))
                 sha256 = file.sha256
             found.setdefault((model.name, scale), _Entrant(model, scale, sha256))
     # one model after the other, so that no more than one is in memory

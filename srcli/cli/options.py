@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from srcli import catalog
 from srcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from srcli.engine.device import Precision
-    from srcli.engine.upscaler import Settings
+    from srcli.engine.settings import Backend, Precision, Settings
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -41,6 +41,15 @@ TileOption = Annotated[
         help="Largest tile in LR pixels, auto, or 0 for the whole picture. The result is the same.",
     ),
 ]
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+BACKENDS = ("auto", "torch", "openvino")
+BackendOption = Annotated[
+    str, typer.Option("--backend", metavar="B", help="auto, torch or openvino (an extra).")
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, max=1024, metavar="N", help="Of the CPU. Default: all cores."),
+]
 MemoryOption = Annotated[
     str | None,
     typer.Option(
@@ -60,11 +69,22 @@ class EngineOptions:
     tile: int | None
     memory_bytes: int | None
     spill_folder: Path | None
+    backend: str = "auto"
+    threads: int | None = None
 
     @classmethod
-    def of(cls, device: str, precision: str, tile: str, memory: str | None) -> EngineOptions:
-        """The four options' values; SRCLI_TMP_DIR from the environment."""
-        parse_choice("--precision", precision, ("auto", "fp32", "bf16", "fp16"))
+    def of(
+        cls,
+        device: str,
+        precision: str,
+        tile: str,
+        memory: str | None,
+        backend: str = "auto",
+        threads: int | None = None,
+    ) -> EngineOptions:
+        """The options' values; SRCLI_TMP_DIR from the environment."""
+        parse_choice("--precision", precision, PRECISIONS)
+        parse_choice("--backend", backend, BACKENDS)
         folder = os.environ.get("SRCLI_TMP_DIR", "").strip()
         if folder and not Path(folder).is_dir():
             raise UsageError(f"SRCLI_TMP_DIR names {folder}, which is not a folder")
@@ -74,11 +94,13 @@ class EngineOptions:
             parse_tile(tile),
             parse_size(memory) if memory else None,
             Path(folder) if folder else None,
+            backend,
+            threads,
         )
 
     def settings(self) -> Settings:
-        """The engine's settings. Imports torch."""
-        from srcli.engine.upscaler import Settings
+        """The engine's settings."""
+        from srcli.engine.settings import Settings
 
         return Settings(
             device=self.device,
@@ -86,6 +108,8 @@ class EngineOptions:
             tile=self.tile,
             memory_bytes=self.memory_bytes,
             spill_folder=self.spill_folder,
+            backend=cast("Backend", self.backend),
+            threads=self.threads,
         )
 
 
@@ -110,3 +134,21 @@ def parse_choice(option: str, text: str, choices: tuple[str, ...]) -> str:
     if text not in choices:
         raise UsageError(f"{option} {text} is not one of {', '.join(choices)}")
     return text
+
+
+def split(values: list[str] | None) -> list[str]:
+    """``-m a,b -m c`` as well as ``-m a -m b -m c``."""
+    return [v.strip() for value in values or [] for v in value.split(",") if v.strip()]
+
+
+def whole_scales(command: str, values: list[str] | None) -> list[int]:
+    """Native scales as typed, each once."""
+    scales = []
+    for text in split(values):
+        if not text.isdecimal() or not 2 <= int(text) <= catalog.MAX_SCALE:
+            raise UsageError(
+                f"-x {text}: {command} wants a whole scale of at least 2",
+                "networks have 2, 3, 4",
+            )
+        scales.append(int(text))
+    return list(dict.fromkeys(scales))

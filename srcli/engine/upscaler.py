@@ -3,53 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from srcli.engine import memory
-from srcli.engine.device import (
-    DTYPES,
-    Precision,
-    choose_device,
-    choose_precision,
-    make_exact,
-)
+from srcli.engine.device import DTYPES, choose_device, choose_precision, make_exact
 from srcli.engine.passes import Network, Pass, Picture, estimate_bytes
 from srcli.engine.profile import Profile, profile
 from srcli.engine.regions import Region
 from srcli.engine.result import Pixels, Report, peak
+from srcli.engine.settings import Settings
 from srcli.engine.storage import Budget
 from srcli.quality.resize import RowResizer
 
 BAND_PIXELS = 2**20  # of an ensemble's result at a time
 GREY = (0.299, 0.587, 0.114)  # BT.601: a grey picture's luma stays what the network made of it
-
-
-Ensemble = Literal[1, 8]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to compute.
-
-    Attributes:
-        tile: largest tile in LR pixels; 0: the whole picture at once; None: chosen.
-        memory_bytes: most resident memory; None: half of what is available.
-        spill_folder: where maps go that do not fit; None: the system's temporary folder.
-        ensemble: 8: the mean over the eight flips and turns of the picture (arXiv 1511.02228).
-    """
-
-    device: str = "auto"
-    precision: Precision = "auto"
-    tile: int | None = None
-    memory_bytes: int | None = None
-    spill_folder: Path | None = None
-    ensemble: Ensemble = 1
 
 
 class OverflowedError(Exception):
@@ -129,6 +100,8 @@ class Upscaler:
         """
         report = report or Report()
         report.device, report.precision = str(self.device), self.precision
+        if self.settings.threads is not None:
+            torch.set_num_threads(self.settings.threads)
         finish = _Finish(pixels, _native_size(pixels, passes), size)
         if not passes:
             scale = np.float32(1 / peak(pixels.dtype))
@@ -250,8 +223,7 @@ class Upscaler:
     def profile(self, scale: int) -> Profile:
         """What the network of a native scale asks of memory."""
         if scale not in self._profiles:
-            module: Any = self.network(scale).module
-            self._profiles[scale] = profile(module)
+            self._profiles[scale] = profile(self.network(scale).doored())
         return self._profiles[scale]
 
 

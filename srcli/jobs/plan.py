@@ -21,7 +21,7 @@ from srcli.film.options import FilmOptions
 from srcli.film.sequences import is_pattern
 from srcli.jobs.inputs import STREAM, Found, find
 from srcli.jobs.outputs import Naming, naming
-from srcli.media.formats import FORMATS, FormatName, check_output, format_of
+from srcli.media.formats import FORMATS, FormatName, check_output, check_several, format_of
 
 if TYPE_CHECKING:
     from srcli.film.plan import FilmPlan, PicturesPlan
@@ -31,9 +31,18 @@ MAX_PIXELS = 500_000_000
 
 AlphaMode = Literal["network", "lanczos", "discard"]
 Depth = Literal["same", "8", "16"]
+Frames = Literal["all", "first"]
 
 # a generous share of the raw bytes that a file of each format takes; only for the check of space
-_SHARE_ON_DISK = {"png": 0.6, "tiff": 0.7, "bmp": 1.0, "webp": 0.2, "jpeg": 0.25, "avif": 0.2}
+_SHARE_ON_DISK = {
+    "png": 0.6,
+    "tiff": 0.7,
+    "bmp": 1.0,
+    "webp": 0.2,
+    "jpeg": 0.25,
+    "avif": 0.2,
+    "gif": 0.4,
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ class Options:
         lossless: WebP without loss.
         alpha: how transparency is enlarged, or left out.
         strip_metadata: leave EXIF and resolution out; the colour profile stays.
+        frames: of animations, and pages: all of them, or the first alone.
         film: what films are to become.
     """
 
@@ -71,6 +81,7 @@ class Options:
     lossless: bool = False
     alpha: AlphaMode = "network"
     strip_metadata: bool = False
+    frames: Frames = "all"
     film: FilmOptions = field(default_factory=FilmOptions)
 
     def sr_size(self, lr_size: tuple[int, int]) -> tuple[int, int]:
@@ -95,6 +106,7 @@ class Job:
         passes: native scales that the network runs, one after the other.
         format, depth: of the output.
         alpha: the output has transparency.
+        n_frames: in the output: frames of an animation, or pages.
         data: the picture itself, if it came through standard input.
         skip: the output exists and is to stay.
         failure: why it cannot be done, known before work begins.
@@ -110,6 +122,7 @@ class Job:
     format: FormatName = "png"
     depth: Literal[8, 16] = 8
     alpha: bool = False
+    n_frames: int = 1
     data: bytes | None = field(default=None, repr=False)
     skip: bool = False
     failure: SrcliError | None = None
@@ -193,6 +206,9 @@ def _job(found: Found, names: Naming, options: Options, stdin: Callable[[], byte
             entry = format_of(target)
         deep = entry.deep and info.bits > 8 if options.depth == "same" else options.depth == "16"
         job = replace(job, format=entry.name, depth=16 if deep else 8)
+        if info.n_frames > 1 and options.frames == "all":
+            check_several(entry, FORMATS[info.format], info.n_frames)
+            job = replace(job, n_frames=info.n_frames)
         check_output(entry, sr_size[1], sr_size[0], job.alpha, job.depth)
         return replace(job, passes=catalog.chain(options.model, factor))
     except SrcliError as exc:
@@ -298,7 +314,7 @@ def output_bytes(job: Job) -> float:
     """About how many bytes a job's file will have: a generous guess."""
     assert job.info is not None
     samples = job.sr_size[0] * job.sr_size[1] * (job.info.channels + job.alpha)
-    return samples * (job.depth // 8) * _SHARE_ON_DISK.get(job.format, 1.0)
+    return samples * job.n_frames * (job.depth // 8) * _SHARE_ON_DISK.get(job.format, 1.0)
 
 
 def decoded_bytes(job: Job) -> int:
@@ -323,6 +339,7 @@ def written_bytes(job: Job) -> int:
         job.info.channels,
         job.alpha,
         job.depth,
+        animated=job.n_frames > 1 and FORMATS[job.format].several == "frames",
     )
 
 

@@ -1,9 +1,10 @@
 """The same networks in a form that trains better: same parameters, same names, same function.
 
 ``train``: channel attention's square root gets a floor, for its gradient is infinite where a
-channel is constant. ``compiled``: besides, depthwise convolutions become sums of shifted products,
-1x1 convolutions matrix products, and the attention map is stretched by two small matrices; each of
-these a compiler fuses with its neighbours, and none of their gradients needs atomic additions.
+channel is constant, and 1x1 convolutions are matrix products (a step of BCRN takes 12 % less on a
+CPU). ``compiled``: besides, depthwise convolutions become sums of shifted products and the
+attention map is stretched by two small matrices; each of these a compiler fuses with its
+neighbours, and none of their gradients needs atomic additions.
 ``plain`` undoes it. A form is a module's class, so the parameters never move.
 """
 
@@ -28,11 +29,31 @@ class TrainedCCA(CCA):
     """CCA with its statistics in fp32 and a floor under the root."""
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        mean = wide.mean((2, 3), keepdim=True)
-        std = ((wide - mean).square().mean((2, 3), keepdim=True) + FLOOR).sqrt()
+        mean, std = _Moments.apply(x)  # type: ignore[no-untyped-call]
         gain: Tensor = self.gain(mean, std)
         return x * gain.to(x.dtype)
+
+
+class _Moments(torch.autograd.Function):
+    """(n, c, h, w) -> fp32 mean and standard deviation, (n, c, 1, 1) each.
+
+    The gradient is written out: one product and one sum over x instead of seven passes in fp32.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        variance, mean = torch.var_mean(x.float(), (2, 3), correction=0, keepdim=True)
+        std = (variance + FLOOR).sqrt()
+        ctx.save_for_backward(x, mean, std)
+        return mean, std
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        x, mean, std = ctx.saved_tensors
+        d_mean, d_std = grads
+        n = x.shape[2] * x.shape[3]
+        slope = d_std / (n * std)
+        return torch.addcmul((d_mean / n - slope * mean).to(x.dtype), x, slope.to(x.dtype))
 
 
 class TrainedESA(ESA):
@@ -110,19 +131,25 @@ def set_form(network: nn.Module, form: Form, *, shifts: bool = True) -> None:
         elif isinstance(module, ESA):
             module.__class__ = TrainedESA if form == "compiled" else ESA
         elif type(module) in (nn.Conv2d, ShiftedConv, PointwiseConv):
-            module.__class__ = _conv_class(module, shifts) if form == "compiled" else nn.Conv2d
+            module.__class__ = _conv_class(module, form, shifts)
 
 
-def _conv_class(conv: nn.Module, shifts: bool) -> type[nn.Conv2d]:
+def _conv_class(conv: nn.Module, form: Form, shifts: bool) -> type[nn.Conv2d]:
     assert isinstance(conv, nn.Conv2d)
-    if conv.stride != (1, 1) or conv.dilation != (1, 1) or conv.padding_mode != "zeros":
+    if (
+        form == "plain"
+        or conv.stride != (1, 1)
+        or conv.dilation != (1, 1)
+        or conv.padding_mode != "zeros"
+    ):
         return nn.Conv2d
-    if conv.kernel_size == (1, 1) and conv.groups == 1:
+    if conv.kernel_size == (1, 1) and conv.groups == 1 and conv.padding == (0, 0):
         return PointwiseConv
     # larger kernels, as SwiftSRGAN's 9x9, stay: 81 shifts would be worse than the library
     depthwise = conv.groups == conv.in_channels == conv.out_channels
     same = conv.kernel_size == (3, 3) and conv.padding == (1, 1)
-    return ShiftedConv if shifts and depthwise and same else nn.Conv2d
+    shifted = form == "compiled" and shifts and depthwise and same
+    return ShiftedConv if shifted else nn.Conv2d
 
 
 def _stretch(n: int, size: int, device: torch.device) -> Tensor:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from srcli.errors import SrcliError
+from srcli.media.chart import COLOURS, Axis, Chart, png
 from srcli.training import checkpoint
 from srcli.training.config import Config
 from srcli.training.packing import Pack
-
-COLOURS = ("#1f6fb2", "#c8501e", "#2a8a4a", "#7a4fa3")
 
 
 def strips(out: Path, step: int, picture: NDArray[Any]) -> None:
@@ -43,14 +40,12 @@ def curves(out: Path) -> None:
         return
     canvas = Image.new("RGB", (900, 300 * len(panels)), "white")
     for k, (title, lines, logarithmic) in enumerate(panels):
-        _panel(ImageDraw.Draw(canvas), 300 * k, title, lines, logarithmic=logarithmic)
+        _panel(canvas, 300 * k, title, lines, logarithmic=logarithmic)
     _write_png(out / "curves.png", canvas)
 
 
 def _write_png(path: Path, picture: Image.Image) -> None:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    checkpoint.write_atomic(path, buffer.getvalue())
+    checkpoint.write_atomic(path, png(picture))
 
 
 class Board:
@@ -96,39 +91,26 @@ def check_tensorboard() -> None:
 
 
 def _panel(
-    draw: ImageDraw.ImageDraw,
+    canvas: Image.Image,
     top: int,
     title: str,
     lines: Mapping[str, Sequence[tuple[float, float]]],
     *,
     logarithmic: bool,
 ) -> None:
-    left, right, upper, lower = 80, 880, top + 30, top + 270
     points = [p for line in lines.values() for p in line]
-    scaled = math.log10 if logarithmic else float
-    last = max(x for x, _ in points) or 1
-    low, high = (f(scaled(y) for _, y in points) for f in (min, max))
-    span = (high - low) or 1.0
-    draw.rectangle((left, upper, right, lower), outline="#888888")
-    draw.text((left, top + 10), title, fill="black")
-    for part in range(5):
-        value = low + span * part / 4
-        y = lower - (lower - upper) * part / 4
-        draw.line((left, y, right, y), fill="#dddddd")
-        draw.text((5, y - 6), f"{10**value if logarithmic else value:.4g}", fill="black")
-        draw.text(
-            (left + (right - left) * part / 4 - 10, lower + 5),
-            f"{last * part / 4:.0f}",
-            fill="black",
-        )
+    chart = Chart(
+        canvas,
+        (80, top + 30, 880, top + 270),
+        title,
+        Axis(0, max(x for x, _ in points) or 1),
+        Axis.around([y for _, y in points], logarithmic=logarithmic),
+        digits=".0f",
+    )
     for k, (name, line) in enumerate(lines.items()):
         colour = COLOURS[k % len(COLOURS)]
-        at = [
-            (left + (right - left) * x / last, lower - (lower - upper) * (scaled(y) - low) / span)
-            for x, y in line
-        ]
-        draw.line(at, fill=colour, width=2)
-        draw.text((left + 120 + 120 * k, top + 10), f"{name} {line[-1][1]:.4g}", fill=colour)
+        chart.line(line, colour)
+        chart.name(k, f"{name} {line[-1][1]:.4g}", colour)
 
 
 def card(

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from srcli.engine.passes import Network
-from srcli.engine.upscaler import Settings, Upscaler
+from srcli.engine.settings import Settings
+from srcli.engine.upscaler import Upscaler
 from srcli.errors import MediaError, UsageError
 from srcli.quality.benchmarks import Pair, read_folder
 from srcli.quality.evaluate import evaluate, load_pair

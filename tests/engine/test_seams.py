@@ -11,8 +11,14 @@ from srcli.engine.upscaler import Settings, Upscaler
 from srcli.weights import load
 
 TILES = (0, 48, 128)
+SLOW = {"drrn_b1u25"}  # half a minute here
 MODELS = [
-    pytest.param(model, min(model.scales), id=model.name)
+    pytest.param(
+        model,
+        min(model.scales),
+        id=model.name,
+        marks=pytest.mark.slow if model.arch.name in SLOW else [],
+    )
     for model in catalog.models()
     if model.variants
 ]

@@ -11,8 +11,9 @@ import tifffile
 from PIL import Image, ImageCms
 
 from srcli.errors import MediaError
+from srcli.media.exif import pack_ifd
 from srcli.media.image import inspect, read
-from srcli.media.metadata import icc_space, pack_ifd
+from srcli.media.metadata import icc_space
 
 EXTENSIONS = ["png", "jpg", "webp", "tif", "bmp", "gif", "avif"]
 

@@ -1,0 +1,373 @@
+"""``srcli bench``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from srcli import catalog
+from srcli.cli.options import (
+    BACKENDS,
+    PRECISIONS,
+    DeviceOption,
+    EngineOptions,
+    MemoryOption,
+    QuietFlag,
+    parse_choice,
+    parse_tile,
+    split,
+    whole_scales,
+)
+from srcli.errors import MediaError, SrcliError, UsageError
+from srcli.weights import WeightsOptions, tuned
+from srcli.weights.cache import write_atomic
+
+if TYPE_CHECKING:
+    from srcli.bench.measure import Row
+    from srcli.bench.run import Request, Result
+
+DEFAULT_MODEL = "bcrn"
+DEFAULT_SIZE = "320x180"
+TUNED_TILES = ("auto", "64", "128", "192", "256")
+
+
+def bench(
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="Network by name; may be repeated. Default: bcrn.",
+        ),
+    ] = None,
+    scales: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scale",
+            "-x",
+            metavar="X",
+            help="Native scale (2, 3, 4); may be repeated. Default: 4.",
+        ),
+    ] = None,
+    sizes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--size",
+            metavar="WxH",
+            help=f"Of the picture that is enlarged; may be repeated. Default: {DEFAULT_SIZE}.",
+        ),
+    ] = None,
+    backends: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--backend",
+            metavar="B",
+            help="torch or openvino; may be repeated. Default: all that are installed.",
+        ),
+    ] = None,
+    precisions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--precision", metavar="P", help="fp32, bf16 or fp16; may be repeated. Default: fp32."
+        ),
+    ] = None,
+    threads: Annotated[
+        list[str] | None,
+        typer.Option(metavar="N", help="Of the CPU; may be repeated. Default: all cores."),
+    ] = None,
+    tiles: Annotated[
+        list[str] | None,
+        typer.Option("--tile", metavar="N", help="As for upscale; may be repeated."),
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, metavar="N", help="Timed runs of each.")] = 5,
+    first: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Processes started for the time to a first picture and the peak of memory.",
+        ),
+    ] = 1,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines",
+            help="Also the bare network in plain PyTorch, ONNX Runtime and OpenVINO, in turns.",
+        ),
+    ] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Keep what is fastest here; `auto` uses it from then on.")
+    ] = False,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write the rows there too.")
+    ] = None,
+    plot_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot", metavar="FILE.png", help="Draw PSNR (the catalogue's) against latency."
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the files of --csv and --plot.")
+    ] = False,
+    memory: MemoryOption = None,
+    device: DeviceOption = "auto",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on stdout.")
+    ] = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Measure what networks cost on this machine."""
+    if tune and device not in ("auto", "cpu"):
+        raise UsageError("--tune is for the CPU", "leave --device out, or give --device cpu")
+    how = EngineOptions.of(device, "auto", "auto", memory)
+    pairs = [_size(text) for text in split(sizes) or [DEFAULT_SIZE]]
+    found_backends = _choices("--backend", split(backends), BACKENDS[1:])
+    found_precisions = _choices("--precision", split(precisions), PRECISIONS[1:]) or ["fp32"]
+    counts = [_threads(text) for text in split(threads)]
+    found_tiles = [parse_tile(text) for text in split(tiles)]
+    entries = _models(split(models) or [DEFAULT_MODEL], whole_scales("bench", scales))
+    for path in (csv_file, plot_file):
+        if path is not None and path.exists() and not overwrite:
+            raise UsageError(f"{path} exists", "add --overwrite")
+    from srcli.bench import run  # imports torch
+
+    request = run.Request(
+        models=entries,
+        sizes=pairs,
+        backends=found_backends or _installed_backends(device),
+        precisions=found_precisions,
+        threads=counts or ([tuned.cores()] if not tune else _thread_counts()),
+        tiles=found_tiles or [parse_tile(t) for t in (TUNED_TILES if tune else ("auto",))],
+        runs=runs,
+        baselines=baselines,
+        first=first,
+        settings=how.settings(),
+    )
+    options = WeightsOptions.from_environment()
+    screen = _Screen(quiet=quiet)
+    with screen:
+        result = run.bench(request, options, os.environ, tell=screen.tell, announce=screen.announce)
+    if not result.rows:
+        raise SrcliError(
+            f"nothing could be measured: {result.skipped[0].error}" if result.skipped else "no rows"
+        )
+    stored = tuned.store(run.best(result.rows), options) if tune else None
+    _show(request, result, stored, as_json=as_json, quiet=quiet)
+    if csv_file is not None:
+        _write(csv_file, _csv(result.rows))
+    if plot_file is not None:
+        _write(plot_file, _plot(entries, result.rows))
+
+
+# ------------------------------------------------------------------------------------- planning
+
+
+def _size(text: str) -> tuple[int, int]:
+    """(height, width) of ``320x180``."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text.lower())
+    if not match or not all(16 <= int(n) <= 65_535 for n in match.groups()):
+        raise UsageError(f"--size {text} is not a width and a height of at least 16, as 320x180")
+    return int(match[2]), int(match[1])
+
+
+def _threads(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise UsageError(f"--threads {text} is not a number from 1 to 1024")
+    return int(text)
+
+
+def _thread_counts() -> list[int]:
+    """All cores, and half of them: with two threads a core, half is often faster."""
+    cores = tuned.cores()
+    return [cores, cores // 2] if cores > 1 else [1]
+
+
+def _choices(option: str, values: list[str], choices: tuple[str, ...]) -> list[str]:
+    return [parse_choice(option, value, choices) for value in values]
+
+
+def _installed_backends(device: str) -> list[str]:
+    on_cpu = device in ("auto", "cpu")
+    return ["torch", *(["openvino"] if on_cpu and tuned.version("openvino") else [])]
+
+
+def _models(names: list[str], scales: list[int]) -> list[tuple[catalog.Model, int]]:
+    """Every network at every scale; what it cannot do natively is refused."""
+    found: dict[tuple[str, int], tuple[catalog.Model, int]] = {}
+    for name in names:
+        for scale in scales or [catalog.default_scale(catalog.resolve(name))]:
+            model = catalog.resolve(name, scale)
+            if model.is_resampler:
+                raise UsageError(f"{model.name} is no network: there is nothing to measure")
+            if scale not in model.scales:
+                natives = ", ".join(f"x{s}" for s in model.scales)
+                raise UsageError(f"{model.name} is not native at x{scale}", f"it has {natives}")
+            found[model.name, scale] = model, scale
+    return list(found.values())
+
+
+# -------------------------------------------------------------------------------------- results
+
+
+def _show(
+    request: Request, result: Result, stored: Path | None, *, as_json: bool, quiet: bool
+) -> None:
+    if as_json:
+        data = {
+            "machine": tuned.machine(),
+            "limits": [
+                {"threads": n, "gflops": limits.gflops, "copy_gb_s": limits.copy_gb_s}
+                for n, limits in result.limits.items()
+            ],
+            "rows": [row.as_json() for row in result.rows],
+            "skipped": [
+                {
+                    "model": s.setup.model,
+                    "scale": s.setup.scale,
+                    "backend": s.setup.backend,
+                    "baseline": s.setup.baseline,
+                    "precision": s.setup.precision,
+                    "error": s.error,
+                }
+                for s in result.skipped
+            ],
+            "tuned": str(stored) if stored else None,
+        }
+        print(json.dumps(data, ensure_ascii=False))
+        return
+    if quiet:
+        return
+    for n, limits in result.limits.items():
+        speeds = ", ".join(f"{v:.0f} GFLOP/s {k}" for k, v in limits.gflops.items())
+        print(f"{tuned.processor()}, {n} threads: {speeds}, copy {limits.copy_gb_s:.1f} GB/s")
+    _table(result.rows)
+    for skipped in result.skipped:
+        setup = skipped.setup
+        kind = "bare " if setup.baseline else ""
+        what = f"{setup.model} x{setup.scale} {kind}{setup.backend} {setup.precision}"
+        print(f"{what}: {skipped.error}", file=sys.stderr)
+    for row in result.rows:
+        for note in row.notes:
+            print(f"{row.setup.model} {row.setup.backend}: {note}", file=sys.stderr)
+    if stored is not None:
+        print(f"kept in {stored}", file=sys.stderr)
+
+
+def _table(rows: tuple[Row, ...]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    heads = ("network", "LR", "backend", "precision", "threads", "tile")
+    for head in heads:
+        table.add_column(head, no_wrap=True)
+    figures = ("ms", "quartiles", "MP/s", "of limit", "PSNR-Y", "first s", "MiB", "params", "MACs")
+    for figure in figures:
+        table.add_column(figure, justify="right", no_wrap=True)
+    for row in rows:
+        setup, (low, high) = row.setup, row.spread_s
+        height, width = setup.size
+        table.add_row(
+            f"{setup.model} x{setup.scale}",
+            f"{width}x{height}",
+            f"bare {setup.backend}" if setup.baseline else setup.backend,
+            setup.precision,
+            str(setup.threads),
+            "-" if setup.baseline else "auto" if setup.tile is None else str(setup.tile),
+            f"{row.median_s * 1e3:.1f}",
+            f"{low * 1e3:.1f}-{high * 1e3:.1f}",
+            f"{row.megapixels_per_s:.2f}",
+            "-" if row.share_of_limit is None else f"{row.share_of_limit:.0%}",
+            f"{row.psnr_y:.1f}",
+            "-" if row.first is None else f"{row.first.seconds:.2f}",
+            _mebibytes(row),
+            f"{row.cost.parameters / 1e3:.0f}K",
+            f"{row.cost.multiply_adds / 1e9:.2f}G",
+        )
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # whoever reads it through a pipe wants whole lines
+    console.print(table)
+
+
+def _mebibytes(row: Row) -> str:
+    peak = row.first.peak_bytes if row.first else None
+    return "-" if peak is None else f"{peak / 2**20:.0f}"
+
+
+def _csv(rows: tuple[Row, ...]) -> bytes:
+    out = io.StringIO()
+    dicts = [_flat(row.as_json()) for row in rows]
+    writer = csv.DictWriter(out, dicts[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(dicts)
+    return out.getvalue().encode()
+
+
+def _flat(fields: dict[str, Any]) -> dict[str, Any]:
+    height, width = fields["lr_size"]
+    return fields | {"lr_size": f"{width}x{height}", "notes": "; ".join(fields["notes"])}
+
+
+def _plot(entries: list[tuple[catalog.Model, int]], rows: tuple[Row, ...]) -> bytes:
+    """srcli's own rows whose network has a PSNR on Set5 in the catalogue."""
+    from srcli.bench.plot import plot
+
+    psnr = {(m.name, scale): m.variant(scale).psnr_set5 for m, scale in entries}
+    drawn = [
+        (row, value)
+        for row in rows
+        if not row.setup.baseline and (value := psnr[row.setup.model, row.setup.scale]) is not None
+    ]
+    if not drawn:
+        raise SrcliError("the catalogue has no PSNR of these networks to draw")
+    size = f"{rows[0].setup.size[1]}x{rows[0].setup.size[0]}"
+    title = f"PSNR-Y on Set5, dB, against ms for {size} LR pixels, {rows[0].setup.threads} threads"
+    return plot([row for row, _ in drawn], [value for _, value in drawn], title)
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, data)
+    except OSError as exc:
+        raise MediaError(f"{path} cannot be written: {exc.strerror or exc}") from exc
+
+
+class _Screen:
+    """One line on stderr that says what is being done, where stderr is a terminal."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+        self._status: Any = None
+        if not quiet and sys.stderr.isatty():
+            from rich.console import Console
+
+            self._status = Console(stderr=True).status("")
+
+    def __enter__(self) -> _Screen:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def tell(self, text: str) -> None:
+        if self._status is not None:
+            self._status.update(text)
+
+    def announce(self, text: str) -> None:
+        if not self.quiet:
+            print(text, file=sys.stderr)

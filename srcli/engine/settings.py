@@ -1,0 +1,34 @@
+"""How to compute, as the engine's front doors are told. Imports neither torch nor numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Backend = Literal["auto", "torch", "openvino"]
+Ensemble = Literal[1, 8]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to compute.
+
+    Attributes:
+        backend: ``torch``, ``openvino`` or ``auto``; see srcli.engine.open.
+        threads: of the CPU; None: as the backend likes.
+        tile: largest tile in LR pixels; 0: the whole picture at once; None: chosen.
+        memory_bytes: most resident memory; None: half of what is available.
+        spill_folder: where maps go that do not fit; None: the system's temporary folder.
+        ensemble: 8: the mean over the eight flips and turns of the picture (arXiv 1511.02228).
+    """
+
+    device: str = "auto"
+    precision: Precision = "auto"
+    backend: Backend = "auto"
+    threads: int | None = None
+    tile: int | None = None
+    memory_bytes: int | None = None
+    spill_folder: Path | None = None
+    ensemble: Ensemble = 1
