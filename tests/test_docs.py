@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
@@ -39,6 +40,11 @@ def folder(tmp_path: Path) -> Path:
         picture(tmp_path / "photos" / "more" / f"{k}.jpg", (40, 60))
         picture(tmp_path / "benchmark" / "HR" / f"{k}.png", (96, 72))
         picture(tmp_path / "training" / f"{k}.png", (400, 320))
+    pictures = "testsrc2=s=96x64:d=1"
+    made = ["-f", "lavfi", "-i", pictures, "-f", "lavfi", "-i", "sine=d=1", "-pix_fmt", "yuv420p"]
+    subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *made, tmp_path / "film.mp4"], check=True
+    )
     return tmp_path
 
 

@@ -83,7 +83,9 @@ class Decoder:
         self._tick: queue.Queue[Fraction | None] = queue.Queue()
         self._packets: queue.Queue[Packet | None] = queue.Queue(_LINES_AHEAD)
         self._known: Fraction | None = None
-        seek = () if start_s is None else ("-noaccurate_seek", "-ss", f"{start_s:.6f}")
+        seek: tuple[str, ...] = ()
+        if start_s is not None:  # in the frames' own time, whatever time the file begins at
+            seek = ("-noaccurate_seek", "-seek_timestamp", "1", "-ss", f"{start_s:.6f}")
         arguments = ["-copyts", "-noautorotate", *seek, *film.input, "-map", f"0:{film.video}"]
         if deinterlace:
             arguments += ["-vf", "bwdif=mode=send_frame:deint=interlaced"]

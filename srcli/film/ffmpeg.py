@@ -193,8 +193,10 @@ def problem(failure: str, log: Sequence[str], status: int) -> SrcliError:
             "free some space; the same command goes on from where it stopped",
         )
     said = first_cause(lines)
-    if not said:
-        said = f"ffmpeg was ended by signal {-status}" if status < 0 else f"ffmpeg's exit {status}"
+    if not said and status < 0:
+        said = f"ffmpeg was ended by signal {-status}"
+    elif not said:
+        said = f"ffmpeg ended with status {status}" if status else "ffmpeg ended before the film"
     return MediaError(f"{failure}: {said}")
 
 

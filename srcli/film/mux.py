@@ -59,7 +59,8 @@ def mux(
         MediaError, ResourceError: ffmpeg failed.
     """
     container = CONTAINERS[extension[1:]]
-    arguments = ["-copyts", "-itsoffset", str(-lead(tick)[1])]
+    start = cut.start or Fraction(0)  # the film begins at 0 then
+    arguments = ["-copyts", "-itsoffset", f"{-float(lead(tick)[1] + start):.6f}"]
     if film.rotation:
         arguments += ["-display_rotation:v:0", f"{film.rotation:g}"]
     arguments += ["-f", "concat", "-safe", "0", "-i", script_path(listing)]
@@ -71,9 +72,14 @@ def mux(
     if film.is_sequence:
         arguments += ["-map", "0:v:0"]
     else:
-        arguments += film.input
+        sources = {s.index: f"1:{s.index}" for s in streams} | {film.video: "0:v:0"}
+        arguments += ["-itsoffset", f"{-float(start):.6f}", *film.input]
+        timed = [s for s in streams if s.index != film.video and _is_timed(s)]
+        if cut.start is not None and timed:
+            arguments += ["-i", script_path(_cut_out(film, timed, cut, extension, listing, ffmpeg))]
+            sources |= {s.index: f"2:{k}" for k, s in enumerate(timed)}
         for stream in streams[: len(streams) - len(covers)]:
-            arguments += ["-map", "0:v:0" if stream.index == film.video else f"1:{stream.index}"]
+            arguments += ["-map", sources[stream.index]]
         for cover in covers:
             arguments += ["-attach", str(_extracted(film, cover, listing.parent, ffmpeg))]
         arguments += ["-map_metadata", "1", "-map_chapters", "1"]
@@ -86,11 +92,8 @@ def mux(
         arguments += [f"-{option}:{place}", value]
     marks = film.stream.dispositions
     arguments += [f"-disposition:{place}", "+".join(marks) if marks else "0"]
-    if cut.start is not None:
-        # the film begins at 0; the others are cut where they can be
-        arguments += ["-ss", f"{float(cut.start):.6f}"]
     if cut.end is not None:
-        arguments += ["-to", f"{float(cut.end):.6f}"]
+        arguments += ["-to", f"{float(cut.end - start):.6f}"]
     if container in ("mp4", "mov"):
         arguments += ["-video_track_timescale", str(tick.denominator)]
         if encoding.codec.startswith("hevc"):
@@ -101,6 +104,40 @@ def mux(
         [*arguments, *limit, "-f", container, "-y", script_path(part)],
         "the film cannot be put together",
     )
+
+
+def _is_timed(stream: Stream) -> bool:
+    return stream.kind != "attachment" and not stream.is_cover
+
+
+def _cut_out(
+    film: Film,
+    streams: Sequence[Stream],
+    cut: Cut,
+    extension: str,
+    listing: Path,
+    ffmpeg: FFmpeg,
+) -> Path:
+    """A file of the part of some streams that is wanted, which begins at 0.
+
+    They are cut apart from the video, whose packets may be decoded before they are shown: ffmpeg
+    cuts by the former.
+    """
+    path = listing.parent / "others"
+    arguments = ["-copyts", *film.input]
+    for stream in streams:
+        arguments += ["-map", f"0:{stream.index}"]
+    arguments += ["-c", "copy", "-map_chapters", "-1", "-ss", f"{float(cut.start or 0):.6f}"]
+    if cut.end is not None:
+        arguments += ["-to", f"{float(cut.end):.6f}"]
+    container = CONTAINERS[extension[1:]]
+    if container == "matroska":
+        arguments += ["-default_mode", "passthrough"]
+    ffmpeg.run(
+        [*arguments, "-f", container, "-y", script_path(path)],
+        f"the part of {film.path} cannot be cut out",
+    )
+    return path
 
 
 def _said(colour: Colour) -> dict[str, str]:

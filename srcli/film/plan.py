@@ -133,7 +133,7 @@ def plan_pictures(
     if there is not None and not overwrite and not skip_existing:
         raise UsageError(f"{there} exists", "add --overwrite or --skip-existing")
     notes = []
-    if len(film.streams) > 1:
+    if len(film.streams) > 1 and options.preview is None:
         notes.append("pictures hold neither sound nor times; only the frames are kept")
     if source.bits > bits:
         notes.append(f"{source.bits} bits become 8, the most of {entry.title}")
@@ -163,6 +163,9 @@ def plan_film(
     notes = []
     if film.interlaced:
         notes.append("the film is interlaced: each frame's two fields are made one (bwdif)")
+    others = sum(s.kind == "video" and not s.is_cover for s in film.streams) - 1
+    if others:
+        notes.append(f"the first video stream is enlarged; {others} more are copied as they are")
     if has_alpha(film.pix_fmt):
         notes.append("transparency in films is not kept")
     if encoding.layout.bits < source.bits:

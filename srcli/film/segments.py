@@ -60,6 +60,7 @@ class Work:
 
     Attributes:
         segments: the finished ones, in order.
+        n_bytes: of these.
         stale: there were segments made with other settings; they are gone.
 
     Raises:
@@ -70,6 +71,7 @@ class Work:
     def __init__(self, target: Path, key: str) -> None:
         self.target, self.folder, self.key = target, work_folder(target), key
         self.segments: list[Segment] = []
+        self.n_bytes = 0
         self.stale = False
         make_folder(self.folder)
         self._lock = FileLock(self.folder / "lock", timeout=0)
@@ -102,11 +104,6 @@ class Work:
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    @property
-    def n_bytes(self) -> int:
-        """Of the finished segments."""
-        return sum((self.folder / s.file).stat().st_size for s in self.segments)
-
     def part(self) -> Path:
         """A file for the segment that is being made."""
         return part_of(self.folder / f"{len(self.segments):06d}.nut")
@@ -128,15 +125,14 @@ class Work:
             part.replace(self.folder / name)
             sync_folder(self.folder)
             self._append(asdict(segment))
+            self.n_bytes += (self.folder / name).stat().st_size
         self.segments.append(segment)
 
     def clear(self) -> None:
         """Forget all segments."""
-        self.segments = []
-        with plain_errors(str(self.target), self.folder):
-            self._tidy()
-            (self.folder / "journal").unlink(missing_ok=True)
-            self._append({"version": _VERSION, "key": self.key})
+        self.segments, self.n_bytes = [], 0
+        self._rewrite()
+        self._tidy()
 
     def listing(self) -> Path:
         """A list of all segments for ffmpeg's concat demuxer, which leaves their times alone."""
@@ -162,18 +158,17 @@ class Work:
             except (TypeError, KeyError, OSError):
                 break
             self.segments.append(segment)
-        good, self.segments = self.segments, []
-        if len(good) < len(entries) - 1:  # the journal again, without what is damaged
-            self.clear_journal(good)
-        self.segments = good
+        if len(self.segments) < len(entries) - 1:  # the journal again, without what is damaged
+            self._rewrite()
+        self.n_bytes = sum((self.folder / s.file).stat().st_size for s in self.segments)
         self._tidy()
 
-    def clear_journal(self, segments: Sequence[Segment]) -> None:
-        """Write the journal anew."""
+    def _rewrite(self) -> None:
+        """The journal anew, with the segments that are known."""
         with plain_errors(str(self.target), self.folder):
             (self.folder / "journal").unlink(missing_ok=True)
             self._append({"version": _VERSION, "key": self.key})
-            for segment in segments:
+            for segment in self.segments:
                 self._append(asdict(segment))
 
     def _entries(self) -> list[dict[str, Any]]:

@@ -9,8 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from srcli.catalog import Architecture, Door
+from srcli.engine.passes import Network
+from srcli.engine.upscaler import Settings, Upscaler
 from srcli.film.colour import MATRICES, Conversion, halved, interpolated
 from srcli.film.formats import LAYOUTS
+from srcli.film.frames import FrameUpscaler, conversions
 from srcli.film.probe import Colour
 from tests.film.conftest import header, make, raw, run
 
@@ -200,3 +204,48 @@ def test_hlg_and_ten_bits_by_default(here, upscale):
     assert done.code == 0, done.err
     assert "hevc" in header("out.mkv")
     assert "yuv420p10le(tv, bt2020nc/bt2020/arib-std-b67" in header("out.mkv")
+
+
+class Identity(torch.nn.Module):
+    scale = 1
+
+    def __init__(self):
+        super().__init__()
+        self.same = torch.nn.Conv2d(3, 3, 1, bias=False)
+        self.same.weight.data = torch.eye(3)[:, :, None, None].clone()
+
+    def forward(self, lr):
+        return self.same(lr)
+
+    def stages(self, run, lr):
+        return run.local(self.forward, lr)
+
+
+@pytest.mark.parametrize("tile", [0, 16])
+@pytest.mark.parametrize(
+    ("pix_fmt", "full", "matrix"),
+    list(
+        itertools.product(
+            ["yuv420p", "yuv420p10le"], [False, True], ["smpte170m", "bt709", "bt2020nc"]
+        )
+    ),
+)
+def test_an_identity_network_gives_every_sample_back(pix_fmt, full, matrix, tile):
+    """Through the engine; samples that stand for no colour are among them."""
+    entry = Architecture("identity", "Identity", "residual", "p", "r", "here:Identity")
+    engine = Upscaler(
+        lambda scale: Network(Identity(), entry, Door(), scale), Settings(device="cpu", tile=tile)
+    )
+    layout, size = LAYOUTS[pix_fmt], (64, 96)
+    colour = Colour(matrix=matrix, full_range=full)
+    before, after, _ = conversions(layout, layout, colour, size, size)
+    frames = FrameUpscaler(engine, (1,), size, before, after)
+    rng = np.random.default_rng(0)
+    dtype = "u1" if layout.bits == 8 else "<u2"
+    planes = tuple(
+        rng.integers(0, 1 << layout.bits, shape).astype(dtype) for shape in layout.shapes(size)
+    )
+    assert frames.raw(planes) == b"".join(p.tobytes() for p in planes)
+    whole = before.to_rgb(planes)
+    assert float(whole.min()) < -0.1
+    assert float(whole.max()) > 1.1

@@ -18,10 +18,13 @@ FAST = (*BICUBIC, "--preset", "ultrafast")
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "offset.mkv"])
 @pytest.mark.parametrize("out", ["out.mp4", "out.mkv"])
-def test_a_part_of_a_film(name, out, here, upscale):
+@pytest.mark.parametrize("preset", ["ultrafast", "fast"])  # without B-frames, and with them
+def test_a_part_of_a_film(preset, name, out, here, upscale):
     offset = ("-output_ts_offset", "2") if name == "offset.mkv" else ()
     make(name, "-f", "lavfi", "-i", "sine=d=4", *X264, "-c:a", "aac", *offset, seconds=4)
-    done = upscale(name, *FAST, "--start", "1.3", "--end", "0:02.5", "-o", out)
+    done = upscale(
+        *(name, *BICUBIC, "--preset", preset, "--start", "1.3", "--end", "0:02.5", "-o", out)
+    )
     assert done.code == 0, done.err
     whole = times(name)
     start = whole[0] + Fraction(13, 10)
@@ -36,6 +39,32 @@ def test_a_part_of_a_film(name, out, here, upscale):
     assert all(abs(moved[k] - theirs[k]) <= Fraction(1, 1000) for k in moved)
     assert all(-0.05 <= t <= 1.25 for t in moved.values())
     assert len(moved) >= 1.1 * 44100 / 1024
+
+
+def test_only_the_end_is_cut(here, upscale):
+    make("film.mp4", "-f", "lavfi", "-i", "sine=d=2", *X264, "-c:a", "aac", seconds=2)
+    assert upscale("film.mp4", *BICUBIC, "--end", "0.8", "-o", "out.mp4").code == 0
+    assert times("out.mp4") == times("film.mp4")[:20]
+    sound = packets("out.mp4", "a:0")
+    assert packets("film.mp4", "a:0")[: len(sound)] == sound
+    assert 0.7 < sound[-1][0] < 0.8
+
+
+def test_chapters_of_a_part(here, upscale):
+    (here / "chapters.txt").write_text(
+        ";FFMETADATA1\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=400\ntitle=One\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=400\nEND=1200\ntitle=Two\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=1200\nEND=2000\ntitle=Three\n"
+    )
+    make("film.mkv", "-i", "chapters.txt", "-map", "0", "-map_metadata", "1", *X264, seconds=2)
+    assert upscale("film.mkv", *BICUBIC, "--start", "0.6", "--end", "1", "-o", "out.mkv").code == 0
+    said = header("out.mkv")
+    assert len(times("out.mkv")) == 10
+    assert "Chapter #0:0: start 0.000000, end 0.4" in said
+    assert "Two" in said
+    assert "One" not in said
+    assert "Three" not in said
 
 
 def test_times_and_rates():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from srcli.film import segments
+from srcli.film.decode import Decoder
 from srcli.film.ffmpeg import find_ffmpeg
 from tests.film.conftest import header, make, raw, times
 
@@ -71,7 +72,7 @@ def stop_after(monkeypatch, n):
 def stopped(here, upscale, monkeypatch):
     """A film of 200 frames that was stopped after two segments; the whole one beside it."""
     monkeypatch.setattr("srcli.film.upscale.LEAST_FRAMES", 40)
-    make("film.mkv", *X264, "-f", "matroska", seconds=8)
+    make("film.mkv", *X264, "-output_ts_offset", "5", "-f", "matroska", seconds=8)
     assert upscale("film.mkv", *FAST, "-o", "whole.mkv").code == 0
     again = stop_after(monkeypatch, 2)
     assert upscale("film.mkv", *FAST, "-o", "out.mkv").code == 130
@@ -108,8 +109,18 @@ def test_it_goes_on(stopped, upscale):
 def test_from_a_key_frame_on(stopped, upscale, monkeypatch):
     """Far into a film, decoding begins at a key frame before the place; nothing changes."""
     monkeypatch.setattr("srcli.film.upscale.LEAD_S", 1)
+    decoded, frames = [], Decoder.__iter__
+
+    def noting(self):
+        for frame in frames(self):
+            decoded.append(float(frame.seconds))
+            yield frame
+
+    monkeypatch.setattr(Decoder, "__iter__", noting)
     _, event = finish(upscale)
-    assert event["resumed_frames"] == 100
+    assert event["resumed_frames"] == 100  # up to 8.96 s
+    assert 7 <= decoded[0] <= 8
+    assert decoded == sorted(set(decoded))
     assert same()
 
 
