@@ -244,7 +244,7 @@ class Pass:
             tile = tile.flip(1)
         if door.maximum != 1:
             tile = tile * door.maximum
-        return tile.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        return tile.contiguous(memory_format=torch.channels_last)
 
     def _leave(self, sr: Tensor) -> Tensor:
         """The network's output as RGB in 0..1, fp32."""

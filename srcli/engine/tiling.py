@@ -368,7 +368,6 @@ class MomentsSink(Sink):
         self.parts: list[Tensor] = []
 
     def compute(self, tile: Tensor) -> Tensor:
-        self.dtype = tile.dtype
         return torch.stack(torch.var_mean(tile.float(), dim=(0, 2, 3), correction=0))
 
     def take(self, core: Region, region: Region, part: Tensor) -> None:
@@ -384,7 +383,7 @@ class MomentsSink(Sink):
         return self._shaped(mean), self._shaped(variance.sqrt())
 
     def _shaped(self, values: Tensor) -> Tensor:
-        return values.to(self.dtype).to(self.parts[0].device)[None, :, None, None]
+        return values.float().to(self.parts[0].device)[None, :, None, None]
 
 
 class WindowsSink(Sink):
