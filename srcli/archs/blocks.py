@@ -186,8 +186,8 @@ def share(run: Run, fusion: nn.Module, k: int, x: Map, fused: Map | None, n_feat
     assert isinstance(whole, Tensor)
     weight = whole.view(*whole.shape[:2], 1, 1)[:, k * n_feats : (k + 1) * n_feats]
     if fused is None:
-        return run.local(lambda x: F.conv2d(x, weight, bias), x)  # type: ignore[arg-type]
-    return run.local(lambda x, fused: F.conv2d(x, weight).add_(fused), x, fused)
+        return run.local(lambda x: F.conv2d(x.to(weight.dtype), weight, bias), x)  # type: ignore[arg-type]
+    return run.local(lambda x, fused: F.conv2d(x.to(weight.dtype), weight).add_(fused), x, fused)
 
 
 def steps(scale: int) -> list[int]:

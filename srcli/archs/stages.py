@@ -63,7 +63,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class Moments:
-    """Per-channel mean and population standard deviation of a map, each (1, c, 1, 1)."""
+    """Per-channel mean and population standard deviation of a map, each (1, c, 1, 1) in fp32."""
 
     source: Map
 

@@ -402,7 +402,7 @@ class MomentsSink(Sink):
         return self._shaped(mean), self._shaped(variance.sqrt())
 
     def _shaped(self, values: Tensor) -> Tensor:
-        return values.to(self.dtype).to(self.parts[0].device)[None, :, None, None]
+        return values.float().to(self.parts[0].device)[None, :, None, None]
 
 
 class WindowsSink(Sink):

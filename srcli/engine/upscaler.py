@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from srcli.archs.inference import derive
 from srcli.engine import memory
 from srcli.engine.device import DTYPES, choose_device, choose_precision, make_exact
 from srcli.engine.guard import Guard
@@ -43,8 +45,8 @@ class Upscaler:
         self.precision = choose_precision(self.settings.precision)
         self._load = load
         self._networks: dict[int, Network] = {}
+        self._derived: dict[tuple[int, torch.dtype], Network] = {}
         self._profiles: dict[int, Profile] = {}
-        self._dtypes: dict[int, torch.dtype] = {}
         make_exact()
 
     @property
@@ -216,17 +218,16 @@ class Upscaler:
             yield total.read(region)[0].permute(1, 2, 0) / 8
 
     def network(self, scale: int, dtype: torch.dtype = torch.float32) -> Network:
-        """The network of a native scale, on the device."""
-        network = self._networks.get(scale)
-        if network is not None and self._dtypes[scale] not in (dtype, torch.float32):
-            network = None  # rounded weights do not come back to fp32
-        if network is None:
-            network = self._networks[scale] = self._load(scale)
-            network.module.eval().requires_grad_(False)
-            network.module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        network.module.to(dtype)
-        self._dtypes[scale] = dtype
-        return network
+        """The network of a native scale in its form for inference, on the device."""
+        key = scale, dtype
+        if key not in self._derived:
+            if scale not in self._networks:
+                self._networks[scale] = self._load(scale)
+            plain = self._networks[scale]
+            module = derive(plain.module, dtype, 1 if plain.door.colour == "y" else 3)
+            module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._derived[key] = replace(plain, module=module)
+        return self._derived[key]
 
     def profile(self, scale: int) -> Profile:
         """What the network of a native scale asks of memory."""

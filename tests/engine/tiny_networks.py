@@ -26,7 +26,7 @@ class Enlarge(nn.Module):
 
     def head(self, x):
         self.fail(x)
-        return x * self.gain / self.gain
+        return x.to(self.blur.weight.dtype) * self.gain / self.gain
 
     def tail(self, x, mean):
         x = self.blur(x) + 0.1 * mean

@@ -1,0 +1,99 @@
+"""The form for inference equals the plain network."""
+
+import pytest
+import torch
+from torch import nn
+
+from srcli import catalog
+from srcli.archs import inference
+from srcli.archs.blocks import BSConv
+from srcli.archs.inference import by_pixels, derive, pointwise
+
+MODELS = [m for m in catalog.models() if m.door.colour in ("rgb", "bgr") and not m.is_resampler]
+
+
+@pytest.fixture(params=MODELS, ids=lambda m: m.name)
+def network(request, lively):
+    return lively(request.param, request.param.scales[-1])
+
+
+def lr(network, height=48, width=60):
+    multiple = network.arch.multiple
+    size = -(-height // multiple) * multiple, -(-width // multiple) * multiple
+    lr = torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(0))
+    return (lr * network.door.maximum).contiguous(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def test_equal_in_fp32(network):
+    before = {k: v.clone() for k, v in network.module.state_dict().items()}
+    picture = lr(network)
+    wanted = network.module(picture)
+    found = derive(network.module)(picture)
+    peak = max(network.door.maximum, float(wanted.abs().max()))
+    # 1.3e-6 at most with trained weights; these random ones are steeper
+    assert float((found - wanted).abs().max()) <= 5e-5 * peak
+    after = network.module.state_dict()  # the plain network is left as it was
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+
+
+@torch.inference_mode()
+def test_bf16_keeps_more_than_bf16_holds(network):
+    picture = lr(network)
+    wanted = network.module(picture)
+    found = derive(network.module, torch.bfloat16)(picture)
+    assert found.dtype == torch.float32  # the last convolution is not rounded
+    wanted, found = wanted.double(), found.double()  # squares of random networks' results are large
+    signal = float((wanted - wanted.mean()).square().mean())
+    noise = float((found - wanted).square().mean())
+    assert 0 < noise < signal * 3e-3
+
+
+def test_folding_a_row_of_pointwise_layers():
+    torch.manual_seed(0)
+    row = [BSConv(5, 7, 1), nn.Conv2d(7, 3, 1, bias=False), nn.Conv2d(3, 4, 1)]
+    x = torch.randn(2, 5, 6, 8)
+    wanted = nn.Sequential(*row)(x).detach()
+    folded = pointwise(row)
+    assert float((folded(x) - wanted).abs().max()) < 1e-5
+    for other in (
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.Conv2d(4, 4, 1, stride=2),
+        nn.Conv2d(4, 4, 1, groups=2),
+        nn.ReLU(),
+        BSConv(4, 4, 3),
+    ):
+        assert pointwise([nn.Conv2d(3, 4, 1), other]) is None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (31, 33), (32, 32), (45, 47)])
+def test_chunks_make_no_difference(size):
+    x, y = torch.randn(1, 6, *size), torch.randn(1, 2, *size)
+    seen = []
+
+    def fn(x, y):
+        seen.append(len(x))
+        return torch.cat([x[:, :1] * y, x[:, 3:]], 1)
+
+    found = by_pixels(fn, 5, x, y)
+    assert torch.equal(found, torch.cat([x[:, :1] * y, x[:, 3:]], 1))
+    assert max(seen) <= inference.CHUNK
+    assert sum(seen) == size[0] * size[1]
+
+
+@torch.inference_mode()
+def test_nothing_wide_is_left_in_one_piece(monkeypatch):
+    """What lies between two 1x1 convolutions never stands whole in memory."""
+    entry = catalog.resolve("bcrn", 4)
+    from srcli.weights import new_network
+
+    network = derive(new_network(entry.variant(4), entry.arch))
+    seen = []
+    plain = torch.nn.functional.gelu
+    for module in network.modules():
+        if isinstance(module, inference.Hidden):
+            module.act = lambda x: seen.append(x.shape) or plain(x)
+    network(torch.rand(1, 3, 48, 64))
+    assert {shape[1] for shape in seen} == {256}
+    assert max(shape[0] for shape in seen) == inference.CHUNK
