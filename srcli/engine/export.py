@@ -27,6 +27,7 @@ import srcli
 from srcli.catalog import Model
 from srcli.catalog.entries import Door
 from srcli.engine.passes import Network
+from srcli.engine.profile import profile
 from srcli.engine.testcard import testcard
 from srcli.errors import SrcliError, WeightsError
 from srcli.weights import build, load_file, save_file
@@ -218,6 +219,41 @@ def sizes(network: Network) -> tuple[tuple[int, int], ...]:
         return -(-max(n, least) // multiple) * multiple
 
     return tuple((side(h), side(w)) for h, w in SIZES)
+
+
+def to_openvino(path: Path, network: Network) -> None:
+    """Write an OpenVINO graph (``path`` and a .bin beside it), h and w free, compared with here.
+
+    Args:
+        path: FILE.xml.
+        network: on the CPU, in fp32; its door becomes part of the graph.
+
+    Raises:
+        SrcliError: it cannot be converted, or computes something else.
+    """
+    openvino: Any = importlib.import_module("openvino")
+    module = Doored(network.module, network.door).eval()
+    height, width = sizes(network)[0]
+    example = torch.full((1, 3, height + 1, width + 1), 0.5)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # tracing takes every size for a possible constant
+            graph = openvino.convert_model(module, example_input=example, input=[-1, 3, -1, -1])
+    except Exception as exc:  # the converter raises anything at all
+        line = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+        raise SrcliError(
+            f"OpenVINO cannot convert {network.arch.name} x{network.scale}: {line}",
+            "Use --backend torch.",
+        ) from exc
+    staged: Any = network.module
+    graph.set_rt_info(str(profile(staged).widest_bytes), ["srcli", "widest_bytes"])
+    compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(pixels: Pixels) -> Pixels:
+        return np.array(compiled(pixels)[0])
+
+    _compare(path, run, module, network, BOUND)
+    openvino.save_model(graph, path, compress_to_fp16=False)
 
 
 # ------------------------------------------------------------------------------------- ONNX

@@ -73,8 +73,6 @@ def open_engine(
     options = weights or WeightsOptions.from_environment()
     if state is None:
         settings = as_tuned(model, settings, options)
-    if settings.backend == "openvino":
-        raise UsageError("this version of srcli has no OpenVINO backend")
 
     def network(scale: int) -> Network:
         from srcli.engine.passes import Network
@@ -90,6 +88,15 @@ def open_engine(
 
         return Upscaler(network, settings)
 
+    if settings.backend == "openvino":
+        from srcli.engine import openvino
+
+        openvino.check(model, settings)
+        if state is not None:
+            raise UsageError(
+                "a file of weights runs in PyTorch only", "add it first: srcli models add"
+            )
+        return openvino.OpenVinoUpscaler(model, settings, options, network, upscaler)
     return upscaler()
 
 
@@ -118,6 +125,8 @@ def as_tuned(model: Model, settings: Settings, options: WeightsOptions) -> Setti
         (settings.threads or "auto", found.threads),
     )
     if any(asked not in ("auto", chosen) for asked, chosen in wanted):
+        return settings
+    if found.backend == "openvino" and (settings.tile or settings.ensemble != 1):
         return settings
     return replace(
         settings,

@@ -17,7 +17,6 @@ import numpy as np
 
 from srcli.engine.open import Engine
 from srcli.engine.result import Pixels, Report
-from srcli.engine.tiling import is_out_of_memory
 from srcli.errors import MediaError, ResourceError, SrcliError
 from srcli.jobs.enlarge import enlarge
 from srcli.jobs.events import Done, Failed, Listener, Noted, Progressed, Skipped, Started, Summary
@@ -270,6 +269,8 @@ class _Output:
 def _failed(job: Job, error: Exception) -> Failed:
     if isinstance(error, SrcliError):
         return Failed(job.source, error.message, error.hint)
+    from srcli.engine.tiling import is_out_of_memory  # torch, which OpenVINO does without
+
     if is_out_of_memory(error):
         return Failed(job.source, "memory ran out", "allow less with --memory, or a smaller --tile")
     return Failed(job.source, f"unexpected {type(error).__name__}: {error}", None)
