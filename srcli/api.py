@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, cast, overload
 
 from srcli import catalog
 from srcli.errors import MediaError, SrcliError, UsageError
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from srcli.catalog import Model
     from srcli.engine.open import Engine
+    from srcli.engine.settings import Border, Ensemble
     from srcli.jobs.events import Event
+    from srcli.jobs.plan import AlphaMode
     from srcli.media.image import Picture
 
     Scalar = TypeVar("Scalar", bound=np.generic)
@@ -38,6 +40,34 @@ MAX_PIXELS = 500_000_000
 _FLOAT_SLACK = 1e-3  # how far from 0..1 a float sample may lie: filters overshoot, 0..255 does not
 
 
+class EngineWishes(TypedDict, total=False):
+    """How to compute, for the type checker: the keywords of ``load_model``."""
+
+    weights: FilePath | None
+    device: str
+    precision: Precision
+    tile: int | None
+    memory_bytes: int | None
+    ensemble: Ensemble
+    border: Border | None
+    color_fix: bool
+
+
+class PictureWishes(TypedDict, total=False):
+    """The keywords of a loaded model's call."""
+
+    alpha: AlphaMode
+    max_pixels: int
+    on_progress: Progress | None
+
+
+class Wishes(EngineWishes, PictureWishes, total=False):
+    """The keywords of ``upscale``, ``output`` apart."""
+
+    overwrite: bool
+    quality: int | None
+
+
 @overload
 def upscale(
     source: NDArray[Scalar],
@@ -45,15 +75,7 @@ def upscale(
     model: str | None = ...,
     *,
     output: None = ...,
-    weights: FilePath | None = ...,
-    device: str = ...,
-    precision: Precision = ...,
-    tile: int | None = ...,
-    memory_bytes: int | None = ...,
-    overwrite: bool = ...,
-    quality: int | None = ...,
-    max_pixels: int = ...,
-    on_progress: Progress | None = ...,
+    **wishes: Unpack[Wishes],
 ) -> NDArray[Scalar]: ...
 
 
@@ -64,15 +86,7 @@ def upscale(
     model: str | None = ...,
     *,
     output: None = ...,
-    weights: FilePath | None = ...,
-    device: str = ...,
-    precision: Precision = ...,
-    tile: int | None = ...,
-    memory_bytes: int | None = ...,
-    overwrite: bool = ...,
-    quality: int | None = ...,
-    max_pixels: int = ...,
-    on_progress: Progress | None = ...,
+    **wishes: Unpack[Wishes],
 ) -> Array: ...
 
 
@@ -83,15 +97,7 @@ def upscale(
     model: str | None = ...,
     *,
     output: FilePath,
-    weights: FilePath | None = ...,
-    device: str = ...,
-    precision: Precision = ...,
-    tile: int | None = ...,
-    memory_bytes: int | None = ...,
-    overwrite: bool = ...,
-    quality: int | None = ...,
-    max_pixels: int = ...,
-    on_progress: Progress | None = ...,
+    **wishes: Unpack[Wishes],
 ) -> Path: ...
 
 
@@ -106,6 +112,10 @@ def upscale(
     precision: Precision = "auto",
     tile: int | None = None,
     memory_bytes: int | None = None,
+    ensemble: Ensemble = 1,
+    border: Border | None = None,
+    color_fix: bool = False,
+    alpha: AlphaMode = "network",
     overwrite: bool = False,
     quality: int | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -132,6 +142,11 @@ def upscale(
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
         tile: largest tile in LR pixels; 0: the whole picture; None: chosen. The result is the same.
         memory_bytes: most memory to use; None: half of what is available.
+        ensemble: 8: the mean over the eight flips and turns; eight times the work.
+        border: what the network sees beyond the picture: ``network`` (what it pads with),
+            ``reflect`` (the mirror image); None: as the model's entry says.
+        color_fix: correct where the result's low frequencies drift from the picture's.
+        alpha: transparency through the ``network``, by ``lanczos``, or ``discard``.
         overwrite: replace an output that exists.
         quality: of JPEG, WebP and AVIF, 1..100; None: 95.
         max_pixels: larger pictures are refused.
@@ -158,12 +173,16 @@ def upscale(
         precision=precision,
         tile=tile,
         memory_bytes=memory_bytes,
+        ensemble=ensemble,
+        border=border,
+        color_fix=color_fix,
     )
     if output is None:
-        return loaded(source, max_pixels=max_pixels, on_progress=on_progress)
+        return loaded(source, alpha=alpha, max_pixels=max_pixels, on_progress=on_progress)
     return loaded.to_file(
         source,
         output,
+        alpha=alpha,
         overwrite=overwrite,
         quality=quality,
         max_pixels=max_pixels,
@@ -180,17 +199,23 @@ def load_model(
     precision: Precision = "auto",
     tile: int | None = None,
     memory_bytes: int | None = None,
+    ensemble: Ensemble = 1,
+    border: Border | None = None,
+    color_fix: bool = False,
 ) -> LoadedModel:
     """Load a model's weights onto the device, to be called on any number of pictures.
 
     Args:
-        name, scale, weights, device, precision, tile, memory_bytes: as ``upscale``.
+        name, scale, weights, device, precision, tile, memory_bytes, ensemble, border, color_fix: as
+            ``upscale``.
 
     Raises:
         UsageError: there is no such model, scale or device.
         WeightsError: the weights cannot be had.
     """
     _check_engine(precision, tile, memory_bytes)
+    _check_choice("ensemble", ensemble, (1, 8))
+    _check_choice("border", border, (None, "network", "reflect"))
     catalog.check_scale(scale)
     if weights is not None and not Path(weights).is_file():
         raise UsageError(f"{os.fspath(weights)} does not exist")
@@ -215,6 +240,9 @@ def load_model(
         tile=tile,
         memory_bytes=memory_bytes,
         spill_folder=Path(folder) if folder else None,
+        ensemble=ensemble,
+        border=border,
+        color_fix=color_fix,
     )
     engine = open_engine(entry, settings, state=state)
     engine.prepare(sorted(set(passes)))
@@ -239,39 +267,32 @@ class LoadedModel:
 
     @overload
     def __call__(
-        self,
-        source: NDArray[Scalar],
-        *,
-        max_pixels: int = ...,
-        on_progress: Progress | None = ...,
+        self, source: NDArray[Scalar], **wishes: Unpack[PictureWishes]
     ) -> NDArray[Scalar]: ...
 
     @overload
-    def __call__(
-        self,
-        source: Array | FilePath,
-        *,
-        max_pixels: int = ...,
-        on_progress: Progress | None = ...,
-    ) -> Array: ...
+    def __call__(self, source: Array | FilePath, **wishes: Unpack[PictureWishes]) -> Array: ...
 
     def __call__(
         self,
         source: Array | FilePath,
         *,
+        alpha: AlphaMode = "network",
         max_pixels: int = MAX_PIXELS,
         on_progress: Progress | None = None,
     ) -> Array:
         """Enlarge an array or a file's picture to an array.
 
         Args:
-            source, max_pixels, on_progress: as ``srcli.upscale``.
+            source, alpha, max_pixels, on_progress: as ``srcli.upscale``. Of several frames or
+                pages, the first.
 
         Returns, raises:
             As ``srcli.upscale`` without ``output``.
         """
         import numpy as np
 
+        _check_alpha(alpha)
         if isinstance(source, str | os.PathLike):
             picture = _read(Path(source), max_pixels)
             shape: tuple[int, ...] = () if picture.pixels.shape[2] == 1 else (0,)
@@ -281,7 +302,9 @@ class LoadedModel:
         else:
             picture = _picture(source, max_pixels)
             shape, dtype = source.shape[2:], source.dtype
-        large = self._enlarged(picture, on_progress)
+        if alpha == "discard" and picture.alpha is not None:
+            shape = () if picture.pixels.shape[2] == 1 else (0,)
+        large = self._enlarged(picture, alpha, on_progress)
         if not shape:
             large = large[:, :, 0]
         if np.dtype(dtype).kind == "f" and large.dtype == np.uint16:
@@ -294,6 +317,7 @@ class LoadedModel:
         source: Array | FilePath,
         output: FilePath,
         *,
+        alpha: AlphaMode = "network",
         overwrite: bool = False,
         quality: int | None = None,
         max_pixels: int = MAX_PIXELS,
@@ -304,8 +328,9 @@ class LoadedModel:
         An array of floats is written with 16 bits where the format holds them, else with 8.
 
         Args:
-            source, output, overwrite, quality, max_pixels, on_progress: as ``srcli.upscale``. From
-                an array, ``output`` is a file.
+            source, output, alpha, overwrite, quality, max_pixels, on_progress: as
+                ``srcli.upscale``. From an array, ``output`` is a file. Animations and pages are
+                kept.
 
         Returns:
             The path written.
@@ -313,9 +338,10 @@ class LoadedModel:
         Raises:
             As ``srcli.upscale``.
         """
+        _check_alpha(alpha)
         if isinstance(source, str | os.PathLike):
             return self._file_to_file(
-                Path(source), output, overwrite, quality, max_pixels, on_progress
+                Path(source), output, alpha, overwrite, quality, max_pixels, on_progress
             )
         from srcli.media.write import open_writer
 
@@ -324,7 +350,7 @@ class LoadedModel:
         entry = format_of(path)
         picture = _picture(source, max_pixels, deep=entry.deep)
         height, width = self._size(picture)
-        has_alpha = picture.alpha is not None
+        has_alpha = picture.alpha is not None and alpha != "discard"
         check_output(entry, width, height, has_alpha, picture.bits)
         if not path.absolute().parent.is_dir():
             raise UsageError(f"the folder {path.parent} does not exist")
@@ -338,17 +364,17 @@ class LoadedModel:
             quality=quality,
         )
         with writer:
-            self._run(picture, writer.rows, on_progress)
+            self._run(picture, alpha, writer.rows, on_progress)
         return path
 
     def _size(self, picture: Picture) -> tuple[int, int]:
         height, width = picture.pixels.shape[:2]
         return max(1, round(height * self.scale)), max(1, round(width * self.scale))
 
-    def _enlarged(self, picture: Picture, on_progress: Progress | None) -> Array:
+    def _enlarged(self, picture: Picture, alpha: AlphaMode, on_progress: Progress | None) -> Array:
         import numpy as np
 
-        samples = picture.pixels.shape[2] + (picture.alpha is not None)
+        samples = picture.pixels.shape[2] + (picture.alpha is not None and alpha != "discard")
         large = np.empty((*self._size(picture), samples), picture.pixels.dtype)
         row = 0
 
@@ -357,12 +383,16 @@ class LoadedModel:
             large[row : row + len(strip)] = strip
             row += len(strip)
 
-        self._run(picture, put, on_progress)
+        self._run(picture, alpha, put, on_progress)
         assert row == len(large), f"{row} rows of {len(large)}"
         return large
 
     def _run(
-        self, picture: Picture, put: Callable[[Any], None], on_progress: Progress | None
+        self,
+        picture: Picture,
+        alpha: AlphaMode,
+        put: Callable[[Any], None],
+        on_progress: Progress | None,
     ) -> None:
         """Through the very function that the command line's jobs go through."""
         from srcli.jobs.enlarge import enlarge
@@ -372,6 +402,7 @@ class LoadedModel:
             self._engine,
             self.passes,
             self._size(picture),
+            alpha=alpha,
             on_progress=on_progress or (lambda _: None),
         ):
             put(strip)
@@ -380,6 +411,7 @@ class LoadedModel:
         self,
         source: Path,
         output: FilePath,
+        alpha: AlphaMode,
         overwrite: bool,
         quality: int | None,
         max_pixels: int,
@@ -395,6 +427,7 @@ class LoadedModel:
             scale=self.scale,
             output=_spelled(output),
             overwrite=True,
+            alpha=alpha,
             max_pixels=max_pixels,
             quality=quality,
         )
@@ -423,6 +456,15 @@ def _check_engine(precision: str, tile: int | None, memory_bytes: int | None) ->
         raise UsageError(f"tile {tile} is not None, 0, or a number of at least 16")
     if memory_bytes is not None and memory_bytes <= 0:
         raise UsageError(f"memory_bytes {memory_bytes} is not a positive number")
+
+
+def _check_alpha(alpha: str) -> None:
+    _check_choice("alpha", alpha, ("network", "lanczos", "discard"))
+
+
+def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"{name} {value} is not one of {', '.join(map(str, choices))}")
 
 
 def _spelled(path: FilePath) -> str:

@@ -16,6 +16,18 @@ os.environ["SRCLI_DATA_DIR"] = os.devnull + "/none"
 SHARED = Path(os.environ.get("SRCLI_SHARED", Path(__file__).parents[2] / "shared"))
 
 
+HEAVY = 4 * 10**6  # parameters from which a network's tests are slow ones
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        variants = getattr(callspec and callspec.params.get("model"), "variants", ())
+        if any(variant.parameters > HEAVY for variant in variants):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The project's shared data folder; skips where there is none."""
@@ -78,6 +90,8 @@ def _lively(model, scale, seed):
     from srcli.weights import new_network
 
     module = new_network(model.variant(scale), model.arch)
+    if model.arch.expanded:
+        module = module.merge()
     generator = torch.Generator().manual_seed(seed)
 
     def normal(shape, std):
@@ -85,27 +99,32 @@ def _lively(model, scale, seed):
 
     convolutions = []
     for layer in module.modules():
-        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear) and layer.weight.requires_grad:
+        kinds = torch.nn.Conv2d | torch.nn.Linear | torch.nn.ConvTranspose2d
+        if isinstance(layer, kinds) and layer.weight.requires_grad:
             convolutions.append(layer)
             fan_in = layer.weight[0].numel()
+            if isinstance(layer, torch.nn.ConvTranspose2d):
+                fan_in = layer.weight[:, 0].numel() / math.prod(layer.stride)
             layer.weight.data = normal(layer.weight.shape, 1 / math.sqrt(fan_in))
             if layer.bias is not None:
                 layer.bias.data = normal(layer.bias.shape, 0.1)
         elif isinstance(layer, torch.nn.BatchNorm2d):
             layer.running_mean.copy_(normal(layer.running_mean.shape, 0.1))
             layer.running_var.uniform_(0.5, 1.5, generator=generator)
+    for parameter in module.parameters():
+        if not parameter.any():  # what a constructor switches off
+            parameter.data = normal(parameter.shape, 0.3)
     # inside, numbers are of the order of 1 whatever white is: else the attention runs wild
     # (the first convolution knows: RLFN is given 0..255, SPAN multiplies by 255 itself)
     seen = []
     hook = convolutions[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     with torch.no_grad():
-        module.eval()(torch.rand(1, 3, 32, 32, generator=generator) * model.door.maximum)
+        lr = torch.rand(1, model.door.channels, 32, 32, generator=generator)
+        module.eval()(lr * model.door.maximum)
     hook.remove()
     convolutions[0].weight.data /= max(1.0, float(seen[0].abs().max()))
     for parameter in convolutions[-1].parameters():
         parameter.data *= model.door.maximum
-    if model.arch.expanded:
-        module = module.merge()
     return Network(module.eval().requires_grad_(False), model.arch, model.door, scale)
 
 

@@ -291,3 +291,61 @@ def test_types(tmp_path):
     errors = [line for line in done.stdout.splitlines() if line.startswith("use.py")]
     assert len(errors) == 1, done.stdout + done.stderr
     assert "no_such" in errors[0]
+
+
+def test_transparency_as_wished(picture):
+    rgba = np.dstack([picture(20, 24), np.where(picture(20, 24, 1, 2) > 128, 255, 0)]).astype("u1")
+    rgba.flags.writeable = False
+    large = {how: srcli.upscale(rgba, 2, "bicubic", alpha=how) for how in ("network", "lanczos")}
+    assert all(a.shape == (40, 48, 4) for a in large.values())
+    assert not np.array_equal(large["network"][..., 3], large["lanczos"][..., 3])
+    alone = srcli.upscale(rgba, 2, "bicubic", alpha="discard")
+    assert np.array_equal(alone, srcli.upscale(rgba[..., :3].copy(), 2, "bicubic"))
+    grey = rgba[..., [0, 3]]
+    assert srcli.upscale(grey, 2, "bicubic", alpha="discard").shape == (40, 48)
+
+
+def test_a_file_without_its_transparency(tmp_path, picture):
+    rgba = np.dstack([picture(8, 9), picture(8, 9, 1, 1)])
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    with pytest.raises(srcli.SrcliError, match="transparency"):
+        srcli.upscale(tmp_path / "a.png", 2, "bicubic", output=tmp_path / "b.jpg")
+    for source in (tmp_path / "a.png", rgba):
+        out = srcli.upscale(
+            source, 2, "bicubic", output=tmp_path / "b.jpg", alpha="discard", overwrite=True
+        )
+        assert read(out).alpha is None
+
+
+def test_an_animation_to_a_file(tmp_path):
+    frames = [Image.new("RGB", (6, 5), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=70)
+    shares = []
+    out = srcli.upscale(
+        tmp_path / "a.gif", 2, "bicubic", output=tmp_path / "b.webp", on_progress=shares.append
+    )
+    with Image.open(out) as image:
+        assert (image.n_frames, image.size) == (3, (12, 10))
+    assert shares == sorted(shares) and shares[-1] == 1
+    assert srcli.upscale(tmp_path / "a.gif", 2, "bicubic").shape == (10, 12, 3)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"alpha": "no"}, {"ensemble": 4}, {"border": "zero"}], ids=lambda w: next(iter(w))
+)
+def test_wishes_that_cannot_be_meant(wrong, picture):
+    with pytest.raises(srcli.UsageError, match=next(iter(wrong))):
+        srcli.upscale(picture(4, 4), 2, "bicubic", **wrong)
+
+
+@pytest.mark.shared
+def test_ensemble_border_and_colours_reach_the_engine(shared, monkeypatch, tmp_path, picture):
+    monkeypatch.setenv("SRCLI_MIRROR", str(shared / "weights"))
+    monkeypatch.setenv("SRCLI_CACHE_DIR", str(tmp_path / "cache"))
+    pixels = picture(20, 22)
+    plain, eight, mirrored = (
+        srcli.upscale(pixels, 2, "lesrcnn.authors", **wish)
+        for wish in ({}, {"ensemble": 8}, {"border": "reflect"})
+    )
+    assert not np.array_equal(plain, eight) and not np.array_equal(plain, mirrored)
+    assert np.abs(plain[12:-12, 12:-12].astype(int) - mirrored[12:-12, 12:-12]).max() <= 4

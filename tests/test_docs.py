@@ -1,10 +1,12 @@
 """Every srcli command in the documentation runs."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
@@ -31,12 +33,35 @@ def folder(tmp_path: Path) -> Path:
         small.resize(size, Image.Resampling.BICUBIC).save(path)
 
     picture(tmp_path / "photo.png", (120, 90))
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:], duration=40)
     for k in range(3):
         picture(tmp_path / "photos" / f"{k}.png", (60, 40))
         picture(tmp_path / "photos" / "more" / f"{k}.jpg", (40, 60))
         picture(tmp_path / "benchmark" / "HR" / f"{k}.png", (96, 72))
         picture(tmp_path / "training" / f"{k}.png", (400, 320))
+    pictures = "testsrc2=s=96x64:d=1"
+    made = ["-f", "lavfi", "-i", pictures, "-f", "lavfi", "-i", "sine=d=1", "-pix_fmt", "yuv420p"]
+    subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *made, tmp_path / "film.mp4"], check=True
+    )
     return tmp_path
+
+
+def files(page: Path) -> dict[str, str]:
+    """What a page writes into the package: its blocks that begin with the name of a file there."""
+    blocks = re.findall(r"^```\w+\n# (srcli/\S+)\n(.*?)^```$", page.read_text(), re.M | re.S)
+    return dict(blocks)
+
+
+def extended(page: Path, folder: Path) -> None:
+    """A copy of the project in which the page's files are; what is there already grows."""
+    for name in ("srcli", "tests", "docs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name, text in files(page).items():
+        with (folder / name).open("a") as file:
+            file.write(f"\n{text}" if file.tell() else text)
 
 
 @pytest.mark.slow
@@ -45,6 +70,10 @@ def folder(tmp_path: Path) -> Path:
 def test_commands_of_a_page_run(
     page: Path, folder: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if files(page):
+        extended(page, folder)
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+        monkeypatch.setenv("SRCLI_SHARED", str(shared))
     monkeypatch.setenv("SRCLI_MIRROR", str(shared / "weights"))
     monkeypatch.setenv("SRCLI_CACHE_DIR", str(folder / "cache"))
     monkeypatch.setenv("SRCLI_DATA_DIR", str(folder / "data"))

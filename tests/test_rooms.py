@@ -14,6 +14,7 @@ ORDER = (
     ("catalog", "archs"),
     ("weights", "media", "quality.resize", "quality.metrics"),
     ("engine",),
+    ("film",),
     ("jobs", "quality"),
     ("training", "bench", "compare"),
     ("cli",),

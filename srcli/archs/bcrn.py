@@ -8,11 +8,10 @@ ConvNeXt part; no residual around the block; the convolutions inside both attent
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srcli.archs.blocks import CCA, ESA, BSConv, share
+from srcli.archs.blocks import CCA, ESA, BSConv, chained, share
 from srcli.archs.stages import Keep, Map, Run
 
 
@@ -72,11 +71,7 @@ class BCRN(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         head = self.conv1(lr)  # (n, c, h, w)
-        x, outputs = head, []
-        for block in self.blocks:
-            x = block(x)
-            outputs.append(x)
-        fused = self.conv2(torch.cat(outputs, 1))  # (n, 6c, h, w) -> (n, c, h, w)
+        fused = self.conv2(chained(self.blocks, head))  # (n, 6c, h, w) -> (n, c, h, w)
         return self.upsample_block(F.gelu(fused) + head)  # type: ignore[no-any-return]
 
     def stages(self, run: Run, lr: Map) -> Map:

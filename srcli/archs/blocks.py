@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -140,9 +140,38 @@ class CCA(nn.Module):
         return run.local(lambda x: x * gain, x)
 
 
+class LayerNorm(nn.Module):
+    """Over the channels of every pixel (population variance)."""
+
+    def __init__(self, n_feats: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(n_feats))
+        self.bias = nn.Parameter(torch.zeros(n_feats))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(1, keepdim=True)
+        normed = centred / (centred.square().mean(1, keepdim=True) + self.eps).sqrt()
+        return normed * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+def within(sr: Tensor, white: float, training: bool) -> Tensor:
+    """A result cut to 0..white; in training not, for there would be no gradient outside."""
+    return sr if training else sr.clamp(0, white)
+
+
 def subpixel(n_feats: int, n_out: int, scale: int) -> nn.Sequential:
     """3x3 convolution to ``n_out`` s^2 channels and PixelShuffle (ESPCN, arXiv 1609.05158)."""
     return nn.Sequential(conv(n_feats, n_out * scale**2), nn.PixelShuffle(scale))
+
+
+def chained(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """The outputs of blocks, each fed by the one before, concatenated: what `share` adds up."""
+    outputs = []
+    for block in blocks:
+        x = block(x)
+        outputs.append(x)
+    return torch.cat(outputs, 1)
 
 
 def share(run: Run, fusion: nn.Module, k: int, x: Map, fused: Map | None, n_feats: int) -> Map:
@@ -161,15 +190,40 @@ def share(run: Run, fusion: nn.Module, k: int, x: Map, fused: Map | None, n_feat
     return run.local(lambda x, fused: F.conv2d(x.to(weight.dtype), weight).add_(fused), x, fused)
 
 
+def steps(scale: int) -> list[int]:
+    """The factors in which upsamplers enlarge: twos for a power of two, else all at once."""
+    twos = scale.bit_length() - 1
+    return [2] * twos if scale == 2**twos else [scale]
+
+
+def upsampler(n_feats: int, scale: int) -> nn.Sequential:
+    """`subpixel` of the same channels for every step, no activation: indices 0, 2, ..."""
+    return nn.Sequential(*(m for s in steps(scale) for m in subpixel(n_feats, n_feats, s)))
+
+
+def enlarge(run: Run, up: nn.Sequential, x: Map) -> Map:
+    """An `upsampler` as stages, one for every step."""
+    for k in range(0, len(up), 2):
+        shuffle = up[k + 1]
+        assert isinstance(shuffle, nn.PixelShuffle)
+        x = run.local(up[k : k + 2], x, halo=1, scale=shuffle.upscale_factor)
+    return x
+
+
+def mean_shift(sign: int, white: float = 1.0) -> nn.Conv2d:
+    """A fixed 1x1 convolution that adds ``sign`` times the mean colour."""
+    shift = nn.Conv2d(3, 3, 1)
+    shift.weight.data = torch.eye(3).view(3, 3, 1, 1)
+    shift.bias.data = sign * white * torch.tensor(MEAN)  # type: ignore[union-attr]
+    return shift.requires_grad_(False)
+
+
 class MeanShift(nn.Module):
-    """Adds ``sign`` times the mean colour; a fixed 1x1 convolution."""
+    """`mean_shift` under the name that some state dicts have for it."""
 
     def __init__(self, sign: int) -> None:
         super().__init__()
-        self.shifter = nn.Conv2d(3, 3, 1)
-        self.shifter.weight.data = torch.eye(3).view(3, 3, 1, 1)
-        self.shifter.bias.data = sign * torch.tensor(MEAN)  # type: ignore[union-attr]
-        self.shifter.requires_grad_(False)
+        self.shifter = mean_shift(sign)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.shifter(x)  # type: ignore[no-any-return]

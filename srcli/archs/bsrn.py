@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srcli.archs.blocks import CCA, ESA, BSConv, conv, share, subpixel
+from srcli.archs.blocks import CCA, ESA, BSConv, chained, conv, share, subpixel
 from srcli.archs.rfdn import Distillation
 from srcli.archs.stages import Keep, Map, Run
 
@@ -115,11 +115,7 @@ class BSRN(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         head = self.head(lr)
-        x, outputs = head, []
-        for block in self.blocks:
-            x = block(x)
-            outputs.append(x)
-        fused = self.c1(torch.cat(outputs, 1))  # (n, 8c, h, w) -> (n, c, h, w)
+        fused = self.c1(chained(self.blocks, head))  # (n, 8c, h, w) -> (n, c, h, w)
         return self.tail(self.c2(F.gelu(fused)) + head)
 
     def stages(self, run: Run, lr: Map) -> Map:

@@ -1,8 +1,8 @@
-"""CARN-M: cascading residual network, the mobile form.
+"""CARN: cascading residual network, and CARN-M, the mobile form.
 
 Ahn, Kang and Sohn, "Fast, accurate, and lightweight super-resolution with cascading residual
 network", ECCV 2018, arXiv 1803.08664. Code and weights of origin: github.com/nmhkahn/CARN-pytorch,
-MIT. The released file serves x2, x3 and x4, so the network holds all three upsamplers. Deviations
+MIT. The released files serve x2, x3 and x4, so the network holds all three upsamplers. Deviations
 from the paper: a later training, without the paper's reduced upsampler; the mean colour is
 subtracted at the input and added back at the output by fixed 1x1 convolutions in the state dict.
 """
@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srcli.archs.blocks import MeanShift, conv
+from srcli.archs.blocks import MeanShift, conv, steps
 from srcli.archs.stages import Map, Run
 
-GROUPS = 4
+SCALES = (2, 3, 4)
 
 
-def grouped(n_in: int, n_out: int) -> nn.Conv2d:
-    return nn.Conv2d(n_in, n_out, 3, padding=1, groups=GROUPS)
+def grouped(n_in: int, n_out: int, groups: int) -> nn.Conv2d:
+    return nn.Conv2d(n_in, n_out, 3, padding=1, groups=groups)
 
 
 class Body(nn.Module):
@@ -34,17 +34,18 @@ class Body(nn.Module):
         return self.body(x)  # type: ignore[no-any-return]
 
 
-class EResidual(Body):
-    """Efficient residual block: two grouped 3x3 and a 1x1; looks 2 pixels around."""
+class Residual(Body):
+    """Two 3x3; if they are grouped, a 1x1 too (efficient residual block). Looks 2 pixels around."""
 
-    def __init__(self, n_feats: int) -> None:
-        super().__init__(
-            grouped(n_feats, n_feats),
+    def __init__(self, n_feats: int, groups: int) -> None:
+        layers: list[nn.Module] = [
+            grouped(n_feats, n_feats, groups),
             nn.ReLU(inplace=True),
-            grouped(n_feats, n_feats),
-            nn.ReLU(inplace=True),
-            conv(n_feats, n_feats, 1),
-        )
+            grouped(n_feats, n_feats, groups),
+        ]
+        if groups > 1:
+            layers += [nn.ReLU(inplace=True), conv(n_feats, n_feats, 1)]
+        super().__init__(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.body(x) + x)
@@ -56,60 +57,66 @@ def merge(n_parts: int, n_feats: int) -> Body:
 
 
 class Cascade(nn.Module):
-    """Three times one and the same residual block, each output merged with all before it.
+    """Three residual blocks, or three times the same, each output merged with all before it.
 
     Looks 6 pixels around.
     """
 
-    def __init__(self, n_feats: int) -> None:
+    def __init__(self, n_feats: int, groups: int, recursive: bool) -> None:
         super().__init__()
-        self.b1 = EResidual(n_feats)
+        self.n_blocks = 1 if recursive else 3
+        for k in range(1, self.n_blocks + 1):
+            self.add_module(f"b{k}", Residual(n_feats, groups))
         self.c1 = merge(2, n_feats)
         self.c2 = merge(3, n_feats)
         self.c3 = merge(4, n_feats)
 
     def forward(self, x: Tensor) -> Tensor:
         outputs = [x]
-        for c in (self.c1, self.c2, self.c3):
-            outputs.append(self.b1(x))
+        for k, c in enumerate((self.c1, self.c2, self.c3)):
+            outputs.append(self.get_submodule(f"b{k % self.n_blocks + 1}")(x))
             x = c(torch.cat(outputs, 1))
         return x
 
 
-def upsampler(n_feats: int, *factors: int) -> Body:
-    """Per factor: grouped 3x3, ReLU, PixelShuffle."""
+def enlarger(n_feats: int, scale: int, groups: int) -> Body:
+    """Per step: 3x3, ReLU, PixelShuffle."""
     layers: list[nn.Module] = []
-    for s in factors:
-        layers += [grouped(n_feats, n_feats * s * s), nn.ReLU(inplace=True), nn.PixelShuffle(s)]
+    for s in steps(scale):
+        up = grouped(n_feats, n_feats * s * s, groups)
+        layers += [up, nn.ReLU(inplace=True), nn.PixelShuffle(s)]
     return Body(*layers)
 
 
-class CARNM(nn.Module):
+class CARN(nn.Module):
     """LR (n, 3, h, w) in 0..1 to SR (n, 3, h * scale, w * scale).
 
     Args:
         scale: 2, 3 or 4; says which upsampler is used.
-        n_feats: channels, a multiple of 4.
+        n_feats: channels, a multiple of ``groups``.
+        groups: of the 3x3 convolutions.
+        recursive: one residual block serves all three steps of a cascade.
     """
 
-    def __init__(self, *, scale: int, n_feats: int = 64) -> None:
+    def __init__(
+        self, *, scale: int, n_feats: int = 64, groups: int = 1, recursive: bool = False
+    ) -> None:
         super().__init__()
-        if scale not in (2, 3, 4):
+        if scale not in SCALES:
             raise ValueError(f"scale must be 2, 3 or 4, not {scale}")
         self.scale = scale
         self.sub_mean = MeanShift(-1)
         self.add_mean = MeanShift(1)
         self.entry = conv(3, n_feats)
-        self.b1 = Cascade(n_feats)
-        self.b2 = Cascade(n_feats)
-        self.b3 = Cascade(n_feats)
+        self.b1 = Cascade(n_feats, groups, recursive)
+        self.b2 = Cascade(n_feats, groups, recursive)
+        self.b3 = Cascade(n_feats, groups, recursive)
         self.c1 = merge(2, n_feats)
         self.c2 = merge(3, n_feats)
         self.c3 = merge(4, n_feats)
         self.upsample = nn.Module()
-        self.upsample.up2 = upsampler(n_feats, 2)
-        self.upsample.up3 = upsampler(n_feats, 3)
-        self.upsample.up4 = upsampler(n_feats, 2, 2)
+        for s in SCALES:
+            self.upsample.add_module(f"up{s}", enlarger(n_feats, s, groups))
         self.exit = conv(n_feats, 3)
 
     def enlarge(self, x: Tensor) -> Tensor:
@@ -137,3 +144,15 @@ class CARNM(nn.Module):
         halo = 2 if self.scale == 4 else 1
         up = run.local(self.enlarge, x, halo=halo, scale=self.scale)
         return run.local(self.finish, up, halo=1)
+
+
+class CARNM(CARN):
+    """CARN-M: LR (n, 3, h, w) in 0..1 to SR (n, 3, h * scale, w * scale).
+
+    Args:
+        scale: 2, 3 or 4; says which upsampler is used.
+        n_feats: channels, a multiple of 4.
+    """
+
+    def __init__(self, *, scale: int, n_feats: int = 64) -> None:
+        super().__init__(scale=scale, n_feats=n_feats, groups=4, recursive=True)

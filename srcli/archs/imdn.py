@@ -8,11 +8,13 @@ stated). Deviation of the released code from the paper's figure: no activation a
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srcli.archs.blocks import CCA, conv, share, subpixel
+from srcli.archs.blocks import CCA, chained, conv, share, subpixel
 from srcli.archs.stages import Keep, Map, Moments, Run
 
 
@@ -43,37 +45,55 @@ class IMDModule(nn.Module):
         return self.c5(self.cca(self.distil(x))) + x  # type: ignore[no-any-return]
 
 
-class IMDN(nn.Module):
+class DistillationNetwork(nn.Module):
+    """What IMDN and RFDN share: blocks in a row, all outputs fused before the upsampler.
+
+    Args:
+        scale: native factor.
+        blocks: of ``n_feats`` channels each.
+        prefix: the state dict's name of a block, before its number.
+    """
+
+    def __init__(self, scale: int, n_feats: int, blocks: list[nn.Module], prefix: str) -> None:
+        super().__init__()
+        self.scale, self.n_feats, self.n_blocks = scale, n_feats, len(blocks)
+        self.prefix = prefix
+        self.fea_conv = conv(3, n_feats)
+        for k, block in enumerate(blocks, 1):
+            self.add_module(f"{prefix}{k}", block)
+        self.c = nn.Sequential(conv(n_feats * len(blocks), n_feats, 1), nn.LeakyReLU(0.05))
+        self.LR_conv = conv(n_feats, n_feats)
+        self.upsampler = subpixel(n_feats, 3, scale)
+
+    @property
+    def blocks(self) -> list[Any]:
+        return [self.get_submodule(f"{self.prefix}{k}") for k in range(1, self.n_blocks + 1)]
+
+    def forward(self, lr: Tensor) -> Tensor:
+        head = self.fea_conv(lr)  # (n, c, h, w)
+        fused = self.c(chained(self.blocks, head))  # (n, c * blocks, h, w) -> (n, c, h, w)
+        return self.upsampler(self.LR_conv(fused) + head)  # type: ignore[no-any-return]
+
+    def finish(self, run: Run, fused: Map, head: Map) -> Map:
+        """The stages after the fusion's 1x1 convolution."""
+        body = run.local(
+            lambda fused, head: self.LR_conv(self.c[1](fused)) + head, fused, head, halo=1
+        )
+        return run.local(self.upsampler, body, halo=1, scale=self.scale)
+
+
+class IMDN(DistillationNetwork):
     """LR (n, 3, h, w) in 0..1 to SR (n, 3, h * scale, w * scale).
 
     Args:
         scale: 2, 3 or 4.
         n_feats: channels, a multiple of 16.
-        n_blocks: distillation blocks, whose outputs are all fused before the upsampler.
+        n_blocks: distillation blocks.
     """
 
     def __init__(self, *, scale: int, n_feats: int = 64, n_blocks: int = 6) -> None:
-        super().__init__()
-        self.scale, self.n_feats, self.n_blocks = scale, n_feats, n_blocks
-        self.fea_conv = conv(3, n_feats)
-        for k in range(1, n_blocks + 1):
-            self.add_module(f"IMDB{k}", IMDModule(n_feats))
-        self.c = nn.Sequential(conv(n_feats * n_blocks, n_feats, 1), nn.LeakyReLU(0.05))
-        self.LR_conv = conv(n_feats, n_feats)
-        self.upsampler = subpixel(n_feats, 3, scale)
-
-    @property
-    def blocks(self) -> list[IMDModule]:
-        return [self.get_submodule(f"IMDB{k}") for k in range(1, self.n_blocks + 1)]  # type: ignore[misc]
-
-    def forward(self, lr: Tensor) -> Tensor:
-        head = self.fea_conv(lr)  # (n, c, h, w)
-        x, outputs = head, []
-        for block in self.blocks:
-            x = block(x)
-            outputs.append(x)
-        fused = self.c(torch.cat(outputs, 1))  # (n, 6c, h, w) -> (n, c, h, w)
-        return self.upsampler(self.LR_conv(fused) + head)  # type: ignore[no-any-return]
+        blocks: list[nn.Module] = [IMDModule(n_feats) for _ in range(n_blocks)]
+        super().__init__(scale, n_feats, blocks, "IMDB")
 
     def stages(self, run: Run, lr: Map) -> Map:
         """``forward`` with the fusion added up block by block instead of concatenated.
@@ -93,7 +113,4 @@ class IMDN(nn.Module):
             if k + 1 < self.n_blocks:
                 stored, fused = run.sweep(Keep(x, over=stored), Keep(part, over=fused))
                 x = stored
-        body = run.local(
-            lambda fused, head: self.LR_conv(self.c[1](fused)) + head, part, head, halo=1
-        )
-        return run.local(self.upsampler, body, halo=1, scale=self.scale)
+        return self.finish(run, part, head)

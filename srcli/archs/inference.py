@@ -25,8 +25,9 @@ from srcli.archs.swift_srgan import ConvBlock
 # 512 and 2048 are slower.
 CHUNK = 1024
 
+LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 COLOURS = 3
-SIDE = 48  # of a picture that every network takes
+SIDE = 32  # of a picture that every network takes
 
 Act = Callable[[Tensor], Tensor]
 
@@ -188,6 +189,13 @@ class FastCCA(CCA):
         return x * self.gain(mean, variance.sqrt())
 
 
+class FastPReLU(nn.PReLU):
+    """Takes maps of any dtype: it stands behind layers that are halved and layers that are not."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.prelu(x, self.weight.to(x.dtype))
+
+
 def _turned(layer: nn.Conv2d) -> tuple[nn.Parameter, nn.Parameter]:
     """(n_in, n_out) and (n_out,), as a product of pixels with a matrix wants them."""
     assert layer.bias is not None
@@ -211,6 +219,8 @@ def _set_forms(network: nn.Module, dtype: torch.dtype) -> None:
             form.__class__ = FastESA
             if form.mask is not None:
                 del module.conv_f, module.conv4
+        elif type(module) is nn.PReLU:
+            form.__class__ = FastPReLU
         elif type(module) is CCA:
             form.dtype = dtype
             form.__class__ = FastCCA
@@ -267,19 +277,22 @@ def _to_its_own(layer: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...
 
 def _in_order(network: nn.Module, channels: int) -> list[nn.Module]:
     """Convolutions and linear layers, each once, as ``forward`` comes to them."""
-    names: list[str] = []
-    shapes = copy.deepcopy(network).to("meta")
-    for name, module in shapes.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_pre_hook(lambda m, args, name=name: names.append(name))
-    with torch.no_grad():
-        shapes(torch.empty((1, channels, SIDE, SIDE), device="meta"))
-    return [network.get_submodule(name) for name in dict.fromkeys(names)]
+    found: list[nn.Module] = []
+    handles = [
+        module.register_forward_pre_hook(lambda m, args: found.append(m))
+        for module in network.modules()
+        if isinstance(module, LAYERS)
+    ]
+    with torch.no_grad():  # on zeros: to run on the meta device would import much of torch
+        network(torch.zeros((1, channels, SIDE, SIDE)))
+    for handle in handles:
+        handle.remove()
+    return list(dict.fromkeys(found))
 
 
 def _inputs(layer: nn.Module) -> int:
-    assert isinstance(layer, nn.Conv2d | nn.Linear)
-    return layer.in_channels if isinstance(layer, nn.Conv2d) else layer.in_features
+    assert isinstance(layer, LAYERS)
+    return layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
 
 
 def _mixes(layer: nn.Module) -> bool:

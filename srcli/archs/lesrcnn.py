@@ -9,24 +9,20 @@ place, so every sum of the enhancement block adds to the activated signal, not t
 
 from __future__ import annotations
 
-import math
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srcli.archs.blocks import MeanShift, conv
+from srcli.archs.blocks import MeanShift, upsampler
 from srcli.archs.stages import Map, Run
 
 
 class Upsample(nn.Module):
-    """The sub-pixel block: a step for each factor of 2, or one step of 3; no activation."""
+    """The sub-pixel steps, under the name that the state dict has for them."""
 
     def __init__(self, n_feats: int, scale: int) -> None:
         super().__init__()
-        steps = [3] if scale == 3 else [2] * int(math.log2(scale))
-        body = [m for s in steps for m in (conv(n_feats, n_feats * s * s), nn.PixelShuffle(s))]
         self.up = nn.Module()
-        self.up.body = nn.Sequential(*body)
+        self.up.body = upsampler(n_feats, scale)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.up.body(x)  # type: ignore[no-any-return, operator]

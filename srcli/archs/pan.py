@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srcli.archs.blocks import conv
+from srcli.archs.blocks import conv, steps
 from srcli.archs.stages import Map, Run
 
 
@@ -82,7 +82,7 @@ class PAN(nn.Module):
     ) -> None:
         super().__init__()
         self.scale = scale
-        self.factors = [2, 2] if scale == 4 else [scale]
+        self.factors = steps(scale)
         self.conv_first = conv(3, n_feats)
         self.SCPA_trunk = nn.Sequential(*(SCPA(n_feats) for _ in range(n_blocks)))
         self.trunk_conv = conv(n_feats, n_feats)

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srcli.archs.blocks import ESA, Conv, conv, share, subpixel
+from srcli.archs.blocks import ESA, Conv, conv, share
+from srcli.archs.imdn import DistillationNetwork
 from srcli.archs.stages import Keep, Map, Run
 
 
@@ -77,37 +78,18 @@ class RFDB(Distillation):
         return self.esa(self.features(x))  # type: ignore[no-any-return]
 
 
-class RFDN(nn.Module):
+class RFDN(DistillationNetwork):
     """LR (n, 3, h, w) in 0..255 to SR (n, 3, h * scale, w * scale); h, w >= 15.
 
     Args:
         scale: 2, 3 or 4.
         n_feats: channels.
-        n_blocks: distillation blocks, whose outputs are all fused before the upsampler.
+        n_blocks: distillation blocks.
     """
 
     def __init__(self, *, scale: int, n_feats: int = 50, n_blocks: int = 4) -> None:
-        super().__init__()
-        self.scale, self.n_feats, self.n_blocks = scale, n_feats, n_blocks
-        self.fea_conv = conv(3, n_feats)
-        for k in range(1, n_blocks + 1):
-            self.add_module(f"B{k}", RFDB(n_feats))
-        self.c = nn.Sequential(conv(n_feats * n_blocks, n_feats, 1), nn.LeakyReLU(0.05))
-        self.LR_conv = conv(n_feats, n_feats)
-        self.upsampler = subpixel(n_feats, 3, scale)
-
-    @property
-    def blocks(self) -> list[RFDB]:
-        return [self.get_submodule(f"B{k}") for k in range(1, self.n_blocks + 1)]  # type: ignore[misc]
-
-    def forward(self, lr: Tensor) -> Tensor:
-        head = self.fea_conv(lr)  # (n, c, h, w)
-        x, outputs = head, []
-        for block in self.blocks:
-            x = block(x)
-            outputs.append(x)
-        fused = self.c(torch.cat(outputs, 1))  # (n, 4c, h, w) -> (n, c, h, w)
-        return self.upsampler(self.LR_conv(fused) + head)  # type: ignore[no-any-return]
+        blocks: list[nn.Module] = [RFDB(n_feats) for _ in range(n_blocks)]
+        super().__init__(scale, n_feats, blocks, "B")
 
     def stages(self, run: Run, lr: Map) -> Map:
         """``forward`` with the fusion added up block by block instead of concatenated."""
@@ -122,7 +104,4 @@ class RFDN(nn.Module):
                 kept, fused = run.sweep(Keep(features), Keep(part, over=fused))
             x = block.esa.stages(run, kept)
         fused = share(run, self.c[0], self.n_blocks - 1, x, fused, self.n_feats)
-        body = run.local(
-            lambda fused, head: self.LR_conv(self.c[1](fused)) + head, fused, head, halo=1
-        )
-        return run.local(self.upsampler, body, halo=1, scale=self.scale)
+        return self.finish(run, fused, head)

@@ -3,30 +3,69 @@
 Wan et al., "Swift parameter-free attention network for efficient super-resolution", CVPRW 2024,
 arXiv 2311.12770. Weights of origin: challenge entries in github.com/Amazingren/NTIRE2024_ESR (28
 and 26 channels; the paper's networks have 52 and 48) and github.com/Amazingren/NTIRE2025_ESR
-(SPAN-F), MIT; re-parameterised, each convolution under the name ``eval_conv``. Not in the paper:
+(SPAN-F), MIT; released merged, each convolution under the name ``eval_conv``. Not in the paper:
 the mean colour is subtracted and the rest multiplied by 255 at the input; what the last fusion
 takes from the sixth block is its first layer's output after the activation, which works in place.
 """
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srcli.archs.blocks import MEAN, conv, subpixel
+from srcli.archs.merging import (
+    Expanded,
+    Mergeable,
+    in_a_row,
+    kernel_of,
+    padded,
+    plain_conv,
+    side_by_side,
+)
+from srcli.archs.names import rename_on_loading
 from srcli.archs.stages import Map, Run
 
 
-class Conv3XC(nn.Module):
-    """The plain 3x3 convolution that several in a row were merged into."""
+class Evaluated(nn.Module):
+    """The plain 3x3 convolution that several were merged into."""
 
-    def __init__(self, n_in: int, n_out: int) -> None:
+    def __init__(self, eval_conv: nn.Conv2d) -> None:
         super().__init__()
-        self.eval_conv = conv(n_in, n_out)
+        self.eval_conv = eval_conv
 
     def forward(self, x: Tensor) -> Tensor:
         return self.eval_conv(x)  # type: ignore[no-any-return]
+
+
+class Conv3XC(Mergeable):
+    """1x1, 3x3 and 1x1 in a row through twice the channels, and a 1x1 beside them.
+
+    A file in this form has an ``eval_conv`` too, out of date; it is not read.
+    """
+
+    GAIN = 2
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.sk = conv(n_in, n_out, 1)
+        self.conv = nn.Sequential(
+            conv(n_in, self.GAIN * n_in, 1),
+            conv(self.GAIN * n_in, self.GAIN * n_out, padding=0),
+            conv(self.GAIN * n_out, n_out, 1),
+        )
+        rename_on_loading(self, unused=r"eval_conv\.")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(padded(x)) + self.sk(x)  # type: ignore[no-any-return]
+
+    def merged(self) -> nn.Module:
+        first, second, third = (kernel_of(cast("nn.Conv2d", layer)) for layer in self.conv)
+        kernel = side_by_side(in_a_row(in_a_row(first, second), third), kernel_of(self.sk))
+        return Evaluated(plain_conv(kernel, like=self.sk))
 
 
 class SPAB(nn.Module):
@@ -52,7 +91,7 @@ class SPAB(nn.Module):
         return self.both(x)[0]
 
 
-class SPAN(nn.Module):
+class SPAN(Expanded):
     """LR (n, 3, h, w) in 0..1 to SR (n, 3, h * scale, w * scale).
 
     Args:
@@ -110,7 +149,7 @@ class SPAN(nn.Module):
         return run.local(self.upsampler, fused, halo=1, scale=self.scale)
 
 
-class SPANF(nn.Module):
+class SPANF(Expanded):
     """SPAN-F: LR (n, 3, h, w) in 0..1 to SR (n, 3, h * scale, w * scale).
 
     Args:

@@ -8,7 +8,8 @@ all at once. ``run`` (the engine's) offers four verbs:
   together, tile by tile, each on the tile grown by the halos that follow it and clipped at the
   picture's border, so that zero padding falls exactly where the whole picture has it.
 - ``sweep``: one pass over all tiles that produces something: a stored map (``Keep``), statistics
-  of the whole picture (``Moments``), or a small map made of strided windows (``Windows``).
+  of the whole picture (``Moments``), or a small map made of strided windows (``Windows``) or of
+  cells (``Cells``).
 - ``keep``: a sweep that stores one map.
 - ``rest``: a point where storing would save the recomputation of halos; the engine stores the map
   if there is memory and leaves it unevaluated if not.
@@ -20,16 +21,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Protocol
 
 from torch import Tensor
 
 
 class Map(Protocol):
-    """A feature map as large as the picture times ``scale``; stored, or yet to be computed."""
+    """A feature map as large as the picture times ``scale``; stored, or yet to be computed.
+
+    Smaller maps are of ceil(n scale) pixels a side.
+    """
 
     @property
-    def scale(self) -> int: ...
+    def scale(self) -> int | Fraction: ...
 
 
 class Where(Protocol):
@@ -41,6 +46,10 @@ class Where(Protocol):
         Equals ``F.interpolate(low, picture_size, mode="bilinear", align_corners=False)`` cut to
         the tile.
         """
+        ...
+
+    def nearest(self, low: Tensor) -> Tensor:
+        """As ``stretch``, with mode="nearest"."""
         ...
 
 
@@ -73,6 +82,17 @@ class Windows:
     stride: int
 
 
+@dataclass(frozen=True)
+class Cells:
+    """A map's maxima in (h // divisor) x (w // divisor) cells: ``F.adaptive_max_pool2d``."""
+
+    source: Map
+    divisor: int
+
+
+Output = Keep | Moments | Windows | Cells
+
+
 class Run(Protocol):
     """What the engine offers to ``stages``."""
 
@@ -81,13 +101,17 @@ class Run(Protocol):
         fn: Callable[..., Tensor],
         *inputs: Map,
         halo: int = 0,
-        scale: int = 1,
+        scale: int | Fraction = 1,
         where: bool = False,
     ) -> Map:
-        """``fn(*tiles)``: looks ``halo`` pixels around each, enlarges by ``scale``."""
+        """``fn(*tiles)``: looks ``halo`` pixels around each, enlarges by ``scale``.
+
+        With a scale of 1/s every tile begins at a multiple of s, and ``halo`` is one too; where
+        s does not divide the picture's sides, ``fn`` rounds up what it makes of the last tiles.
+        """
         ...
 
-    def sweep(self, *outputs: Keep | Moments | Windows) -> tuple[Any, ...]:
+    def sweep(self, *outputs: Output) -> tuple[Any, ...]:
         """One pass over the tiles: a stored Map, (mean, std), or a Tensor for each output."""
         ...
 

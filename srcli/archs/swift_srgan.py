@@ -7,11 +7,11 @@ weights score 30.0 under the shared protocol.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
+from srcli.archs.blocks import steps
+from srcli.archs.merging import Expanded, Mergeable, fold
 from srcli.archs.stages import Map, Run
 
 
@@ -27,7 +27,7 @@ class SeparableConv(nn.Module):
         return self.pointwise(self.depthwise(x))  # type: ignore[no-any-return]
 
 
-class ConvBlock(nn.Module):
+class ConvBlock(Mergeable):
     """Separable convolution, BatchNorm, PReLU, each of the latter two if wanted."""
 
     def __init__(self, n_in: int, n_out: int, kernel: int, *, norm: bool, act: bool) -> None:
@@ -40,6 +40,10 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.bn(self.cnn(x))
         return self.act(x) if self.use_act else x
+
+    def merged(self) -> nn.Module:
+        fold(self, "cnn.pointwise", "bn")
+        return self
 
 
 class Residual(nn.Module):
@@ -67,7 +71,7 @@ class Upsample(nn.Module):
         return self.act(self.ps(self.conv(x)))  # type: ignore[no-any-return]
 
 
-class SwiftSRGAN(nn.Module):
+class SwiftSRGAN(Expanded):
     """Generator: LR (n, 3, h, w) in 0..1 to SR (n, 3, h * scale, w * scale) in 0..1.
 
     Args:
@@ -84,7 +88,7 @@ class SwiftSRGAN(nn.Module):
         self.initial = ConvBlock(3, n_feats, 9, norm=False, act=True)
         self.residual = nn.Sequential(*(Residual(n_feats) for _ in range(n_blocks)))
         self.convblock = ConvBlock(n_feats, n_feats, 3, norm=True, act=False)
-        self.upsampler = nn.Sequential(*(Upsample(n_feats) for _ in range(int(math.log2(scale)))))
+        self.upsampler = nn.Sequential(*(Upsample(n_feats) for _ in steps(scale)))
         self.final_conv = SeparableConv(n_feats, 3, 9)
 
     def forward(self, lr: Tensor) -> Tensor:

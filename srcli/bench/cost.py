@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
+from srcli.engine.cost import multiply_adds
 from srcli.engine.passes import Network
 
 
@@ -25,13 +22,5 @@ class Cost:
 
 
 def cost(network: Network, size: tuple[int, int], parameters: int) -> Cost:
-    """Count on the meta device: nothing is computed. ``parameters``: the catalogue's count."""
-    module = copy.deepcopy(network.module).to("meta").eval()
-    multiple, least = network.arch.multiple, network.arch.min_size
-    larger = network.scale if network.door.enlarged else 1
-    sides = [max(least, -(-n // multiple) * multiple) * larger for n in size]
-    channels = 1 if network.door.colour == "y" else 3
-    lr = torch.empty((1, channels, *sides), device="meta")
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(lr)
-    return Cost(parameters, counter.get_total_flops() // 2)
+    """Counted, see srcli.engine.cost. ``parameters``: the catalogue's count."""
+    return Cost(parameters, multiply_adds(network, size))

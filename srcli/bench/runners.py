@@ -19,7 +19,7 @@ import torch
 
 from srcli.bench.cost import Cost
 from srcli.catalog import Model
-from srcli.engine.export import Doored, check_door, export_onnx
+from srcli.engine.export import export_onnx
 from srcli.engine.open import open_engine
 from srcli.engine.passes import Network
 from srcli.engine.result import Pixels, Report
@@ -101,7 +101,7 @@ def engine_runner(
 
 def eager_runner(setup: Setup, network: Network, cost: Cost, lr: Pixels) -> Runner:
     """PyTorch as a user of the authors' code has it: whole picture, default layout, fp32."""
-    module = Doored(network.module, network.door).eval()
+    module = network.doored()
     tensor = torch.from_numpy(_nchw(lr))
 
     def run() -> torch.Tensor:
@@ -183,7 +183,6 @@ def baseline_runner(
         SrcliError: its packages are not installed, or the network cannot be exported.
     """
     if setup.backend == "eager":
-        check_door(model)
         return eager_runner(setup, network, cost, lr)
     for package in ("onnx", "onnxruntime", setup.backend):
         if importlib.util.find_spec(package) is None:

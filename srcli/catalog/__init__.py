@@ -19,7 +19,9 @@ from srcli.catalog.names import (
     default_scale,
     get,
     models,
+    nearest,
     resolve,
+    without_weights,
 )
 from srcli.catalog.tables import CatalogueError
 
@@ -45,5 +47,7 @@ __all__ = [
     "get",
     "load_catalogue",
     "models",
+    "nearest",
     "resolve",
+    "without_weights",
 ]

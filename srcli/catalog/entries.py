@@ -17,6 +17,7 @@ Family = Literal[
     "resampling",
 ]
 Colour = Literal["rgb", "bgr", "y", "ycbcr"]
+Border = Literal["network", "reflect"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Door:
     maximum: float = 1.0
     enlarged: bool = False
 
+    @property
+    def channels(self) -> int:
+        """What the network takes and gives."""
+        return 1 if self.colour == "y" else 3
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -48,9 +54,11 @@ class Architecture:
         network: ``module:class`` of the torch network, None for a resampler.
         min_size: least height and width (LR px) that the network can take.
         multiple: height and width (LR px) must be multiples of this.
-        tiling: ``exact``: tiled equals whole; ``whole``: only the whole picture at once is exact.
-        expanded: the weights are in the expanded form that was trained; the network's ``merge()``
-            returns the equivalent plain network, and loading calls it.
+        tiling: ``exact``: tiled equals whole; ``whole``: only the whole picture at once is exact,
+            and tiles are used where memory leaves no other way, which the run then says.
+        expanded: the network is built and trained in an expanded form (branches, layers in a row,
+            BatchNorm); its ``merge()`` returns the equivalent plain network, and loading calls it.
+            Files may hold either.
     """
 
     name: str
@@ -122,6 +130,10 @@ class Model:
     """A name one types, ``architecture.tag``, and the scales it has weights for.
 
     A resampler (``bicubic``, ``lanczos``) has no tag, no variants, and is native at any scale.
+
+    Attributes:
+        border: what the network is to see beyond the picture where nothing else is asked for:
+            zeros, as it pads (``network``), or the picture's mirror image (``reflect``).
     """
 
     name: str
@@ -131,6 +143,7 @@ class Model:
     door: Door = Door()
     variants: tuple[Variant, ...] = ()
     note: str = ""
+    border: Border = "network"
 
     @property
     def is_resampler(self) -> bool:
@@ -140,6 +153,21 @@ class Model:
     def is_own(self) -> bool:
         """True if the user added it."""
         return any(v.weights is not None and v.weights.own for v in self.variants)
+
+    @property
+    def non_commercial(self) -> bool:
+        """True if the licence forbids commercial use (Creative Commons' NC)."""
+        return "NC" in self.licence.upper().split("-")
+
+    @property
+    def terms(self) -> str:
+        """The licence, and what stands out in it."""
+        return f"{self.licence} (non-commercial)" if self.non_commercial else self.licence
+
+    @property
+    def trained(self) -> bool:
+        """True if it can be used as it is: there are weights, or none are needed."""
+        return self.is_resampler or any(v.weights is not None for v in self.variants)
 
     @property
     def scales(self) -> tuple[int, ...]:

@@ -11,7 +11,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
 
-from srcli.catalog.entries import Architecture, Colour, Door, Family, Model, Variant, WeightsFile
+from srcli.catalog.entries import (
+    Architecture,
+    Border,
+    Colour,
+    Door,
+    Family,
+    Model,
+    Variant,
+    WeightsFile,
+)
 from srcli.catalog.tables import CatalogueError, EntryError, Table
 
 DEFAULT_PATH = Path(__file__).with_name("models.toml")
@@ -169,6 +178,7 @@ def read_model(entry: Any, number: int, archs: Mapping[str, Architecture]) -> Mo
         door=_door(table, name),
         variants=tuple(sorted(variants, key=lambda v: v.scale)),
         note=table.text("note", ""),
+        border=table.choice("border", get_args(Border), "network"),
     )
     table.end()
     return model

@@ -62,9 +62,53 @@ def resolve(name: str, scale: float | None = None, catalogue: Catalogue | None =
             f"There are no weights for {name}: nobody published any.",
             f"Train some with `srcli train`, or name a file with `--weights FILE --model {name}`.",
         )
-    with_weights = [m for m in tags if any(v.weights for v in m.variants)]
+    with_weights = [m for m in tags if m.trained]
     ranked = sorted(with_weights, key=lambda m: (m.is_own, scale not in m.scales))
     return next(iter(ranked), tags[0])
+
+
+def without_weights(
+    model: Model, scale: int, catalogue: Catalogue | None = None
+) -> tuple[str, str]:
+    """What to say when a network has no weights at a native scale, and what to do about it."""
+    arch = model.arch.name
+    hint = f"`srcli train {arch}-x{scale} --data PHOTOS --out FOLDER` trains it"
+    near = nearest(model, scale, catalogue)
+    if near is not None:
+        of = near.variant(scale)
+        score = f", {of.psnr_set5:.2f} dB on Set5" if of.psnr_set5 is not None else ""
+        hint += (
+            f"; the nearest model that has weights is {near.name} "
+            f"({of.parameters / 1e3:,.0f}K parameters{score})"
+        )
+    return (
+        f"There are no weights for {model.name} at x{scale}: nobody published any.",
+        f"{hint}; weights of your own: `--weights FILE --model {arch}`.",
+    )
+
+
+def nearest(model: Model, scale: int, catalogue: Catalogue | None = None) -> Model | None:
+    """The published model at this scale that comes nearest to one without weights.
+
+    Of its family, if there is any: of those that no smaller one beats on Set5 the nearest in size.
+    """
+    there = [
+        (m, m.variant(scale))
+        for m in models(catalogue)
+        if scale in m.scales and m.trained and not m.is_own
+    ]
+    there = [(m, v) for m, v in there if v.psnr_set5 is not None]
+    there = [pair for pair in there if pair[0].arch.family == model.arch.family] or there
+    best = [
+        (m, v)
+        for m, v in there
+        if not any(
+            o.parameters <= v.parameters and (o.psnr_set5 or 0) > (v.psnr_set5 or 0)
+            for _, o in there
+        )
+    ]
+    size = math.log(max(1, model.variant(scale).parameters))
+    return min(best, key=lambda p: abs(math.log(p[1].parameters) - size), default=(None, None))[0]
 
 
 def chain(model: Model, scale: float) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from srcli.errors import SrcliError
 
 app = typer.Typer(
     name="srcli",
-    help="Upscale pictures with lightweight super-resolution networks, offline.",
+    help="Upscale pictures and films with lightweight super-resolution networks, offline.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

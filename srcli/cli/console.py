@@ -8,9 +8,21 @@ import time
 from typing import Any
 
 from srcli.errors import SrcliError
-from srcli.jobs.events import Done, Event, Failed, Noted, Progressed, Skipped, Started, Summary
+from srcli.jobs.events import (
+    Done,
+    Event,
+    Failed,
+    FilmProgressed,
+    Noted,
+    Progressed,
+    Skipped,
+    Started,
+    Summary,
+)
 from srcli.jobs.inputs import STREAM
 from srcli.jobs.plan import Job
+
+PROGRESS_S = 1.0  # between two lines about a film's progress
 
 
 def error(problem: SrcliError) -> None:
@@ -31,6 +43,7 @@ class Console:
     def __init__(self, *, as_json: bool, quiet: bool, results: bool = True) -> None:
         self.as_json, self.quiet, self.results = as_json, quiet, results
         self._bar = None if quiet or not sys.stderr.isatty() else _Bar()
+        self._told_s = 0.0  # when progress was last printed as JSON
 
     def __enter__(self) -> Console:
         return self
@@ -47,6 +60,11 @@ class Console:
                 print(json.dumps(event.as_json(), ensure_ascii=False), flush=True)
             elif isinstance(event, Done) and self.results and not self.quiet:
                 print(_line(event), flush=True)
+        if isinstance(event, FilmProgressed) and self.as_json:
+            now = time.monotonic()
+            if now - self._told_s >= PROGRESS_S or event.frames == event.total:
+                self._told_s = now
+                print(json.dumps(event.as_json(), ensure_ascii=False), flush=True)
         if isinstance(event, Failed):
             named = str(event.source) in event.error or event.source == STREAM
             name = "" if named else f"{event.source}: "
@@ -113,6 +131,10 @@ class Console:
 def _line(done: Done) -> str:
     h, w = done.sr_size
     tiles = f", {done.tiles} tiles" if done.tiles > 1 else ""
+    if done.film is not None:
+        tiles = f", {done.film['frames']} frames"
+        if (found := done.film["check"]) is not None:
+            tiles += f" at their times to {found['worst_s']:.4f} s, {len(found['streams'])} streams"
     return f"{done.source} -> {done.target}  {w}x{h}, {done.seconds:.1f} s{tiles}"
 
 
@@ -151,6 +173,13 @@ class _Bar:
             elapsed = max(1e-3, time.perf_counter() - self._since)
             speed = f"{self._megapixels * event.share / elapsed:.2f} MP/s"
             self._progress.update(self._picture, completed=event.share, speed=speed)
+        elif isinstance(event, FilmProgressed) and self._picture is not None:
+            place = time.strftime("%H:%M:%S", time.gmtime(event.position_s))
+            speed = (
+                f"{event.frames}/{event.total} frames, {event.fps:.2f} fps, {place}, "
+                f"{event.output_bytes / 1e6:.1f} MB"
+            )
+            self._progress.update(self._picture, completed=event.frames / event.total, speed=speed)
         elif isinstance(event, Done | Failed) and self._batch is not None:
             self._progress.advance(self._batch)
 

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,7 +136,7 @@ def evaluate(
 
     check_metrics(wanted)
     scores = ScoreLog(resume) if resume is not None else None
-    settings = how.settings()
+    settings = replace(how.settings(), border="network")  # as the papers compute
     options = WeightsOptions.from_environment()
     with _Screen(quiet=quiet) as screen:
         engines = {
@@ -237,10 +237,7 @@ def _entrants(names: list[str], scales: list[int], weights: Path | None) -> list
                 _check_native(model, scale)
                 file = model.variant(scale).weights
                 if file is None:
-                    raise UsageError(
-                        f"there are no weights for {model.name} at x{scale}: nobody published any",
-                        f"name a file with `--weights FILE -m {model.arch.name}`",
-                    )
+                    raise UsageError(*catalog.without_weights(model, scale))
                 sha256 = file.sha256
             found.setdefault((model.name, scale), _Entrant(model, scale, sha256))
     # one model after the other, so that no more than one is in memory

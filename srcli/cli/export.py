@@ -88,12 +88,8 @@ def export(
             raise UsageError(f"{weights} holds weights for x{variant.scale}, not for x{scale}")
         scale = variant.scale
         metadata = dict(file_metadata(weights))
-        if to_onnx:
-            engine.check_door(chosen)
     else:
         assert scale is not None
-        if to_onnx:
-            engine.check_door(chosen)
         say = None if quiet else _say
         options = WeightsOptions.from_environment()
         state = state_dict(chosen, scale, options, announce=say or (lambda _: None))

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -28,6 +28,7 @@ class Sort(StrEnum):
     NAME = "name"
     PSNR = "psnr"
     PARAMS = "params"
+    SPEED = "speed"
 
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
@@ -39,7 +40,10 @@ ScaleFilter = Annotated[
     int | None,
     typer.Option("--scale", "-x", metavar="X", help="Only models native at X; figures are for X."),
 ]
-SortOption = Annotated[Sort, typer.Option("--sort", help="Order of the rows.")]
+SortOption = Annotated[
+    Sort,
+    typer.Option("--sort", help="Order of the rows; speed: multiply-adds per output pixel."),
+]
 
 _warned: set[str] = set()
 
@@ -89,11 +93,13 @@ def list_models(
         rows.sort(key=lambda r: -((r.variant and r.variant.psnr_set5) or 0))
     elif sort is Sort.PARAMS:
         rows.sort(key=lambda r: r.variant.parameters if r.variant else 0)
+    elif sort is Sort.SPEED:
+        rows = sorted(map(_counted, rows), key=lambda r: r.multiply_adds or 0)
     if as_json:
         options = WeightsOptions.from_environment()
         print(json.dumps([_as_json(r, options) for r in rows], indent=2))
     else:
-        _print_table(rows)
+        _print_table(rows, costs=sort is Sort.SPEED)
 
 
 @app.command("show")
@@ -113,13 +119,19 @@ def show(
         ("architecture", f"{arch.title} ({arch.name}), {arch.family}"),
         ("paper", f"{arch.paper}, {arch.reference}"),
         ("source", model.source),
-        ("licence", model.licence),
+        ("licence", model.terms),
         ("scales", _scales(model)),
     ]
     if not model.is_resampler:
         facts += [
             ("smallest input", f"{arch.min_size} x {arch.min_size} pixels"),
-            ("tiling", {"exact": "equals the whole picture", "whole": "off"}[arch.tiling]),
+            (
+                "tiling",
+                {
+                    "exact": "equals the whole picture",
+                    "whole": "inexact, only if memory asks for it",
+                }[arch.tiling],
+            ),
         ]
     if model.note:
         facts.append(("note", model.note))
@@ -132,7 +144,7 @@ def show(
     for variant in model.variants:
         print()
         print(f"x{variant.scale}")
-        for key, text in _variant_facts(variant, options):
+        for key, text in _variant_facts(variant, arch.name, options):
             print(f"  {key:<{width - 2}}{text}")
 
 
@@ -153,8 +165,7 @@ def download(
     for model, native in wanted:
         weights = model.variant(native).weights
         if weights is None:
-            text = f"There are no weights for {model.name} at x{native}: nobody published any."
-            failures.append(WeightsError(text))
+            failures.append(WeightsError(*catalog.without_weights(model, native)))
             continue
         try:
             with _progress(weights.file, quiet) as (progress, say):
@@ -162,7 +173,7 @@ def download(
                     weights,
                     options,
                     model=model.name,
-                    licence=model.licence,
+                    licence=model.terms,
                     progress=progress,
                     announce=say,
                 )
@@ -306,6 +317,7 @@ class _Row:
 
     model: Model
     variant: Variant | None
+    multiply_adds: float | None = None  # per output pixel, if counted
 
     @classmethod
     def of(cls, model: Model, scale: int | None) -> _Row:
@@ -318,7 +330,7 @@ class _Row:
         if self.variant is None:
             return "built in"
         if self.variant.weights is None:
-            return "none"
+            return "trainable"
         if self.variant.weights.own:
             return "own"
         return "bundled" if self.variant.weights.bundled else "download"
@@ -339,11 +351,21 @@ class _Row:
         return f"{self.variant.psnr_set5:.2f} x{self.variant.scale}"
 
 
+def _counted(row: _Row) -> _Row:
+    """With its cost, which the network itself tells."""
+    from srcli.engine.cost import per_pixel
+
+    if row.variant is None:
+        return row
+    return replace(row, multiply_adds=per_pixel(row.model, row.variant.scale))
+
+
 def _scales(model: Model) -> str:
     return "any" if model.is_resampler else " ".join(f"x{s}" for s in model.scales)
 
 
-def _print_table(rows: Sequence[_Row]) -> None:
+def _print_table(rows: Sequence[_Row], *, costs: bool = False) -> None:
+    """``costs``: with multiply-adds."""
     cells = [
         (
             r.model.name,
@@ -353,12 +375,14 @@ def _print_table(rows: Sequence[_Row]) -> None:
             r.parameters,
             r.weights,
             r.size,
-            r.model.licence,
+            r.model.terms,
             r.psnr,
+            *([f"{r.multiply_adds / 1e3:.1f}K" if r.multiply_adds else ""] if costs else []),
         )
         for r in rows
     ]
-    titles = ("name", "arch", "family", "scales", "params", "weights", "size", "licence", "PSNR")
+    titles = ["name", "arch", "family", "scales", "params", "weights", "size", "licence", "PSNR"]
+    titles += ["MACs/px"] if costs else []
     if not sys.stdout.isatty():
         widths = [max(len(row[i]) for row in [titles, *cells]) for i in range(len(titles))]
         for row in [titles, *cells]:
@@ -376,19 +400,22 @@ def _print_table(rows: Sequence[_Row]) -> None:
         name = title == "name"
         table.add_column(
             "MB" if narrow and title == "size" else title,
-            justify="right" if title in {"params", "size"} else "left",
+            justify="right" if title in {"params", "size", "MACs/px"} else "left",
             style="bold" if name else None,
-            max_width=24 if name and narrow else None,
-            no_wrap=title in {"params", "size", "weights", "licence", "PSNR"},
+            max_width={"name": 24, "family": 12, "licence": 12}.get(title) if narrow else None,
+            no_wrap=title in {"params", "size", "weights", "licence", "PSNR", "MACs/px"},
             overflow="ellipsis" if title == "licence" else "fold",
         )
     for row in cells:
         table.add_row(*(Text(row[i].removesuffix(" MB") if narrow else row[i]) for i in shown))
     console.print(table)
-    _say("PSNR: dB on Set5, luma. `srcli models show NAME` tells more.")
+    cost = " MACs/px: multiply-adds per output pixel." if costs else ""
+    _say(f"PSNR: dB on Set5, luma.{cost} `srcli models show NAME` tells more.")
 
 
-def _variant_facts(variant: Variant, options: WeightsOptions) -> Iterable[tuple[str, str]]:
+def _variant_facts(
+    variant: Variant, arch: str, options: WeightsOptions
+) -> Iterable[tuple[str, str]]:
     yield "parameters", f"{variant.parameters:,}"
     if variant.psnr_set5 is not None:
         yield "Set5", f"{variant.psnr_set5:.2f} dB PSNR-Y"
@@ -396,7 +423,7 @@ def _variant_facts(variant: Variant, options: WeightsOptions) -> Iterable[tuple[
         yield "Set14", f"{variant.psnr_set14:.2f} dB PSNR-Y"
     weights = variant.weights
     if weights is None:
-        yield "weights", "none: nobody published any"
+        yield "weights", f"none: `srcli train {arch}-x{variant.scale}` trains it"
         return
     yield "file", f"{weights.file} ({weights.bytes:,} bytes)"
     yield "sha256", weights.sha256
@@ -428,8 +455,10 @@ def _as_json(row: _Row, options: WeightsOptions) -> dict[str, Any]:
         "weights": row.weights,
         "size_bytes": size,
         "licence": model.licence,
+        "non_commercial": model.non_commercial,
         "source": model.source,
         "psnr_set5": variant.psnr_set5 if variant else None,
+        **({"multiply_adds_per_px": row.multiply_adds} if row.multiply_adds else {}),
         "note": model.note,
         "variants": [
             {

@@ -12,6 +12,7 @@ import typer
 
 from srcli import catalog
 from srcli.catalog import Model
+from srcli.cli import film
 from srcli.cli.console import Console
 from srcli.cli.options import (
     BackendOption,
@@ -27,6 +28,7 @@ from srcli.cli.options import (
     parse_choice,
 )
 from srcli.errors import UsageError
+from srcli.film.sequences import is_pattern
 from srcli.jobs.inputs import STREAM
 from srcli.jobs.plan import MAX_PIXELS, Job, Options, picture_bytes, plan
 from srcli.media.formats import FORMATS
@@ -34,9 +36,9 @@ from srcli.media.formats import FORMATS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from srcli.engine.settings import Ensemble, Settings
+    from srcli.engine.settings import Border, Ensemble, Settings
     from srcli.jobs.events import Summary
-    from srcli.jobs.plan import AlphaMode, Depth
+    from srcli.jobs.plan import AlphaMode, Depth, Frames
     from srcli.media.formats import FormatName
 
 DEFAULT_MODEL = "bcrn"
@@ -46,7 +48,8 @@ def upscale(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="INPUT...", help="Pictures, folders, glob patterns, or - for standard input."
+            metavar="INPUT...",
+            help="Pictures, films, folders, glob patterns, or - for standard input.",
         ),
     ] = None,
     scale: Annotated[
@@ -92,7 +95,7 @@ def upscale(
     ] = False,
     form: Annotated[
         str | None,
-        typer.Option("--format", metavar="F", help="png, jpeg, webp, tiff, bmp or avif."),
+        typer.Option("--format", metavar="F", help="png, jpeg, webp, tiff, bmp, avif or gif."),
     ] = None,
     depth: Annotated[
         str, typer.Option(metavar="BITS", help="Per channel: same, 8 or 16 (PNG and TIFF).")
@@ -110,6 +113,17 @@ def upscale(
         int,
         typer.Option(metavar="N", help="8: the mean over all flips and turns; 8 times the work."),
     ] = 1,
+    border: Annotated[
+        str | None,
+        typer.Option(metavar="HOW", help="Beyond the picture: network (as it pads) or reflect."),
+    ] = None,
+    color_fix: Annotated[
+        bool,
+        typer.Option("--color-fix/--no-color-fix", help="Correct colours that a network shifts."),
+    ] = False,
+    frames: Annotated[
+        str, typer.Option(metavar="WHICH", help="Of animations, and pages: all, or first.")
+    ] = "all",
     strip_metadata: Annotated[
         bool,
         typer.Option("--strip-metadata", help="Leave EXIF out; the colour profile stays."),
@@ -117,6 +131,17 @@ def upscale(
     max_pixels: Annotated[
         int, typer.Option(min=1, metavar="N", help="Refuse pictures with more pixels than this.")
     ] = MAX_PIXELS,
+    codec: film.CodecOption = None,
+    crf: film.CrfOption = None,
+    preset: film.PresetOption = None,
+    pix_fmt: film.PixFmtOption = None,
+    encoder_args: film.EncoderArgsOption = None,
+    container: film.ContainerOption = None,
+    start: film.StartOption = None,
+    end: film.EndOption = None,
+    preview: film.PreviewOption = None,
+    fps: film.RateOption = "25",
+    ffmpeg: film.FFmpegOption = None,
     tile: TileOption = "auto",
     memory: MemoryOption = None,
     device: DeviceOption = "auto",
@@ -126,10 +151,26 @@ def upscale(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Enlarge pictures with a super-resolution network."""
+    """Enlarge pictures and films with a super-resolution network."""
     how = EngineOptions.of(device, precision, tile, memory, backend, threads)
+    films = film.film_options(
+        codec,
+        crf,
+        preset,
+        pix_fmt,
+        encoder_args,
+        container,
+        start,
+        end,
+        preview,
+        fps,
+        ffmpeg,
+    )
     parse_choice("--depth", depth, ("same", "8", "16"))
     parse_choice("--alpha", alpha, ("network", "lanczos", "discard"))
+    parse_choice("--frames", frames, ("all", "first"))
+    if border is not None:
+        parse_choice("--border", border, ("network", "reflect"))
     parse_choice("--ensemble", str(ensemble), ("1", "8"))
     if form is not None:
         form = {"jpg": "jpeg", "tif": "tiff"}.get(form.lower(), form.lower())
@@ -165,6 +206,8 @@ def upscale(
         lossless=lossless,
         alpha=cast("AlphaMode", alpha),
         strip_metadata=strip_metadata,
+        frames=cast("Frames", frames),
+        film=films,
     )
     if scale is not None:
         catalog.chain(chosen, scale)  # a scale that cannot be reached is refused at once
@@ -178,7 +221,12 @@ def upscale(
         from srcli.engine.open import open_engine
         from srcli.jobs.run import run
 
-        settings = replace(how.settings(), ensemble=cast("Ensemble", ensemble))
+        settings = replace(
+            how.settings(),
+            ensemble=cast("Ensemble", ensemble),
+            border=cast("Border | None", border),
+            color_fix=color_fix,
+        )
         if dry_run:
             summary = _show(jobs, options, settings, console)
         else:
@@ -197,7 +245,8 @@ def upscale(
 def _check_names(inputs: list[str], weights: Path | None) -> None:
     """What does not exist is said before anything heavy is imported."""
     for name in inputs:
-        if name != "-" and not Path(name).exists() and not glob.has_magic(name):
+        known = name == "-" or Path(name).exists() or glob.has_magic(name)
+        if not known and not is_pattern(Path(name)):
             raise UsageError(f"{name} does not exist")
     if weights is not None and not weights.is_file():
         raise UsageError(f"{weights} does not exist")

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 
 import srcli
 from srcli.catalog import Model
-from srcli.catalog.entries import Door
 from srcli.engine.passes import Network
 from srcli.engine.profile import profile
 from srcli.engine.testcard import testcard
@@ -72,35 +71,6 @@ class Exported:
     opset: int | None = None
 
 
-class Doored(nn.Module):
-    """A network behind its door: RGB (n, 3, h, w) in 0..1 to RGB (n, 3, h s, w s), about 0..1."""
-
-    def __init__(self, network: nn.Module, door: Door) -> None:
-        super().__init__()
-        self.network, self.maximum, self.bgr = network, door.maximum, door.colour == "bgr"
-
-    def forward(self, lr: Tensor) -> Tensor:
-        if self.bgr:
-            lr = lr[:, [2, 1, 0]]
-        if self.maximum != 1:
-            lr = lr * self.maximum
-        sr: Tensor = self.network(lr)
-        if self.maximum != 1:
-            sr = sr / self.maximum
-        return sr[:, [2, 1, 0]] if self.bgr else sr
-
-
-def check_door(model: Model) -> None:
-    """SrcliError unless the network's door can be part of an ONNX graph."""
-    if model.door.colour not in ("rgb", "bgr") or model.door.enlarged:
-        what = "an enlarged picture" if model.door.enlarged else model.door.colour
-        raise SrcliError(
-            f"{model.name} takes {what}: what srcli does before and after it is not in its graph, "
-            "so it cannot be exported as ONNX.",
-            "Export it as .safetensors, or choose a network that takes RGB.",
-        )
-
-
 def export_onnx(
     path: Path,
     network: Network,
@@ -112,8 +82,9 @@ def export_onnx(
 ) -> Exported:
     """Write ONNX: ``lr`` (n, 3, h, w) RGB float32 in 0..1 to ``sr`` (n, 3, h s, w s), not clipped.
 
-    n, h and w are free (h, w at least the architecture's min_size). Atomic. Needs the packages onnx
-    and onnxruntime.
+    n, h and w are free (h, w at least the architecture's min_size). What the network's door does
+    (colours, luma alone, enlargement) is in the graph. Atomic. Needs the packages onnx and
+    onnxruntime.
 
     Args:
         path: the file; replaced if it exists.
@@ -126,9 +97,8 @@ def export_onnx(
     Raises:
         SrcliError: it cannot be exported, or computes something else.
     """
-    check_door(model)
     assert opset in OPSETS
-    module = Doored(network.module, network.door).eval()
+    module = network.doored()
     graph = _traced(module, network, opset)
     if half:
         _halve(graph)
@@ -198,13 +168,15 @@ def export_safetensors(
         found, variant, loaded = load_file(temporary)
         if variant.scale != network.scale or found.door != network.door:
             raise SrcliError(f"{path} was read back as another network; it was not kept.")
-        again = Doored(build(variant, found.arch, loaded), found.door).eval()
+        again = Network(
+            build(variant, found.arch, loaded), found.arch, found.door, variant.scale
+        ).doored()
 
         def run(pixels: Pixels) -> Pixels:
             with torch.inference_mode():
                 return again(torch.from_numpy(pixels)).numpy()  # type: ignore[no-any-return]
 
-        module = Doored(network.module, network.door).eval()
+        module = network.doored()
         bound = bound if bound is not None else HALF_BOUND if half else BOUND
         difference = _compare(path, run, module, network, bound)
         size_bytes = temporary.stat().st_size

@@ -40,6 +40,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def identity(self) -> str:
+        """What the result depends on besides the network and its weights."""
+        ...
+
+    @property
     def memory_bytes(self) -> int:
         """Most resident memory that the process may take."""
         ...
@@ -71,6 +76,7 @@ def open_engine(
     if model.is_resampler:
         return Resampler(cast("Kernel", model.name), settings.memory_bytes)
     options = weights or WeightsOptions.from_environment()
+    settings = replace(settings, border=settings.border or model.border)
     if state is None:
         settings = as_tuned(model, settings, options)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from srcli.archs.stages import Map
 from srcli.catalog.entries import Architecture, Door
 from srcli.engine.device import free_device_bytes
+from srcli.engine.doors import Doored
 from srcli.engine.memory import size_text
 from srcli.engine.profile import Profile
 from srcli.engine.regions import Region
@@ -36,6 +36,10 @@ class Network:
     arch: Architecture
     door: Door
     scale: int
+
+    def doored(self) -> Doored:
+        """The network as the rest of the program sees it: RGB in 0..1 in and out."""
+        return Doored(self.module, self.door, self.scale).eval()
 
 
 def estimate_bytes(needs: Profile, size: tuple[int, int], scale: int) -> int:
@@ -96,6 +100,31 @@ class Picture:
         rows, columns = rows.to(inside.device), columns.to(inside.device)
         return inside.index_select(2, rows).index_select(3, columns)
 
+    def mirrored(self, margin: int) -> Picture:
+        """The picture and ``margin`` pixels of its mirror image on every side."""
+        h, w = self.size
+
+        def read(region: Region) -> Tensor:
+            rows = _mirrored(region.y - margin, region.h, h)
+            columns = _mirrored(region.x - margin, region.w, w)
+            y, x = int(rows.min()), int(columns.min())
+            inside = self.read(Region(y, x, int(rows.max()) + 1 - y, int(columns.max()) + 1 - x))
+            rows, columns = (rows - y).to(inside.device), (columns - x).to(inside.device)
+            return inside.index_select(2, rows).index_select(3, columns)
+
+        return Picture((h + 2 * margin, w + 2 * margin), read)
+
+    def without(self, margin: int) -> Picture:
+        """The picture without ``margin`` pixels on every side."""
+        size = self.size[0] - 2 * margin, self.size[1] - 2 * margin
+        return Picture(size, lambda r: self.read(Region(r.y + margin, r.x + margin, r.h, r.w)))
+
+
+def _mirrored(start: int, length: int, n: int) -> Tensor:
+    """Indices start .. start + length of a line of n samples that is mirrored at its ends."""
+    at = torch.arange(start, start + length) % (2 * n)
+    return torch.minimum(at, 2 * n - 1 - at)
+
 
 class Pass:
     """One network over one picture."""
@@ -115,6 +144,7 @@ class Pass:
         note: Callable[[str], None],
     ) -> None:
         self.network, self.source, self.dtype = network, picture, dtype
+        self.doored = network.doored()
         self.device, self.budget = device, budget
         self.note = note
         self.tiles = 0
@@ -132,17 +162,18 @@ class Pass:
         free = free_device_bytes(self.device)
         room = limit if free is None else min(limit, free)
         workspace = needs.widest_bytes * itemsize // 4 * WORKSPACE  # per LR pixel
-        if wanted == 0:
+        exact = self.network.arch.tiling == "exact"
+        if wanted == 0 or not exact:
             whole = workspace * self.padded[0] * self.padded[1]
             if whole <= room:
                 return None
             self.note(
                 f"the whole picture at once needs about {size_text(whole)}, "
-                f"more than the {size_text(max(room, 0))} allowed: tiled"
+                f"more than the {size_text(max(room, 0))} allowed: tiled" + self._inexact()
             )
-            wanted = None
+            wanted = wanted or None
         if wanted is None:
-            if on_host:
+            if on_host and exact:
                 side = auto_tile(needs)
             else:
                 side = int((max(room, 1) / 3 / max(1, workspace)) ** 0.5)
@@ -160,6 +191,13 @@ class Pass:
                 f"temporary file in {self.budget.folder}"
             )
         return height, width
+
+    def _inexact(self) -> str:
+        """What is to be said of tiles where they change the result."""
+        if self.network.arch.tiling == "exact":
+            return ""
+        title = self.network.arch.title
+        return f", and {title}'s result differs from that of the whole picture"
 
     def bands(self) -> Iterator[Tensor]:
         """The result from top to bottom: (rows, width, 3) float32, on the device."""
@@ -212,10 +250,8 @@ class Pass:
             dtype=self.dtype,
             on_tile=on_tile,
         )
-        module: Any = self.network.module
         with torch.inference_mode():
-            result = module.stages(run, Source(self._enter))
-        return run, run.local(self._leave, result)
+            return run, self.doored.stages(run, Source(self._read))
 
     def _whole(self) -> Tensor | None:
         """The result in one go; None if tiles are wanted, or memory leaves no other way."""
@@ -223,8 +259,7 @@ class Pass:
             return None
         try:
             with torch.inference_mode():
-                lr = self._enter(Region(0, 0, *self.padded))
-                sr = self._leave(self.network.module(lr))
+                sr: Tensor = self.doored(self._read(Region(0, 0, *self.padded)))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -232,27 +267,13 @@ class Pass:
             self.tiles = 1
             self.on_progress(1.0)
             return sr
-        self.note("the whole picture at once did not fit in memory: tiled")
+        self.note("the whole picture at once did not fit in memory: tiled" + self._inexact())
         self.tile = (LEAST_AUTO_TILE, LEAST_AUTO_TILE)
         return None
 
-    def _enter(self, region: Region) -> Tensor:
-        """A tile as the network wants it."""
-        door = self.network.door
-        tile = self.source.read_padded(region).to(self.device)
-        if door.colour == "bgr":
-            tile = tile.flip(1)
-        if door.maximum != 1:
-            tile = tile * door.maximum
-        return tile.contiguous(memory_format=torch.channels_last)
-
-    def _leave(self, sr: Tensor) -> Tensor:
-        """The network's output as RGB in 0..1, fp32."""
-        door = self.network.door
-        sr = sr.float()
-        if door.maximum != 1:
-            sr = sr / door.maximum
-        return sr.flip(1) if door.colour == "bgr" else sr
+    def _read(self, region: Region) -> Tensor:
+        """A tile of the picture, RGB in 0..1, fp32, on the device."""
+        return self.source.read_padded(region).to(self.device)
 
     def _count(self, statistics: Statistics) -> None:
         self.tiles = statistics.tiles

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from srcli.archs.stages import Staged
+from srcli.engine.doors import Doored
 from srcli.engine.storage import Budget
 from srcli.engine.tiling import Source, TileRun
 
@@ -48,15 +48,15 @@ class _Widest(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def profile(module: Staged) -> Profile:
+def profile(doored: Doored) -> Profile:
     """Run the network by stages over SIDE x SIDE pixels on its own device."""
-    first = next(module.parameters())  # type: ignore[attr-defined]
+    first = next(doored.parameters())
     budget = Budget(2**34)
     run = TileRun((SIDE, SIDE), (SIDE, SIDE), budget, device=first.device, dtype=torch.float32)
-    lr = torch.zeros((1, 3, SIDE, SIDE), dtype=first.dtype, device=first.device)
+    lr = torch.zeros((1, 3, SIDE, SIDE), device=first.device)
     widest = _Widest()
     with torch.inference_mode(), widest:
-        result = module.stages(run, Source(lambda region: lr[:, :, *region.index]))
+        result = doored.stages(run, Source(lambda region: lr[:, :, *region.index]))
         for _ in run.rows(result, 3, torch.float32):
             pass
     pixels = SIDE * SIDE

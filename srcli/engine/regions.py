@@ -9,9 +9,13 @@ Example (one tile of a purely local network with halo ``h`` and scale ``s``)::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
+
+Scale = int | Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +66,16 @@ class Region:
         """The same region in the coordinates of ``origin``."""
         return Region(self.y - origin.y, self.x - origin.x, self.h, self.w)
 
-    def scaled(self, factor: int) -> Region:
-        """The same place in a map ``factor`` times as large."""
-        return Region(self.y * factor, self.x * factor, self.h * factor, self.w * factor)
+    def scaled(self, factor: Scale) -> Region:
+        """The same place in a map ``factor`` times as large.
 
-    def coarsened(self, factor: int) -> Region:
+        Of a smaller map, the pixels that begin inside: regions that cover a picture once do so
+        there too, and ceil(n / 2) is half of n.
+        """
+        y, x = math.ceil(self.y * factor), math.ceil(self.x * factor)
+        return Region(y, x, math.ceil(self.bottom * factor) - y, math.ceil(self.right * factor) - x)
+
+    def coarsened(self, factor: Scale) -> Region:
         """The smallest region of a map ``factor`` times smaller that covers this one."""
         y, x = self.y // factor, self.x // factor
         return Region(y, x, -(-self.bottom // factor) - y, -(-self.right // factor) - x)

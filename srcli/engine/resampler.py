@@ -25,6 +25,10 @@ class Resampler:
         self._memory_bytes = memory_bytes
 
     @property
+    def identity(self) -> str:
+        return self.kernel
+
+    @property
     def memory_bytes(self) -> int:
         if self._memory_bytes is not None:
             return self._memory_bytes

@@ -9,6 +9,7 @@ from typing import Literal
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Backend = Literal["auto", "torch", "openvino"]
 Ensemble = Literal[1, 8]
+Border = Literal["network", "reflect"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class Settings:
         memory_bytes: most resident memory; None: half of what is available.
         spill_folder: where maps go that do not fit; None: the system's temporary folder.
         ensemble: 8: the mean over the eight flips and turns of the picture (arXiv 1511.02228).
+        border: what a network sees beyond the picture: what it pads with (``network``), or the
+            picture's mirror image; None: as the catalogue's entry says.
+        color_fix: correct where the result's low frequencies drift from the picture's.
     """
 
     device: str = "auto"
@@ -32,3 +36,5 @@ class Settings:
     memory_bytes: int | None = None
     spill_folder: Path | None = None
     ensemble: Ensemble = 1
+    border: Border | None = None
+    color_fix: bool = False

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srcli.archs.stages import Keep, Map, Moments, Windows
-from srcli.engine.regions import Region, tile_rows
+from srcli.archs.stages import Cells, Keep, Map, Moments, Output, Windows
+from srcli.engine.regions import Region, Scale, tile_rows
 from srcli.engine.storage import Budget, Storage
 
 SMALLEST_TILE = 16  # LR pixels per side; when even this does not fit, out of memory is final
@@ -29,11 +29,11 @@ class Local:
     fn: Callable[..., Tensor]
     inputs: tuple[Node, ...]
     halo: int
-    factor: int
+    factor: Scale
     where: bool
 
     @property
-    def scale(self) -> int:
+    def scale(self) -> Scale:
         return self.inputs[0].scale * self.factor
 
     def wants(self, region: Region, picture: Region) -> Region:
@@ -46,7 +46,7 @@ class Stored:
     """A map in storage."""
 
     storage: Storage
-    scale: int
+    scale: Scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class Source:
     """A map that comes from outside, by region."""
 
     read: Callable[[Region], Tensor]
-    scale: int = 1
+    scale: Scale = 1
 
 
 Node = Local | Stored | Source
@@ -87,6 +87,19 @@ class At:
             second = nhwc.index_select(axis, (index + 1).clamp_(max=n - 1))
             nhwc = torch.lerp(first, second, weight)
         return nhwc.permute(2, 0, 1)[None]
+
+    def nearest(self, low: Tensor) -> Tensor:
+        """As ``stretch``, with mode="nearest"."""
+        for axis, start, length, total in (
+            (2, self.region.y, self.region.h, self.size[0]),
+            (3, self.region.x, self.region.w, self.size[1]),
+        ):
+            n = low.shape[axis]
+            # in fp32, as PyTorch rounds
+            position = torch.arange(start, start + length, device=low.device, dtype=torch.float32)
+            index = (position * (n / total)).floor_().long().clamp_(max=n - 1)
+            low = low.index_select(axis, index)
+        return low
 
 
 @dataclass
@@ -146,11 +159,13 @@ class TileRun:
         fn: Callable[..., Tensor],
         *inputs: Map,
         halo: int = 0,
-        scale: int = 1,
+        scale: Scale = 1,
         where: bool = False,
     ) -> Local:
         nodes: Any = inputs
         assert len({node.scale for node in nodes}) == 1, "a local's inputs are of one size"
+        # tiles begin where a pixel of the smaller map does
+        assert halo * scale == int(halo * scale), "a halo is whole pixels of the result too"
         return Local(fn, nodes, halo, scale, where)
 
     def keep(self, source: Map, over: Map | None = None) -> Stored:
@@ -159,7 +174,7 @@ class TileRun:
     def rest(self, source: Map) -> Map:
         return self.keep(source)
 
-    def sweep(self, *outputs: Keep | Moments | Windows) -> tuple[Any, ...]:
+    def sweep(self, *outputs: Output) -> tuple[Any, ...]:
         sinks = [self._sink(output) for output in outputs]
         walk = Walk([s.source for s in sinks], self.picture)
         self._check_overwrites(sinks, walk)
@@ -217,7 +232,7 @@ class TileRun:
         regions = [sink.wants(core) for sink in sinks]
         tiles = walk.evaluate(regions)
         parts = [
-            (sink, region, sink.compute(tile))
+            (sink, region, sink.compute(region, tile))
             for sink, region, tile in zip(sinks, regions, tiles, strict=True)
             if region.pixels
         ]
@@ -225,12 +240,14 @@ class TileRun:
         for sink, region, part in parts:
             sink.take(core, region, part)
 
-    def _sink(self, output: Keep | Moments | Windows) -> Sink:
+    def _sink(self, output: Output) -> Sink:
         node: Any = output.source
         if isinstance(output, Keep):
             return KeepSink(self, node, output.over)
         if isinstance(output, Moments):
             return MomentsSink(node)
+        if isinstance(output, Cells):
+            return CellsSink(node, output.divisor, self.picture.scaled(node.scale))
         return WindowsSink(node, output, self.picture.scaled(node.scale))
 
     @staticmethod
@@ -279,7 +296,8 @@ class Walk:
 
     def reads_in_place(self, stored: Stored) -> bool:
         """True if a tile that fills the targets reads ``stored`` inside the tile only."""
-        probe = Region(self.picture.h // 2, self.picture.w // 2, 1, 1)
+        # at a multiple of 8, where pixels of smaller maps begin too
+        probe = Region(self.picture.h // 16 * 8, self.picture.w // 16 * 8, 1, 1)
         need = self.needs([probe.scaled(t.scale) for t in self.targets])
         return need.get(id(stored), probe.scaled(stored.scale)) == probe.scaled(stored.scale)
 
@@ -326,7 +344,7 @@ class Sink:
         """The region of the source that belongs to a tile, in the source's pixels."""
         return core.scaled(self.source.scale)
 
-    def compute(self, tile: Tensor) -> Tensor:
+    def compute(self, region: Region, tile: Tensor) -> Tensor:
         """What is taken of a tile of the source."""
         return tile
 
@@ -367,7 +385,8 @@ class MomentsSink(Sink):
         self.counts: list[int] = []
         self.parts: list[Tensor] = []
 
-    def compute(self, tile: Tensor) -> Tensor:
+    def compute(self, region: Region, tile: Tensor) -> Tensor:
+        self.dtype = tile.dtype
         return torch.stack(torch.var_mean(tile.float(), dim=(0, 2, 3), correction=0))
 
     def take(self, core: Region, region: Region, part: Tensor) -> None:
@@ -419,7 +438,7 @@ class WindowsSink(Sink):
             (right - 1 - left) * stride + size,
         )
 
-    def compute(self, tile: Tensor) -> Tensor:
+    def compute(self, region: Region, tile: Tensor) -> Tensor:
         return self.windows.fn(tile)
 
     def take(self, core: Region, region: Region, part: Tensor) -> None:
@@ -431,6 +450,52 @@ class WindowsSink(Sink):
     def result(self) -> Tensor:
         assert self.low is not None
         return self.low
+
+
+class CellsSink(Sink):
+    """Maxima in cells, which tiles may cut and which may overlap by one row or column."""
+
+    def __init__(self, source: Node, divisor: int, whole: Region) -> None:
+        self.source, self.whole = source, whole
+        self.n = whole.h // divisor, whole.w // divisor
+        assert min(self.n) > 0, "the picture is smaller than one cell"
+        self.low: Tensor | None = None
+
+    def compute(self, region: Region, tile: Tensor) -> Tensor:
+        """Maxima of the parts of cells that lie in the tile."""
+        for axis, start, length, n, total in (
+            (2, region.y, region.h, self.n[0], self.whole.h),
+            (3, region.x, region.w, self.n[1], self.whole.w),
+        ):
+            first, last = _cells(start, length, n, total)
+            parts = []
+            for k in range(first, last):
+                begin = max(k * total // n, start)
+                end = min(-(-(k + 1) * total // n), start + length)
+                parts.append(tile.narrow(axis, begin - start, end - begin).amax(axis))
+            tile = torch.stack(parts, axis)
+        return tile
+
+    def take(self, core: Region, region: Region, part: Tensor) -> None:
+        if self.low is None:
+            self.low = part.new_full((1, part.shape[1], *self.n), -torch.inf)
+        top, bottom = _cells(region.y, region.h, self.n[0], self.whole.h)
+        left, right = _cells(region.x, region.w, self.n[1], self.whole.w)
+        low = self.low[:, :, top:bottom, left:right]
+        torch.maximum(low, part, out=low)
+
+    def result(self) -> Tensor:
+        assert self.low is not None
+        return self.low
+
+
+def _cells(start: int, length: int, n: int, total: int) -> tuple[int, int]:
+    """The cells, of ``n`` over ``total``, with a part in start .. start + length: first, one past
+    the last. Cell k reaches from floor(k total / n) to ceil((k + 1) total / n)."""
+    first = start * n // total
+    while first > 0 and -(-first * total // n) > start:
+        first -= 1
+    return first, min(n, -(-(start + length) * n // total))
 
 
 class BandSink(Sink):

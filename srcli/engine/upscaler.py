@@ -13,6 +13,7 @@ from torch import Tensor
 from srcli.archs.inference import derive
 from srcli.engine import memory
 from srcli.engine.device import DTYPES, choose_device, choose_precision, make_exact
+from srcli.engine.guard import Guard
 from srcli.engine.passes import Network, Pass, Picture, estimate_bytes
 from srcli.engine.profile import Profile, profile
 from srcli.engine.regions import Region
@@ -21,6 +22,7 @@ from srcli.engine.settings import Settings
 from srcli.engine.storage import Budget
 from srcli.quality.resize import RowResizer
 
+MARGIN = 16  # LR pixels of mirror image; docs/fidelity.md
 BAND_PIXELS = 2**20  # of an ensemble's result at a time
 GREY = (0.299, 0.587, 0.114)  # BT.601: a grey picture's luma stays what the network made of it
 
@@ -46,6 +48,12 @@ class Upscaler:
         self._derived: dict[tuple[int, torch.dtype], Network] = {}
         self._profiles: dict[int, Profile] = {}
         make_exact()
+
+    @property
+    def identity(self) -> str:
+        settings = self.settings
+        how = f"{self.device} {self.precision} tile {settings.tile} ensemble {settings.ensemble}"
+        return f"{how} border {settings.border} color_fix {settings.color_fix}"
 
     @property
     def memory_bytes(self) -> int:
@@ -99,7 +107,11 @@ class Upscaler:
         report.device, report.precision = str(self.device), self.precision
         if self.settings.threads is not None:
             torch.set_num_threads(self.settings.threads)
-        finish = _Finish(pixels, _native_size(pixels, passes), size)
+        native = _native_size(pixels, passes)
+        guard = Guard(pixels, native) if self.settings.color_fix and passes else None
+        finish = _Finish(pixels, native, size, guard)
+        if guard is not None:
+            reserve_bytes += guard.n_bytes
         if not passes:
             scale = np.float32(1 / peak(pixels.dtype))
             yield from finish.rows(torch.from_numpy(pixels.astype(np.float32) * scale))
@@ -139,6 +151,7 @@ class Upscaler:
         limit = self.memory_bytes - memory.resident_bytes() - reserve_bytes
         budget = Budget(0, self.settings.spill_folder)
         picture = Picture.of_array(pixels)
+        margin = MARGIN if self.settings.border == "reflect" else 0
         before = 0.0
         for scale, share in zip(passes, _pass_shares(passes), strict=True):
             start, before = before, before + share
@@ -146,7 +159,7 @@ class Upscaler:
             run = Pass(
                 self.network(scale, DTYPES[precision]),
                 needs,
-                picture,
+                picture.mirrored(margin) if margin else picture,
                 device=self.device,
                 dtype=DTYPES[precision],
                 tile=self.settings.tile,
@@ -158,9 +171,9 @@ class Upscaler:
                 ),
             )
             if before < 1 - 1e-9:
-                picture = run.picture()
+                picture = run.picture().without(margin * scale)
             else:
-                for band in run.bands():
+                for band in _cut(run.bands(), margin * scale):
                     if precision != "fp32" and not bool(torch.isfinite(band).all()):
                         raise OverflowedError
                     yield band
@@ -219,9 +232,24 @@ class Upscaler:
     def profile(self, scale: int) -> Profile:
         """What the network of a native scale asks of memory."""
         if scale not in self._profiles:
-            module: Any = self.network(scale).module
-            self._profiles[scale] = profile(module)
+            self._profiles[scale] = profile(self.network(scale).doored())
         return self._profiles[scale]
+
+
+def _cut(bands: Iterable[Tensor], margin: int) -> Iterator[Tensor]:
+    """Bands (rows, width, c) of a picture without ``margin`` pixels on every side."""
+    if not margin:
+        yield from bands
+        return
+    held: Tensor | None = None  # the last margin rows so far: they may be the last of all
+    skip = margin
+    for band in bands:
+        inside = band[skip:, margin:-margin]
+        skip = max(0, skip - len(band))
+        held = inside if held is None else torch.cat((held, inside))
+        if len(held) > margin:
+            yield held[:-margin]
+            held = held[-margin:]
 
 
 def turned_back(band: Tensor, top: int, size: tuple[int, int], turn: int) -> tuple[Region, Tensor]:
@@ -253,7 +281,14 @@ def turned_back(band: Tensor, top: int, size: tuple[int, int], turn: int) -> tup
 class _Finish:
     """Float bands of the native result to strips of the result that was asked for."""
 
-    def __init__(self, pixels: Pixels, native: tuple[int, int], size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        pixels: Pixels,
+        native: tuple[int, int],
+        size: tuple[int, int],
+        guard: Guard | None = None,
+    ) -> None:
+        self.guard = guard
         self.dtype, self.grey = pixels.dtype, pixels.shape[2] == 1
         self.resizer = (
             None
@@ -267,6 +302,8 @@ class _Finish:
         """Take a band (rows, width, 1 or 3); hand out what is finished."""
         if self.grey and band.shape[2] == 3:
             band = (band @ band.new_tensor(GREY))[:, :, None]
+        if self.guard is not None:
+            band = self.guard.push(band)
         if self.resizer is not None:
             band = torch.from_numpy(self.resizer.push(band.cpu().numpy()))
         if len(band):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,38 @@ class Progressed:
 
 
 @dataclass(frozen=True)
+class FilmProgressed:
+    """``frames`` of a film's ``total`` are done.
+
+    Attributes:
+        fps: frames per second of this run.
+        eta_s: seconds that the rest takes at that.
+        position_s: when the last of them is shown.
+        output_bytes: encoded so far.
+    """
+
+    source: Path
+    frames: int
+    total: int
+    fps: float
+    eta_s: float
+    position_s: float
+    output_bytes: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "event": "progress",
+            "input": str(self.source),
+            "frames": self.frames,
+            "total_frames": self.total,
+            "fps": round(self.fps, 3),
+            "eta_s": round(self.eta_s, 1),
+            "position_s": round(self.position_s, 3),
+            "output_bytes": self.output_bytes,
+        }
+
+
+@dataclass(frozen=True)
 class Noted:
     """Something worth a word that is not an error."""
 
@@ -37,7 +69,7 @@ class Noted:
 
 @dataclass(frozen=True)
 class Done:
-    """A picture lies finished under its name."""
+    """A picture or film lies finished under its name; ``film``: more about a film."""
 
     source: Path
     target: Path
@@ -50,6 +82,7 @@ class Done:
     device: str
     precision: str
     spilled_bytes: int
+    film: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         whole = round(self.scale)
@@ -66,6 +99,7 @@ class Done:
             "device": self.device,
             "precision": self.precision,
             "spilled_bytes": self.spilled_bytes,
+            **(self.film or {}),
         }
 
 
@@ -128,5 +162,5 @@ class Summary:
         }
 
 
-Event = Started | Progressed | Noted | Done | Failed | Skipped
+Event = Started | Progressed | FilmProgressed | Noted | Done | Failed | Skipped
 Listener = Callable[[Event], None]

@@ -6,8 +6,11 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from srcli.errors import UsageError
+from srcli.film.formats import is_film, output_extension
+from srcli.film.sequences import is_pattern, stem_of
 from srcli.jobs.inputs import STREAM, Found
 from srcli.media.formats import FORMATS, FormatName, format_of, is_picture
 
@@ -22,12 +25,14 @@ class Naming:
     Attributes:
         template: with fields in braces: {dir} {stem} {ext} {scale} {model} {width} {height}.
         extension: of the format that was asked for; None: as the input's.
+        film_extension: of the container that was asked for; None: as the input's.
     """
 
     file: Path | None = None
     folder: Path | None = None
     template: str | None = None
     extension: str | None = None
+    film_extension: str | None = None
 
     @property
     def needs_size(self) -> bool:
@@ -40,8 +45,13 @@ class Naming:
         """The output for an input; ``sr_size`` (height, width) names it where there is no scale."""
         if self.file is not None:
             return self.file
-        extension = self.extension or _own_extension(found.path)
+        if is_film(found.path) or is_pattern(found.path):
+            extension = self.film_extension or output_extension(found.path)
+        else:
+            extension = self.extension or _own_extension(found.path)
         stem = "stdin" if found.path == STREAM else found.path.stem
+        if is_pattern(found.path):
+            stem = stem_of(found.path)
         size = f"{sr_size[1]}x{sr_size[0]}" if sr_size else ""
         if self.template is not None:
             values = {
@@ -62,7 +72,11 @@ class Naming:
 
 
 def naming(
-    output: str | None, found: list[Found], one_file: bool, form: FormatName | None
+    output: str | None,
+    found: list[Found],
+    one_file: bool,
+    form: FormatName | None,
+    container: str | None = None,
 ) -> Naming:
     """What ``-o`` means.
 
@@ -71,18 +85,21 @@ def naming(
         found: the inputs.
         one_file: exactly one file was named.
         form: the format asked for.
+        container: of films, as asked for: ``mkv``.
 
     Raises:
         UsageError: the outputs need a folder, the format is unknown or only read, ...
     """
     extension = FORMATS[form].extensions[0] if form else None
+    film_extension = f".{container}" if container else None
+    endings: dict[str, Any] = {"extension": extension, "film_extension": film_extension}
     if output is None:
-        return Naming(
-            file=STREAM if [f.path for f in found] == [STREAM] else None, extension=extension
-        )
+        return Naming(file=STREAM if [f.path for f in found] == [STREAM] else None, **endings)
     if output == "-":
         if not one_file:
             raise UsageError("standard output takes one picture", "name a folder with -o")
+        if is_film(found[0].path) or is_pattern(found[0].path):
+            raise UsageError("a film does not go to standard output", "name a file with -o")
         return Naming(file=STREAM)
     if "{" in output:
         unknown = sorted({f for f in _FIELD.findall(output) if f not in FIELDS})
@@ -91,12 +108,14 @@ def naming(
             raise UsageError(
                 f"-o {output}: {said}", "fields are " + " ".join(f"{{{f}}}" for f in FIELDS)
             )
-        return Naming(template=output, extension=extension)
+        return Naming(template=output, **endings)
     path = Path(output)
     if path.is_dir() or output.endswith(("/", os.sep)) or not one_file:
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file, and the outputs need a folder")
-        return Naming(folder=path, extension=extension)
+        return Naming(folder=path, **endings)
+    if is_film(found[0].path) or is_pattern(found[0].path):
+        return Naming(file=path)
     entry = FORMATS[form] if form else format_of(path)
     if not entry.writable:
         raise UsageError(f"srcli reads {entry.title} but does not write it", "use .png or .webp")

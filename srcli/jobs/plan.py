@@ -15,21 +15,34 @@ from typing import TYPE_CHECKING, Literal
 
 from srcli import catalog
 from srcli.catalog import Model
-from srcli.errors import ResourceError, SrcliError, UsageError
+from srcli.errors import MediaError, ResourceError, SrcliError, UsageError
+from srcli.film.formats import is_film
+from srcli.film.options import FilmOptions
+from srcli.film.sequences import is_pattern
 from srcli.jobs.inputs import STREAM, Found, find
 from srcli.jobs.outputs import Naming, naming
-from srcli.media.formats import FORMATS, FormatName, check_output, format_of
+from srcli.media.formats import FORMATS, FormatName, check_output, check_several, format_of
 
 if TYPE_CHECKING:
+    from srcli.film.plan import FilmPlan, PicturesPlan
     from srcli.media.image import ImageInfo
 
 MAX_PIXELS = 500_000_000
 
 AlphaMode = Literal["network", "lanczos", "discard"]
 Depth = Literal["same", "8", "16"]
+Frames = Literal["all", "first"]
 
 # a generous share of the raw bytes that a file of each format takes; only for the check of space
-_SHARE_ON_DISK = {"png": 0.6, "tiff": 0.7, "bmp": 1.0, "webp": 0.2, "jpeg": 0.25, "avif": 0.2}
+_SHARE_ON_DISK = {
+    "png": 0.6,
+    "tiff": 0.7,
+    "bmp": 1.0,
+    "webp": 0.2,
+    "jpeg": 0.25,
+    "avif": 0.2,
+    "gif": 0.4,
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,8 @@ class Options:
         lossless: WebP without loss.
         alpha: how transparency is enlarged, or left out.
         strip_metadata: leave EXIF and resolution out; the colour profile stays.
+        frames: of animations, and pages: all of them, or the first alone.
+        film: what films are to become.
     """
 
     model: Model
@@ -66,6 +81,8 @@ class Options:
     lossless: bool = False
     alpha: AlphaMode = "network"
     strip_metadata: bool = False
+    frames: Frames = "all"
+    film: FilmOptions = field(default_factory=FilmOptions)
 
     def sr_size(self, lr_size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) of the result for a picture of (height, width)."""
@@ -80,14 +97,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Job:
-    """One picture: what is read, what is written, and how.
+    """One picture or film: what is read, what is written, and how.
 
     Attributes:
-        info: the picture's header; None if it was not read (skipped, or unreadable).
+        info: the picture's header; None if it was not read (skipped, or unreadable), or of a film.
+        film: what is to be made of a film; None of a picture.
         lr_size, sr_size: (height, width) before and after.
         passes: native scales that the network runs, one after the other.
         format, depth: of the output.
         alpha: the output has transparency.
+        n_frames: in the output: frames of an animation, or pages.
         data: the picture itself, if it came through standard input.
         skip: the output exists and is to stay.
         failure: why it cannot be done, known before work begins.
@@ -96,12 +115,14 @@ class Job:
     source: Path
     target: Path
     info: ImageInfo | None = None
+    film: FilmPlan | PicturesPlan | None = None
     lr_size: tuple[int, int] = (0, 0)
     sr_size: tuple[int, int] = (0, 0)
     passes: tuple[int, ...] = ()
     format: FormatName = "png"
     depth: Literal[8, 16] = 8
     alpha: bool = False
+    n_frames: int = 1
     data: bytes | None = field(default=None, repr=False)
     skip: bool = False
     failure: SrcliError | None = None
@@ -128,14 +149,16 @@ def plan(
     """
     found = find(inputs, recursive=options.recursive)
     one_file = len(inputs) == 1 and len(found) == 1 and found[0].root is None
-    one_file = one_file and (found[0].path == STREAM or Path(inputs[0]).exists())
-    names = naming(options.output, found, one_file, options.format)
+    one_file = one_file and (
+        found[0].path == STREAM or Path(inputs[0]).exists() or is_pattern(found[0].path)
+    )
+    names = naming(options.output, found, one_file, options.format, options.film.container)
     if names.folder is not None and options.recursive:
         out = names.folder.resolve()
         found = [f for f in found if f.root is None or not _inside(f.path, out, f.root)]
     if not found:
         raise UsageError(
-            f"there are no pictures in {', '.join(inputs)}",
+            f"there are no pictures or films in {', '.join(inputs)}",
             None if options.recursive else "to look into its subfolders too, add --recursive",
         )
     jobs = [_job(f, names, options, stdin) for f in found]
@@ -157,6 +180,8 @@ def _job(found: Found, names: Naming, options: Options, stdin: Callable[[], byte
         target = names.target(found, model, scale, None)
         if options.skip_existing and _exists(target):
             return Job(found.path, target, skip=True)
+    if is_film(found.path) or is_pattern(found.path):
+        return _film_job(found, names, options, target)
     from srcli.media.image import inspect
 
     data = stdin() if stdin is not None and found.path == STREAM else None
@@ -173,7 +198,7 @@ def _job(found: Found, names: Naming, options: Options, stdin: Callable[[], byte
             return Job(found.path, target, skip=True)
     factor = scale or max(sr_size[0] / lr_size[0], sr_size[1] / lr_size[1])
     alpha = info.has_alpha and options.alpha != "discard"
-    job = Job(found.path, target, info, lr_size, sr_size, alpha=alpha, data=data)
+    job = Job(found.path, target, info, None, lr_size, sr_size, alpha=alpha, data=data)
     try:
         if options.format or target == STREAM:
             entry = FORMATS[options.format or "png"]
@@ -181,8 +206,50 @@ def _job(found: Found, names: Naming, options: Options, stdin: Callable[[], byte
             entry = format_of(target)
         deep = entry.deep and info.bits > 8 if options.depth == "same" else options.depth == "16"
         job = replace(job, format=entry.name, depth=16 if deep else 8)
+        if info.n_frames > 1 and options.frames == "all":
+            check_several(entry, FORMATS[info.format], info.n_frames)
+            job = replace(job, n_frames=info.n_frames)
         check_output(entry, sr_size[1], sr_size[0], job.alpha, job.depth)
         return replace(job, passes=catalog.chain(options.model, factor))
+    except SrcliError as exc:
+        return replace(job, failure=exc)
+
+
+def _film_job(found: Found, names: Naming, options: Options, target: Path | None) -> Job:
+    from srcli.film.plan import open_film, plan_film, plan_pictures
+
+    model, scale = options.model.name, options.scale
+    try:
+        film, ffmpeg = open_film(found.path, options.film, options.max_pixels)
+    except MediaError as exc:
+        return Job(found.path, target or names.target(found, model, scale, (0, 0)), failure=exc)
+    sr_size = options.sr_size(film.size)
+    if target is None:
+        target = names.target(found, model, scale, sr_size)
+        if options.skip_existing and _exists(target):
+            return Job(found.path, target, skip=True)
+    job = Job(found.path, target, lr_size=film.size, sr_size=sr_size)
+    try:
+        factor = scale or max(sr_size[0] / film.size[0], sr_size[1] / film.size[1])
+        job = replace(job, passes=catalog.chain(options.model, factor))
+        pattern = target
+        if options.film.preview is not None:
+            extension = FORMATS[options.format or "png"].extensions[0]
+            pattern = target.with_name(f"{target.stem}_preview_%03d{extension}")
+        if is_pattern(pattern):
+            made: FilmPlan | PicturesPlan = plan_pictures(
+                film,
+                pattern,
+                sr_size,
+                options.film,
+                ffmpeg,
+                quality=options.quality,
+                overwrite=options.overwrite,
+                skip_existing=options.skip_existing,
+            )
+        else:
+            made = plan_film(film, target, sr_size, options.film, ffmpeg)
+        return replace(job, film=made, target=pattern)
     except SrcliError as exc:
         return replace(job, failure=exc)
 
@@ -247,18 +314,22 @@ def output_bytes(job: Job) -> float:
     """About how many bytes a job's file will have: a generous guess."""
     assert job.info is not None
     samples = job.sr_size[0] * job.sr_size[1] * (job.info.channels + job.alpha)
-    return samples * (job.depth // 8) * _SHARE_ON_DISK.get(job.format, 1.0)
+    return samples * job.n_frames * (job.depth // 8) * _SHARE_ON_DISK.get(job.format, 1.0)
 
 
 def decoded_bytes(job: Job) -> int:
     """Memory that reading takes: the decoder's and the array."""
+    if job.film is not None:
+        return job.film.frames_bytes
     assert job.info is not None
     samples = job.lr_size[0] * job.lr_size[1] * (job.info.channels + job.info.has_alpha)
     return samples * (job.depth // 8) * 2
 
 
 def written_bytes(job: Job) -> int:
-    """Memory that writing takes."""
+    """Memory that writing takes, a film's counted with reading."""
+    if job.film is not None:
+        return 0
     from srcli.media.write import memory_needed
 
     assert job.info is not None
@@ -268,6 +339,7 @@ def written_bytes(job: Job) -> int:
         job.info.channels,
         job.alpha,
         job.depth,
+        animated=job.n_frames > 1 and FORMATS[job.format].several == "frames",
     )
 
 

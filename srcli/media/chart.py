@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 COLOURS = ("#1f6fb2", "#c8501e", "#2a8a4a", "#7a4fa3", "#b58900", "#167f8c", "#b03060", "#555555")
 PARTS = 4  # of the grid, each way
 
 Point = tuple[float, float]
+Box = tuple[float, float, float, float]  # left, upper, right, lower
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Chart:
         digits: str = ".4g",
     ) -> None:
         self.draw, self.box, self.x, self.y = ImageDraw.Draw(canvas, "RGBA"), box, x, y
+        self._taken: list[Box] = []  # by bubbles and their names
         left, upper, right, lower = box
         self.draw.rectangle(box, outline="#888888")
         self.draw.text((left, upper - 20), title, fill="black")
@@ -97,14 +100,40 @@ class Chart:
         x, y = self.at(*point)
         ring = (x - radius, y - radius, x + radius, y + radius)
         self.draw.ellipse(ring, fill=colour + "80", outline=colour)
-        width = self.draw.textlength(text)
-        right = x + radius + 4
-        start = right if right + width <= self.box[2] else x - radius - 4 - width
-        self.draw.text((start, y - 6), text, fill="black")
+        width, away = self.draw.textlength(text), radius + 4
+        places = [(x + away, y - 6), (x - away - width, y - 6)]
+        places += [(x - width / 2, y + s * (away + 6) - 6) for s in (-1, 1)]
+        places += [
+            (x + t * away - (t < 0) * width, y + s * 14 - 6) for s in (-1, 1) for t in (1, -1)
+        ]
+        boxes = [(left, top, left + width, top + 12) for left, top in places]
+        free = min(boxes, key=self._crowd)
+        self.draw.text(free[:2], text, fill="black")
+        self._taken += [ring, free]
+
+    def reserve(self, point: Point, radius: float) -> None:
+        """Keep names away from a bubble that is yet to come."""
+        x, y = self.at(*point)
+        self._taken.append((x - radius, y - radius, x + radius, y + radius))
+
+    def _crowd(self, place: Box) -> float:
+        """How much of a place is taken, or out of the frame."""
+        inside = _common(place, self.box)
+        area = (place[2] - place[0]) * (place[3] - place[1])
+        return area - inside + sum(_common(place, other) for other in self._taken)
 
 
-def png(canvas: Image.Image) -> bytes:
-    """The canvas as a file."""
+def _common(a: Box, b: Box) -> float:
+    """Area that two boxes share."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    return max(0.0, width) * max(0.0, height)
+
+
+def png(canvas: Image.Image, text: str = "") -> bytes:
+    """The canvas as a file, with ``text`` in it under the key "data" if there is any."""
     buffer = io.BytesIO()
-    canvas.save(buffer, "PNG")
+    info = PngInfo()
+    if text:
+        info.add_text("data", text)
+    canvas.save(buffer, "PNG", pnginfo=info, optimize=True)
     return buffer.getvalue()

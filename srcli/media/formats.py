@@ -9,7 +9,7 @@ from typing import Literal
 
 from srcli.errors import ResourceError, UsageError
 
-FormatName = Literal["png", "jpeg", "webp", "tiff", "bmp", "avif", "gif"]
+FormatName = Literal["png", "jpeg", "webp", "tiff", "bmp", "avif", "gif", "heif"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Format:
         grey: it holds one channel; the others store grey as RGB.
         deep: it holds 16 bits per channel.
         streams: srcli writes it strip by strip, so that the output need not fit in memory.
+        several: what more than one picture in a file are.
+        holds: what it says beside the pixels (resolution: in a place other than EXIF).
         writable: srcli writes it (it reads every format of the table).
     """
 
@@ -38,24 +40,88 @@ class Format:
     grey: bool = True
     deep: bool = False
     streams: bool = False
+    several: Literal["frames", "pages"] | None = None
+    holds: frozenset[str] = frozenset()
     writable: bool = True
 
 
+def _all_but(*missing: str) -> frozenset[str]:
+    return frozenset({"icc", "exif", "xmp", "iptc", "dpi", "comment", "text"} - {*missing})
+
+
 _ALL = (
-    Format("png", "PNG", (".png", ".apng"), 2**31 - 1, deep=True, streams=True),
+    Format(
+        "png",
+        "PNG",
+        (".png", ".apng"),
+        2**31 - 1,
+        deep=True,
+        streams=True,
+        several="frames",
+        holds=_all_but("comment"),
+    ),
     # The marker holds 65,535, but libjpeg and libjpeg-turbo stop at JPEG_MAX_DIMENSION.
-    Format("jpeg", "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), 65_500, alpha=False),
-    Format("webp", "WebP", (".webp",), 16_383, grey=False),
-    Format("tiff", "TIFF", (".tif", ".tiff"), 2**31 - 1, deep=True, streams=True),
+    Format(
+        "jpeg",
+        "JPEG",
+        (".jpg", ".jpeg", ".jpe", ".jfif"),
+        65_500,
+        alpha=False,
+        holds=_all_but("text"),
+    ),
+    Format(
+        "webp",
+        "WebP",
+        (".webp",),
+        16_383,
+        grey=False,
+        several="frames",
+        holds=_all_but("iptc", "dpi", "comment", "text"),
+    ),
+    Format(
+        "tiff",
+        "TIFF",
+        (".tif", ".tiff"),
+        2**31 - 1,
+        deep=True,
+        streams=True,
+        several="pages",
+        holds=_all_but("comment", "text"),
+    ),
     # 32-bit BMPs have no alpha that programs agree on. Its length field ends at 4 GB.
-    Format("bmp", "BMP", (".bmp", ".dib"), 2**31 - 1, max_pixels=2**32 // 3 - 2**20, alpha=False),
+    Format(
+        "bmp",
+        "BMP",
+        (".bmp", ".dib"),
+        2**31 - 1,
+        max_pixels=2**32 // 3 - 2**20,
+        alpha=False,
+        holds=frozenset({"dpi"}),
+    ),
     # Beyond these, libavif refuses to read the file again (its default limits).
-    Format("avif", "AVIF", (".avif",), 32_768, max_pixels=16_384**2, grey=False),
-    Format("gif", "GIF", (".gif",), 65_535, grey=False, writable=False),
+    Format(
+        "avif",
+        "AVIF",
+        (".avif",),
+        32_768,
+        max_pixels=16_384**2,
+        grey=False,
+        holds=_all_but("iptc", "dpi", "comment", "text"),
+    ),
+    Format(
+        "gif",
+        "GIF",
+        (".gif",),
+        65_535,
+        grey=False,
+        several="frames",
+        holds=frozenset({"xmp", "comment"}),
+    ),
+    Format("heif", "HEIC", (".heic", ".heif"), 65_535, grey=False, writable=False),
 )
 FORMATS: dict[FormatName, Format] = {entry.name: entry for entry in _ALL}
 _BY_EXTENSION = {extension: entry for entry in _ALL for extension in entry.extensions}
-READABLE_TITLES = "PNG, JPEG, WebP, TIFF, BMP, AVIF and GIF"
+READABLE_TITLES = "PNG, JPEG, WebP, TIFF, BMP, AVIF, GIF and HEIC"
 
 
 def is_picture(path: Path) -> bool:
@@ -75,6 +141,23 @@ def format_of(path: Path) -> Format:
         writable = ", ".join(entry.extensions[0] for entry in _ALL if entry.writable)
         raise UsageError(f"{path}: {named} names no picture format", f"use one of {writable}")
     return found
+
+
+def check_several(entry: Format, source: Format, n_frames: int) -> None:
+    """Whether a format holds the frames, or pages, of a file of another.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if entry.several == source.several:
+        return
+    if source.several == "pages":
+        message, others = f"{entry.title} cannot hold {n_frames} pages", ".tif"
+    else:
+        what = "durations" if entry.several else "an animation"
+        message = f"{entry.title} cannot hold {what}, and the picture has {n_frames} frames"
+        others = ".gif, .webp or .png"
+    raise UsageError(message, f"use {others}, or take the first alone with --frames first")
 
 
 def check_output(

@@ -11,24 +11,20 @@ quick look finds repeats are compressed both ways, and the smaller is taken.
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srcli.media.deflate import RowBlocks, Rows, adler32_combine, deflate
+from srcli.media.metadata import Chunk
+from srcli.media.pngchunks import SIGNATURE, chunk
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
 _FILTER_BYTES = 1 << 16  # filtered at a time: the dozen temporaries stay in a core's L2 cache
 _FULL_SEARCH_BELOW = 1 / 6  # of the size before deflating
 _PROBE_BYTES = 1 << 16
 _REPEATS_BELOW = 0.85  # of the size that runs alone give
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    crc = zlib.crc32(data, zlib.crc32(kind))
-    return b"".join((struct.pack(">I", len(data)), kind, data, struct.pack(">I", crc)))
 
 
 def _filter_rows(rows: Rows, above: Rows, out: Rows, bpp: int) -> None:
@@ -111,6 +107,7 @@ class PngEncoder:
         bits: 8 or 16 per channel.
         icc, exif: written as they are, if given (exif without the `Exif` prefix of JPEG).
         dpi: horizontal and vertical dots per inch.
+        colour, texts: chunks written as they are.
     """
 
     def __init__(
@@ -124,6 +121,8 @@ class PngEncoder:
         icc: bytes | None = None,
         exif: bytes | None = None,
         dpi: tuple[float, float] | None = None,
+        colour: Sequence[Chunk] = (),
+        texts: Sequence[Chunk] = (),
     ) -> None:
         self._write = write
         self._bits = bits
@@ -137,14 +136,18 @@ class PngEncoder:
         self._adler = 1
         self._lead = b"\x78\x5e"  # the zlib header goes in front of the first block
         header = struct.pack(">IIBBBBB", width, height, bits, _COLOUR_TYPE[channels], 0, 0, 0)
-        write(SIGNATURE + _chunk(b"IHDR", header))
+        write(SIGNATURE + chunk(b"IHDR", header))
+        for kind, data in colour:
+            write(chunk(kind, data))
         if icc:
-            write(_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc, 9)))
+            write(chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc, 9)))
         if dpi:
             per_metre = [min(2**31 - 1, max(1, round(value / 0.0254))) for value in dpi]
-            write(_chunk(b"pHYs", struct.pack(">IIB", *per_metre, 1)))
+            write(chunk(b"pHYs", struct.pack(">IIB", *per_metre, 1)))
         if exif:
-            write(_chunk(b"eXIf", exif))
+            write(chunk(b"eXIf", exif))
+        for kind, data in texts:
+            write(chunk(kind, data))
 
     def rows(self, strip: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
         """Take a strip (n, width, channels), uint8 or, for 16 bits, uint16."""
@@ -156,8 +159,8 @@ class PngEncoder:
     def finish(self) -> None:
         """Write what is left and the end of the file."""
         self._blocks.finish()
-        self._write(_chunk(b"IDAT", self._lead + b"\x03\0" + struct.pack(">I", self._adler)))
-        self._write(_chunk(b"IEND", b""))
+        self._write(chunk(b"IDAT", self._lead + b"\x03\0" + struct.pack(">I", self._adler)))
+        self._write(chunk(b"IEND", b""))
 
     def abort(self) -> None:
         """Stop; the file is then without an end."""
@@ -166,5 +169,5 @@ class PngEncoder:
     def _take(self, block: tuple[bytes, int, int]) -> None:
         packed, adler, length = block
         self._adler = adler32_combine(self._adler, adler, length)
-        self._write(_chunk(b"IDAT", self._lead + packed))
+        self._write(chunk(b"IDAT", self._lead + packed))
         self._lead = b""

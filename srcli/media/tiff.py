@@ -11,27 +11,31 @@ import logging
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srcli.media.deflate import RowBlocks, Rows, rows_per_block
-from srcli.media.metadata import (
-    Metadata,
+from srcli.media.exif import (
     Value,
     build_exif,
     exif_of_tiff,
     ifd_bytes,
     pack_ifd,
+    read_header,
+    read_ifd,
     split_exif,
 )
+from srcli.media.metadata import Metadata, iptc_of_resources
 
 # It logs what is odd about a file; what matters is raised.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 
 _PLAIN = frozenset({1, 8, 32946, 32773, 34925})  # none, deflate (two numbers), PackBits, LZMA
+_XMP, _IPTC, _RESOURCES = 700, 33723, 34377
+_LESSER = 1 | 4  # NewSubfileType: a smaller version of another page, a mask
 _MAX_SAMPLES = 16
 _BIG_ABOVE = 2**32 - 2**26  # offsets have 32 bits; the rest is for directories and profiles
 _LEVEL = 4
@@ -41,7 +45,7 @@ Kind = Literal["grey", "rgb", "palette", "cmyk", "other"]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the first page of a TIFF is laid out.
+    """How a page of a TIFF is laid out.
 
     Attributes:
         height, width: as stored, before the orientation.
@@ -52,6 +56,8 @@ class Layout:
         premultiplied: the colours are multiplied by alpha.
         inverted: grey where 0 is white.
         orientation: 1 to 8.
+        page: its index in the file.
+        n_pages: of full size; thumbnails and masks do not count.
         decodable: read_samples knows the compression.
     """
 
@@ -64,6 +70,7 @@ class Layout:
     premultiplied: bool
     inverted: bool
     orientation: int
+    page: int
     n_pages: int
     decodable: bool
     metadata: Metadata
@@ -74,14 +81,18 @@ def valid_orientation(value: object) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def read_layout(stream: BinaryIO) -> Layout:
-    """Read the directory of the first page. Raises whatever tifffile raises on a damaged one."""
+def read_layout(stream: BinaryIO, number: int = 0) -> Layout:
+    """Read a page's directory, counted among those of full size.
+
+    Raises whatever tifffile raises on a damaged one.
+    """
     import tifffile
 
     stream.seek(0)
     with tifffile.TiffFile(stream) as file:
-        page: Any = file.pages[0]
-        n_pages = len(file.pages)
+        pages: list[Any] = list(file.pages)
+        full = [k for k, p in enumerate(pages) if not int(p.subfiletype) & _LESSER] or [0]
+        page = pages[full[number]]
         tags = page.tags
         photometric, samples = int(page.photometric), int(page.samplesperpixel)
         colours, kind = _KINDS.get(photometric, (samples, "other"))
@@ -111,11 +122,13 @@ def read_layout(stream: BinaryIO) -> Layout:
             premultiplied=meaning == 1,
             inverted=photometric == 0,
             orientation=valid_orientation(orientation),
-            n_pages=n_pages,
+            page=full[number],
+            n_pages=len(full),
             decodable=int(page.compression) in _PLAIN and int(page.predictor) in (1, 2),
-            metadata=Metadata(
+            metadata=_metadata(
+                stream,
+                int(page.offset),
                 icc=icc if isinstance(icc, bytes) else None,
-                exif=_exif(stream),
                 dpi=_dpi(value_of(282), value_of(283), value_of(296)),
             ),
         )
@@ -128,15 +141,32 @@ _KINDS: dict[int, tuple[int, Kind]] = {
 }
 
 
-def _exif(stream: BinaryIO) -> bytes | None:
+def _metadata(
+    stream: BinaryIO,
+    directory: int,
+    *,
+    icc: bytes | None,
+    dpi: tuple[float, float] | None,
+) -> Metadata:
     def read_at(at: int, length: int) -> bytes:
         stream.seek(at)
         return stream.read(length)
 
+    def raw(tag: int) -> bytes | None:
+        entry = tags.get(tag)
+        return None if entry is None else entry.value
+
     try:
-        return build_exif(*exif_of_tiff(read_at))
+        order, big, _ = read_header(read_at(0, 16))
+        tags = read_ifd(read_at, order, big, directory).entries
+        exif = build_exif(*exif_of_tiff(read_at, directory))
     except (ValueError, struct.error, OverflowError, OSError):
-        return None
+        return Metadata(icc=icc, dpi=dpi)
+    resources = raw(_RESOURCES)
+    iptc = raw(_IPTC) or (iptc_of_resources(resources) if resources else None)
+    if iptc:
+        iptc = iptc.rstrip(b"\0") or None  # written as LONGs by some, and filled up with zeros
+    return Metadata(icc=icc, exif=exif, dpi=dpi, xmp=raw(_XMP), iptc=iptc)
 
 
 def _dpi(across: Any, down: Any, unit: Any) -> tuple[float, float] | None:
@@ -149,7 +179,7 @@ def _dpi(across: Any, down: Any, unit: Any) -> tuple[float, float] | None:
 
 
 def read_samples(stream: BinaryIO, layout: Layout) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """All samples of the first page (height, width, samples), stretched to the full range.
+    """All samples of the page (height, width, samples), stretched to the full range.
 
     Returns:
         uint8 for up to 8 bits, else uint16 (floats: 0..1 becomes 0..65535, clipped).
@@ -160,7 +190,7 @@ def read_samples(stream: BinaryIO, layout: Layout) -> NDArray[np.uint8] | NDArra
         raise ValueError("its colours are of an unknown kind")
     stream.seek(0)
     with tifffile.TiffFile(stream) as file:
-        page: Any = file.pages[0]
+        page: Any = file.pages[layout.page]
         end = stream.seek(0, io.SEEK_END)
         if len(page.dataoffsets) != len(page.databytecounts):
             raise ValueError("its lists of strips disagree")
@@ -204,17 +234,29 @@ def full_range(
     return np.iinfo(out.dtype).max - out if inverted else out
 
 
+@dataclass(slots=True)
+class _Page:
+    """A page on its way into the file."""
+
+    height: int
+    width: int
+    channels: int
+    type: np.dtype[Any]
+    rows_per_strip: int
+    carried: Metadata
+    offsets: list[int] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+
+
 class TiffEncoder:
-    """Writes one TIFF from rows given top to bottom: strips, deflate, horizontal differences.
+    """Writes a TIFF from rows given top to bottom: strips, deflate, horizontal differences.
+
+    A page begins with `page`, and ends with the next one or with the file.
 
     Args:
         write: takes the file's bytes in order.
-        patch: called once at the end with (offset, bytes), to write over what lies there.
-        height, width: in pixels.
-        channels: 1 or 3, and one more with alpha (not multiplied into the colours).
-        bits: 8 or 16 per sample.
-        icc, exif, dpi: as in Metadata; exif is split into the directories of the file.
-        big: BigTIFF, or None to use it where the file might not fit in 4 GB.
+        patch: called with (offset, bytes), to write over what lies there.
+        big: BigTIFF: needed where the file might not fit in 4 GB.
     """
 
     def __init__(
@@ -222,47 +264,80 @@ class TiffEncoder:
         write: Callable[[bytes], None],
         patch: Callable[[int, bytes], None],
         *,
-        height: int,
-        width: int,
-        channels: int,
-        bits: int,
-        icc: bytes | None = None,
-        exif: bytes | None = None,
-        dpi: tuple[float, float] | None = None,
-        big: bool | None = None,
+        big: bool,
     ) -> None:
         self._write = write
         self._patch = patch
-        self._height, self._width, self._channels = height, width, channels
-        self._icc, self._dpi = icc, dpi
-        self._tags: dict[int, Value] = {}
-        self._children: dict[int, dict[int, Value]] = {}
-        if exif:
-            self._tags, exif_tags, gps_tags = split_exif(exif)
-            self._children = {34665: exif_tags, 34853: gps_tags}
-        self._type: np.dtype[Any] = np.dtype("u1" if bits == 8 else "<u2")
-        row_bytes = width * channels * self._type.itemsize
-        self._big = height * row_bytes > _BIG_ABOVE if big is None else big
-        self._offsets: list[int] = []
-        self._counts: list[int] = []
-        self._rows_per_strip = rows_per_block(row_bytes, height)
-        self._blocks = RowBlocks(
-            height=height, row_bytes=row_bytes, encode=self._encode, sink=self._take
+        self._big = big
+        self._page: _Page | None = None
+        self._blocks: RowBlocks[bytes] | None = None
+        head = (
+            struct.pack("<2sHHHQ", b"II", 43, 8, 0, 0)
+            if big
+            else struct.pack("<2sHI", b"II", 42, 0)
         )
-        head = b"II" + self._head(0)
+        self._link_at = 8 if big else 4  # where the next directory's offset goes
         write(head)
         self._at = len(head)
 
+    def page(self, *, height: int, width: int, channels: int, bits: int, carried: Metadata) -> None:
+        """Begin a page.
+
+        Args:
+            height, width: in pixels.
+            channels: 1 or 3, and one more with alpha (not multiplied into the colours).
+            bits: 8 or 16 per sample.
+            carried: what is to be written of it; EXIF is split into the directories of the file.
+        """
+        self._end_page()
+        kind: np.dtype[Any] = np.dtype("u1" if bits == 8 else "<u2")
+        row_bytes = width * channels * kind.itemsize
+        rows_per_strip = rows_per_block(row_bytes, height)
+        page = self._page = _Page(height, width, channels, kind, rows_per_strip, carried)
+        self._blocks = RowBlocks(
+            height=height,
+            row_bytes=row_bytes,
+            encode=lambda rows, above: _packed(rows, page),
+            sink=self._take,
+        )
+
     def rows(self, strip: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
         """Take a strip (n, width, channels), uint8 or, for 16 bits, uint16."""
+        assert self._blocks is not None, "rows before a page"
         native = np.ascontiguousarray(strip).reshape(len(strip), -1)
         self._blocks.add(native.view(np.uint8))
 
     def finish(self) -> None:
-        """Write what is left, then the directories."""
+        """Write what is left."""
+        self._end_page()
+
+    def abort(self) -> None:
+        """Stop; the page is then without a directory."""
+        if self._blocks is not None:
+            self._blocks.abort()
+
+    def _end_page(self) -> None:
+        if self._page is None or self._blocks is None:
+            return
         self._blocks.finish()
-        big = self._big
-        offset_type, code = (16, "Q") if big else (4, "I")
+        big, page, code = self._big, self._page, "Q" if self._big else "I"
+        tags, children = self._tags(page)
+        self._align()
+        for tag, child in children.items():
+            if child:
+                tags[tag] = (18 if big else 4, 1, struct.pack("<" + code, self._at))
+                self._put(pack_ifd(child, "<", big, self._at))
+        start = self._at
+        directory = pack_ifd(tags, "<", big, start)
+        assert len(directory) == ifd_bytes(tags, big)
+        self._put(directory)
+        self._patch(self._link_at, struct.pack("<" + code, start))
+        self._link_at = start + (8 + 20 * len(tags) if big else 2 + 12 * len(tags))
+        self._page = self._blocks = None
+
+    def _tags(self, page: _Page) -> tuple[dict[int, Value], dict[int, dict[int, Value]]]:
+        """The page's tags, and those of its EXIF and GPS directories."""
+        offset_type, code = (16, "Q") if self._big else (4, "I")
 
         def numbers(kind: int, code: str, values: list[int]) -> Value:
             return kind, len(values), struct.pack(f"<{len(values)}{code}", *values)
@@ -270,62 +345,44 @@ class TiffEncoder:
         def short(*values: int) -> Value:
             return numbers(3, "H", list(values))
 
-        channels = self._channels
+        tags: dict[int, Value] = {}
+        children: dict[int, dict[int, Value]] = {}
+        if page.carried.exif:
+            tags, exif_tags, gps_tags = split_exif(page.carried.exif)
+            children = {34665: exif_tags, 34853: gps_tags}
+        channels = page.channels
         tags = {
-            **self._tags,
-            256: numbers(4, "I", [self._width]),
-            257: numbers(4, "I", [self._height]),
-            258: short(*[self._type.itemsize * 8] * channels),
+            **tags,
+            256: numbers(4, "I", [page.width]),
+            257: numbers(4, "I", [page.height]),
+            258: short(*[page.type.itemsize * 8] * channels),
             259: short(8),
             262: short(1 if channels < 3 else 2),
-            273: numbers(offset_type, code, self._offsets),
+            273: numbers(offset_type, code, page.offsets),
             274: short(1),
             277: short(channels),
-            278: numbers(4, "I", [self._rows_per_strip]),
-            279: numbers(offset_type, code, self._counts),
+            278: numbers(4, "I", [page.rows_per_strip]),
+            279: numbers(offset_type, code, page.counts),
             284: short(1),
             317: short(2),
         }
         if channels in (2, 4):
             tags[338] = short(2)
-        if self._dpi:
-            for tag, value in zip((282, 283), self._dpi, strict=True):
+        if page.carried.dpi:
+            for tag, value in zip((282, 283), page.carried.dpi, strict=True):
                 tags[tag] = (5, 1, struct.pack("<II", round(value * 1000), 1000))
             tags[296] = short(2)
-        if self._icc:
-            tags[34675] = (7, len(self._icc), self._icc)
-        self._align()
-        for tag, child in self._children.items():
-            if child:
-                tags[tag] = numbers(18 if big else 4, code, [self._at])
-                self._put(pack_ifd(child, "<", big, self._at))
-        first = self._at
-        directory = pack_ifd(tags, "<", big, first)
-        assert len(directory) == ifd_bytes(tags, big)
-        self._put(directory)
-        self._patch(2, self._head(first))
-
-    def abort(self) -> None:
-        """Stop; the file is then without a directory."""
-        self._blocks.abort()
-
-    def _head(self, first: int) -> bytes:
-        if self._big:
-            return struct.pack("<HHHQ", 43, 8, 0, first)
-        return struct.pack("<HI", 42, first)
-
-    def _encode(self, rows: Rows, above: Rows) -> bytes:
-        """One strip, on a thread. Differences run within rows, so `above` plays no part."""
-        native = rows.view(self._type.newbyteorder("=")).reshape(len(rows), -1, self._channels)
-        native[:, 1:] = np.diff(native, axis=1)
-        ordered = native.astype(self._type, copy=False)
-        packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, 15, 9, zlib.Z_FILTERED)
-        return packer.compress(ordered.tobytes()) + packer.flush()
+        raw = {34675: page.carried.icc, _XMP: page.carried.xmp, _IPTC: page.carried.iptc}
+        for tag, data in raw.items():
+            if data:
+                tags[tag] = (1 if tag == _XMP else 7, len(data), data)
+        return tags, children
 
     def _take(self, packed: bytes) -> None:
+        assert self._page is not None
         self._align()
-        self._offsets.append(self._at)
-        self._counts.append(len(packed))
+        self._page.offsets.append(self._at)
+        self._page.counts.append(len(packed))
         self._put(packed)
 
     def _align(self) -> None:
@@ -335,3 +392,17 @@ class TiffEncoder:
     def _put(self, data: bytes) -> None:
         self._write(data)
         self._at += len(data)
+
+
+def _packed(rows: Rows, page: _Page) -> bytes:
+    """One strip, on a thread."""
+    native = rows.view(page.type.newbyteorder("=")).reshape(len(rows), -1, page.channels)
+    native[:, 1:] = np.diff(native, axis=1)
+    ordered = native.astype(page.type, copy=False)
+    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, 15, 9, zlib.Z_FILTERED)
+    return packer.compress(ordered.tobytes()) + packer.flush()
+
+
+def needs_big(n_bytes: int) -> bool:
+    """Whether a file of so many bytes of samples is to be a BigTIFF."""
+    return n_bytes > _BIG_ABOVE

@@ -1,45 +1,35 @@
 """Pixels to files: rows in from top to bottom, a whole file under its name at the end or none."""
 
-import contextlib
-import errno
-import io
-import os
-import secrets
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, BinaryIO, Literal, Protocol, Self
+from typing import BinaryIO, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, features
+from PIL import features
 
-from srcli.errors import MediaError, ResourceError, SrcliError, UsageError
+from srcli.errors import MediaError, UsageError
+from srcli.media.carry import Carried, again, carry
 from srcli.media.deflate import pipeline_bytes
+from srcli.media.encode import Choices, Encoder, Page, Sequence, Strip, mode_of, open_encoder
 from srcli.media.formats import FORMATS, Format, FormatName, check_output, format_of
-from srcli.media.metadata import Metadata, exif_for, icc_for
-from srcli.media.png import PngEncoder
-from srcli.media.tiff import TiffEncoder
+from srcli.media.metadata import Metadata
+from srcli.media.target import FileTarget, StreamTarget, Target
+
+__all__ = ["Page", "Sequence", "Writer", "memory_needed", "open_writer"]
 
 QUALITY = 95
-_JPEG_EXIF_BYTES = 65_533 - 6  # one marker segment, less the prefix
-_NAME_BYTES = 255
-_FULL = {errno.ENOSPC, errno.EFBIG} | ({errno.EDQUOT} if hasattr(errno, "EDQUOT") else set())
-
-Strip = NDArray[np.uint8] | NDArray[np.uint16]
-
-
-class _Encoder(Protocol):
-    def rows(self, strip: Strip) -> None: ...
-    def finish(self) -> None: ...
-    def abort(self) -> None: ...
+_FRAME_COPIES = 4  # the one before, the one that comes, and what packing it takes
 
 
 def memory_needed(
-    format: FormatName, size: tuple[int, int], channels: int, alpha: bool, bits: int = 8
+    format: FormatName,
+    size: tuple[int, int],
+    channels: int,
+    alpha: bool,
+    bits: int = 8,
+    *,
+    animated: bool = False,
 ) -> int:
     """About how many bytes a Writer of this kind holds at its largest.
 
@@ -49,11 +39,14 @@ def memory_needed(
         channels: 1 or 3.
         alpha: there is one more.
         bits: per channel.
+        animated: it has frames.
     """
     height, width = size
+    if format == "gif" or animated:
+        return _FRAME_COPIES * height * width * (channels + alpha) * bits // 8
     if FORMATS[format].streams:
         return pipeline_bytes(width * (channels + alpha) * bits // 8)
-    stored = 1 if _mode(FORMATS[format], channels, alpha) == "L" else 4  # Pillow keeps RGB in 4
+    stored = 1 if mode_of(FORMATS[format], channels, alpha) == "L" else 4  # Pillow keeps RGB in 4
     # WebP and AVIF copy the picture once out of Pillow and once into their own planes.
     encoder = {"webp": 8, "avif": 9}.get(format, 0)
     return height * width * (stored + encoder)
@@ -70,6 +63,7 @@ def open_writer(
     format: FormatName | None = None,
     quality: int | None = None,
     lossless: bool = False,
+    sequence: Sequence | None = None,
 ) -> "Writer":
     """A writer of one picture, to be used in a `with` statement; nothing is created before that.
 
@@ -83,6 +77,8 @@ def open_writer(
         format: by the path's extension if not given.
         quality: 1 to 100, for JPEG, WebP and AVIF; 95 if not given.
         lossless: WebP without loss.
+        sequence: there are several pictures, each of which begins with Writer.begin; the size and
+            so on are those of the first.
 
     Raises:
         UsageError: the format is unknown or cannot hold such a picture.
@@ -103,17 +99,10 @@ def open_writer(
     if isinstance(path, Path) and path.exists() and not path.is_file():
         kind = "a folder" if path.is_dir() else "not a plain file"
         raise MediaError(f"{path} cannot be written: it is {kind}")
-    return Writer(
-        path,
-        entry,
-        size=size,
-        channels=channels,
-        alpha=alpha,
-        bits=bits,
-        metadata=metadata or Metadata(),
-        quality=QUALITY if quality is None else quality,
-        lossless=lossless,
-    )
+    if sequence is not None and entry.several is None:
+        raise UsageError(f"{entry.title} cannot hold several pictures", "use .gif, .webp or .tif")
+    page = Page(size, channels, alpha, bits, metadata or Metadata())
+    return Writer(path, entry, page, Choices(quality or QUALITY, lossless), sequence)
 
 
 class Writer:
@@ -131,46 +120,66 @@ class Writer:
         self,
         path: Path | BinaryIO,
         entry: Format,
-        *,
-        size: tuple[int, int],
-        channels: Literal[1, 3],
-        alpha: bool,
-        bits: Literal[8, 16],
-        metadata: Metadata,
-        quality: int,
-        lossless: bool,
+        page: Page,
+        choices: Choices,
+        sequence: Sequence | None,
     ) -> None:
         self._path = path
-        self._entry = entry
-        self._size = size
-        self._samples = channels + alpha
-        self._bits = bits
-        self._quality, self._lossless = quality, lossless
-        self._mode = _mode(entry, channels, alpha)
-        self._taken = 0
-        self._target: _Target | None = None
-        self._encoder: _Encoder | None = None
-        self.bytes_in_memory = memory_needed(entry.name, size, channels, alpha, bits)
-        notes = []
-        self._icc = icc_for(metadata, 1 if self._mode in ("L", "LA") else 3)
-        self._exif = exif_for(metadata, size[1], size[0])
-        self._dpi = metadata.dpi
-        if entry.name == "bmp" and (self._icc or self._exif):
-            notes.append("BMP holds no colour profile and no EXIF: they were left out")
-        if entry.name == "jpeg" and self._exif and len(self._exif) > _JPEG_EXIF_BYTES:
-            notes.append("the EXIF data is too long for JPEG and was left out")
-            self._exif = None
-        self.notes: tuple[str, ...] = tuple(notes)
+        self._entry, self._choices, self._sequence = entry, choices, sequence
+        self._page = page
+        self._taken, self._begun = 0, 0
+        self._target: Target | None = None
+        self._encoder: Encoder | None = None
+        self.bytes_in_memory = memory_needed(
+            entry.name,
+            page.size,
+            page.channels,
+            page.alpha,
+            page.bits,
+            animated=sequence is not None and entry.several == "frames",
+        )
+        self._carried = self._carry(page)
+        self.notes = self._carried.notes
+
+    def _carry(self, page: Page) -> Carried:
+        return carry(page.metadata, self._entry, page.channels, page.size)
 
     def __enter__(self) -> Self:
-        target = _FileTarget(self._path) if isinstance(self._path, Path) else None
-        self._target = target or _StreamTarget(self._path)  # type: ignore[arg-type]
+        target = FileTarget(self._path) if isinstance(self._path, Path) else None
+        self._target = target or StreamTarget(self._path)  # type: ignore[arg-type]
         try:
-            self._encoder = self._new_encoder(self._target)
+            self._encoder = open_encoder(
+                self._target, self._entry, self._choices, self._page, self._sequence
+            )
+            if self._sequence is None:
+                self.begin(self._page)
         except BaseException:
             self._target.abort()
             raise
         return self
+
+    def begin(self, page: Page, seconds: Fraction | None = None) -> None:
+        """Begin the next picture of several.
+
+        Args:
+            page: of an animation the same each time.
+            seconds: how long a frame is shown.
+
+        Raises:
+            UsageError, ResourceError: the format cannot hold this page.
+        """
+        assert self._encoder is not None, "begin outside the with block"
+        self._check_complete()
+        if self._begun and self._entry.several == "pages":
+            height, width = page.size
+            check_output(self._entry, width, height, page.alpha, page.bits)
+            self._carried = self._carry(page)
+        elif self._begun:
+            assert page.size == self._page.size, "the frames of an animation are of one size"
+            self._carried = again(self._carried)
+        self._page, self._taken = page, 0
+        self._begun += 1
+        self._encoder.begin(page, self._carried.metadata, seconds or Fraction(0))
 
     def rows(self, strip: Strip) -> None:
         """Write the next rows.
@@ -184,12 +193,19 @@ class Writer:
             MediaError: the file cannot be written.
         """
         assert self._encoder is not None, "rows outside the with block"
-        height, width = self._size
-        assert strip.ndim == 3 and strip.shape[1:] == (width, self._samples), strip.shape
-        assert strip.dtype == (np.uint8 if self._bits == 8 else np.uint16), strip.dtype
+        page = self._page
+        height, width = page.size
+        assert strip.ndim == 3 and strip.shape[1:] == (width, page.samples), strip.shape
+        assert strip.dtype == (np.uint8 if page.bits == 8 else np.uint16), strip.dtype
         self._taken += len(strip)
         assert self._taken <= height, f"{self._taken} rows of {height}"
+        if self._carried.to_srgb is not None:
+            strip = self._carried.to_srgb(strip)  # type: ignore[arg-type]
         self._encoder.rows(strip)
+
+    def _check_complete(self) -> None:
+        height = self._page.size[0]
+        assert not self._begun or self._taken == height, f"{self._taken} rows of {height}"
 
     def __exit__(
         self,
@@ -201,8 +217,9 @@ class Writer:
         encoder, self._encoder = self._encoder, None
         try:
             if kind is None:
-                height = self._size[0]
-                assert self._taken == height, f"{self._taken} rows of {height}"
+                n_frames = 1 if self._sequence is None else self._sequence.n_frames
+                assert self._begun == n_frames, f"{self._begun} pictures of {n_frames}"
+                self._check_complete()
                 encoder.finish()
                 self._target.commit()
         except BaseException:
@@ -212,221 +229,3 @@ class Writer:
             if kind is not None:
                 encoder.abort()
                 self._target.abort()
-
-    def _new_encoder(self, target: "_Target") -> _Encoder:
-        height, width = self._size
-        if self._entry.name == "png":
-            return PngEncoder(
-                target.write,
-                height=height,
-                width=width,
-                channels=self._samples,
-                bits=self._bits,
-                icc=self._icc,
-                exif=self._exif,
-                dpi=self._dpi,
-            )
-        if self._entry.name == "tiff":
-            return TiffEncoder(
-                target.write,
-                target.patch,
-                height=height,
-                width=width,
-                channels=self._samples,
-                bits=self._bits,
-                icc=self._icc,
-                exif=self._exif,
-                dpi=self._dpi,
-            )
-        options: dict[str, Any] = {}
-        if self._entry.name != "bmp":
-            options = {"quality": self._quality, "icc_profile": self._icc}
-            if self._exif:
-                prefix = b"Exif\0\0" if self._entry.name == "jpeg" else b""
-                options["exif"] = prefix + self._exif
-        if self._entry.name == "jpeg":
-            options |= {"subsampling": 0, "optimize": False}
-        elif self._entry.name == "webp":
-            # Without `exact`, colours under alpha 0 are zeroed: a loss, if an unseen one.
-            options |= {"lossless": self._lossless, "exact": self._lossless}
-            if self._lossless:
-                options["quality"] = 70  # there it means effort
-        elif self._entry.name == "avif":
-            options |= {"subsampling": "4:4:4"}
-        if self._dpi and self._entry.name in ("jpeg", "bmp"):
-            options["dpi"] = self._dpi
-        return _PillowEncoder(target.write, self._size, self._mode, self._entry, options)
-
-
-def _mode(entry: Format, channels: int, alpha: bool) -> str:
-    """Pillow's mode for the picture; RGB where the format has no grey."""
-    if channels == 1 and entry.grey:
-        return "LA" if alpha else "L"
-    return "RGBA" if alpha else "RGB"
-
-
-class _PillowEncoder:
-    """Gathers the picture in Pillow's own memory and encodes it at the end."""
-
-    def __init__(
-        self,
-        write: Any,
-        size: tuple[int, int],
-        mode: str,
-        entry: Format,
-        options: dict[str, Any],
-    ) -> None:
-        self._write = write
-        self._entry = entry
-        self._options = options
-        self._row = 0
-        try:
-            self._image = Image.new(mode, (size[1], size[0]), None)
-        except MemoryError as exc:
-            needed = size[0] * size[1] * len(mode) / 1e9
-            raise ResourceError(
-                f"{entry.title} is encoded in memory, and {needed:.1f} GB of it could not be had",
-                "use .png or .tif, which are written strip by strip",
-            ) from exc
-
-    def rows(self, strip: Strip) -> None:
-        samples = np.ascontiguousarray(strip)
-        if samples.shape[2] == 1:
-            piece = Image.fromarray(samples[:, :, 0])
-        else:
-            piece = Image.fromarray(samples)  # 2 channels: LA, 3: RGB, 4: RGBA
-        if piece.mode != self._image.mode:
-            piece = piece.convert(self._image.mode)
-        self._image.paste(piece, (0, self._row))
-        self._row += len(strip)
-
-    def finish(self) -> None:
-        sink: Any = _Sink(self._write)
-        try:
-            self._image.save(sink, self._entry.name.upper(), **self._options)
-        except SrcliError:
-            raise
-        except MemoryError as exc:
-            message = f"there is not enough memory to encode {self._entry.title}"
-            raise ResourceError(message) from exc
-        except (OSError, ValueError, RuntimeError, SystemError) as exc:
-            raise MediaError(f"{self._entry.title} could not be encoded: {exc}") from exc
-
-    def abort(self) -> None:
-        self._image.close()
-
-
-class _Sink(io.RawIOBase):
-    """A stream for Pillow without a file number, so that every byte comes through `write`."""
-
-    def __init__(self, write: Any) -> None:
-        self._to = write
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._to(bytes(data))
-        return len(data)
-
-
-# Where the bytes go
-
-
-class _Target(Protocol):
-    def write(self, data: bytes) -> None: ...
-    def patch(self, at: int, data: bytes) -> None: ...
-    def commit(self) -> None: ...
-    def abort(self) -> None: ...
-
-
-@contextmanager
-def _plain_errors(name: str, folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        reason = exc.strerror or str(exc)
-        if exc.errno in _FULL:
-            raise ResourceError(
-                f"{name} cannot be written: no space is left in {folder} ({reason})",
-                "free some space, or choose another folder with -o",
-            ) from exc
-        raise MediaError(f"{name} cannot be written: {reason}") from exc
-
-
-class _FileTarget:
-    """A hidden file beside the final one, renamed at the end."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        # The random part must fit in the longest name that file systems take.
-        tail = f".{secrets.token_hex(4)}.part"
-        stem = os.fsencode(path.name)[: _NAME_BYTES - len(tail) - 1]
-        self._part = path.with_name("." + stem.decode(errors="ignore") + tail)
-        with self._errors():
-            self._file: IO[bytes] = self._part.open("xb")
-
-    def _errors(self) -> contextlib.AbstractContextManager[None]:
-        return _plain_errors(str(self._path), self._path.parent)
-
-    def write(self, data: bytes) -> None:
-        with self._errors():
-            self._file.write(data)
-
-    def patch(self, at: int, data: bytes) -> None:
-        with self._errors():
-            self._file.seek(at)
-            self._file.write(data)
-
-    def commit(self) -> None:
-        with self._errors():
-            self._file.flush()
-            # Some disks report only now that they are full; and after a crash the name must not
-            # stand for an empty file.
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._part.replace(self._path)
-
-    def abort(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.close()
-        with contextlib.suppress(OSError):
-            self._part.unlink(missing_ok=True)
-
-
-class _StreamTarget:
-    """A stream, such as standard output, that gets the file whole or not at all."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        named = getattr(stream, "name", None)
-        self._name = named if isinstance(named, str) and named[:1] != "<" else "the standard output"
-        with self._errors():
-            # Closed by commit or abort.
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115
-
-    def _errors(self) -> contextlib.AbstractContextManager[None]:
-        return _plain_errors(self._name, Path(tempfile.gettempdir()))
-
-    def write(self, data: bytes) -> None:
-        with self._errors():
-            self._file.write(data)
-
-    def patch(self, at: int, data: bytes) -> None:
-        with self._errors():
-            self._file.seek(at)
-            self._file.write(data)
-
-    def commit(self) -> None:
-        with self._errors():
-            self._file.seek(0)
-        try:
-            shutil.copyfileobj(self._file, self._stream)
-            self._stream.flush()
-        except OSError as exc:
-            raise MediaError(f"{self._name} cannot be written: {exc.strerror or exc}") from exc
-        self.abort()
-
-    def abort(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.close()

@@ -223,6 +223,13 @@ class RowResizer:
             self._held.append((start + rest, band[rest:].copy()))
 
 
+def phase_weights(scale: int) -> NDArray[np.float64]:
+    """(scale, 5): what output sample q * scale + r takes of input samples q - 2 .. q + 2, bicubic,
+    away from the border; at the border those are mirrored, the edge sample included."""
+    axis = _Axis.plan(9, 9 * scale, scale, "bicubic")
+    return axis.apply(np.eye(9), 0, 4 * scale, 5 * scale)[:, 2:7]
+
+
 @dataclass(frozen=True, eq=False)
 class _Axis:
     """How one axis is resampled: output sample o is the sum over taps of weights * in[indices]."""

@@ -3,6 +3,8 @@
 A recipe names an architecture and a scale and lists stages; each stage starts from the (averaged)
 weights of the stage before. Keys of a stage set without a number hold for all stages:
 ``--set batch=32``; with one, for that stage: ``--set 2.batch=32``. ``2.steps=0`` drops stage 2.
+Every network of the catalogue has a recipe, by the name of its result (``drrn_b1u9-x3``): where
+none is written for it, a general one.
 """
 
 from __future__ import annotations
@@ -15,10 +17,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from srcli.catalog.load import default_catalogue
 from srcli.errors import UsageError
 from srcli.training.schedule import Schedule
 
 RECIPES = Path(__file__).with_name("recipes")
+GENERAL = RECIPES / "_general.toml"
 
 LOSSES = (
     "l1",  # mean |sr - hr|
@@ -148,8 +152,8 @@ _CONFIG = {f.name: f for f in fields(Config) if f.name not in ("recipe", "stages
 
 
 def recipes() -> list[str]:
-    """Names of the recipes in the package."""
-    return sorted(p.stem for p in RECIPES.glob("*.toml"))
+    """Names of the recipes in the package, without what the general one stands in for."""
+    return sorted(p.stem for p in RECIPES.glob("[!_]*.toml"))
 
 
 def load(name: str, *, preset: str | None = None, sets: Sequence[str] = ()) -> Config:
@@ -159,10 +163,15 @@ def load(name: str, *, preset: str | None = None, sets: Sequence[str] = ()) -> C
         UsageError: no such recipe, preset or key, or a value that does not fit; names near ones.
     """
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
+    target: dict[str, Any] = {}
+    source = path
     if not path.is_file():
-        raise UsageError(f"There is no recipe {name!r}.", _near(name, recipes()))
+        target = _target(name)
+        if not target:
+            raise UsageError(f"There is no recipe {name!r}.", _near(name, recipes()))
+        source = GENERAL
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = target | tomllib.loads(source.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise UsageError(f"The recipe {path} cannot be read: {exc}.") from exc
     presets = raw.pop("preset", {})
@@ -185,6 +194,16 @@ def load(name: str, *, preset: str | None = None, sets: Sequence[str] = ()) -> C
     config = Config(recipe=path.stem, stages=tuple(Stage(**s) for s in stages), **raw)
     _check(config)
     return config
+
+
+def _target(name: str) -> dict[str, Any]:
+    """Architecture and scale of a name like ``drrn_b1u9-x3``; nothing if there is no such model."""
+    arch, _, scale = name.rpartition("-x")
+    models = default_catalogue().of_architecture(arch)
+    known = {s for model in models for s in model.scales}
+    if not scale.isdecimal() or int(scale) not in known:
+        return {}
+    return {"arch": arch, "scale": int(scale)}
 
 
 def _apply(raw: dict[str, Any], stages: list[dict[str, Any]], item: str) -> None:

@@ -23,11 +23,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from srcli.engine.memory import keep_freed_memory
-from srcli.errors import ResourceError, SrcliError, UsageError
+from srcli.errors import SrcliError, UsageError
 from srcli.training import checkpoint, packing, report
 from srcli.training.config import Config
 from srcli.training.data import Photos
+from srcli.training.log import Event, Log
 from srcli.training.networks import Spec, Teacher, read_state, spec_of, take_over
+from srcli.training.rate import MEASURE_S, loader_rate, measure_rate
 from srcli.training.start import fit_last, last_conv, start
 from srcli.training.step import Step, Vectors, trained
 from srcli.training.validate import Validation
@@ -37,11 +39,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Event = dict[str, Any]
 
 START_CROPS, START_PATCH = 32, 48  # that the first weights are fitted to
 START_STEP = 2**31  # their number: no step of a run
-MEASURE_S = 3.0  # the rate of a time-boxed stage is measured for so long
 MARGIN = 0.98  # of the time left
 FREE = {  # keys that may differ from the run that is resumed
     "compile", "compile_mode", "cuda_graph", "depthwise", "resident", "validate_every", "log_every",
@@ -225,7 +225,7 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
         network.train()
         step = Step(
             network, vectors, photos, config, stage,
-            steps=max(steps[index], 1), offset=offset, maximum=spec.maximum, teacher=teacher,
+            steps=max(steps[index], 1), offset=offset, door=spec.door, teacher=teacher,
             features=_feature_layers(network, teacher, spec) if teacher else None,
         )  # fmt: skip
         if steps[index] == 0:
@@ -325,10 +325,8 @@ def begin(
     patch = START_PATCH if photos.fits(START_PATCH) else smallest
     where = photos.draw(START_STEP, START_CROPS, patch, config.seed)
     device = photos.lr.device
-    lr, hr = (
-        crop.cpu().float() * (spec.maximum / 255)
-        for crop in photos.crops(where.lr.to(device), where.hr.to(device), patch)
-    )
+    crops = photos.crops(where.lr.to(device), where.hr.to(device), patch)
+    lr, hr = spec.entered(network, *(crop.cpu().float() / 255 for crop in crops))
     network.train()
     if init is None:
         if config.start == "plain":
@@ -345,23 +343,6 @@ def begin(
         fit_last(network, lr, hr, squash=config.squash)
         return f"given; fitted anew: {', '.join(left)}"
     return f"given; begun anew: {', '.join(left)}"
-
-
-def measure_rate(step: Step, seconds: float = MEASURE_S) -> float:
-    """Steps per second, by making some and undoing them."""
-    backup = step.save()
-    for k in range(3):
-        step(k)
-    step.fetch()
-    began, n = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
-        for _ in range(10):
-            step(n % max(step.steps, 1))
-            n += 1
-        step.fetch()
-    rate = n / (time.perf_counter() - began)
-    step.restore(backup)
-    return rate
 
 
 def measure(run: Run) -> Iterator[Event]:
@@ -384,9 +365,7 @@ def measure(run: Run) -> Iterator[Event]:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         vectors = Vectors.of(network, copy.deepcopy(network))
         began = time.perf_counter()
-        step = Step(
-            network, vectors, photos, config, stage, steps=stage.steps, maximum=spec.maximum
-        )
+        step = Step(network, vectors, photos, config, stage, steps=stage.steps, door=spec.door)
         build_s = time.perf_counter() - began
         rate = measure_rate(step)
         yield {
@@ -399,62 +378,6 @@ def measure(run: Run) -> Iterator[Event]:
             "peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2)
             if device.type == "cuda" else None,
         }  # fmt: skip
-
-
-def loader_rate(photos: Photos, batch: int, patch: int, seconds: float = 1.0) -> float:
-    """Images per second of the loader alone: draw, gather, and carry to the device if need be."""
-    n, began = 0, time.perf_counter()
-    where_on = photos.lr.device
-    while n < 3 or time.perf_counter() - began < seconds:
-        for _ in range(3):
-            where = photos.draw(n, batch, patch)
-            _, hr = photos.crops(where.lr.to(where_on), where.hr.to(where_on), patch)
-            hr = hr.to(photos.device)
-            n += 1
-        hr[0, 0, 0, 0].item()  # wait
-    return n * batch / (time.perf_counter() - began)
-
-
-class Log:
-    """``log.jsonl``, one event a line, and TensorBoard if wanted.
-
-    A resumed run drops what was logged after its checkpoint.
-    """
-
-    def __init__(
-        self, path: Path, *, keep_until: int = 0, on: bool = True, board: report.Board | None = None
-    ) -> None:
-        self._path, self._on, self._board = path, on, board
-        if not on:
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in _lines(path) if line.get("step", 0) <= keep_until]
-        text = "".join(json.dumps(line) + "\n" for line in kept) if keep_until else ""
-        checkpoint.write_atomic(path, text.encode())
-
-    def write(self, event: Event) -> Event:
-        if self._on:
-            try:
-                with self._path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(event) + "\n")
-            except OSError as exc:
-                raise ResourceError(f"{self._path} cannot be written: {exc}.") from exc
-        if self._board is not None:
-            self._board.write(event)
-        return event
-
-    def close(self) -> None:
-        if self._board is not None:
-            self._board.close()
-
-
-def _lines(path: Path) -> Iterator[Event]:
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue  # cut off by a crash
 
 
 def _resumed(run: Run) -> dict[str, Any]:
@@ -494,6 +417,7 @@ def _export(
         scale=spec.scale,
         config=dict(spec.config),
         provenance=provenance,
+        door=spec.door,
     )
 
 

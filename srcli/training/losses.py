@@ -33,7 +33,8 @@ class Contrastive(nn.Module):
 
     def forward(self, sr: Tensor, hr: Tensor, lr: Tensor) -> Tensor:
         bicubic = F.interpolate(lr, hr.shape[2:], mode="bicubic", align_corners=False).clamp(0, 1)
-        f, positive, negative = (self.features(x) for x in (sr, hr, bicubic))
+        seen = (x.expand(-1, 3, -1, -1) for x in (sr, hr, bicubic))  # luma alone as grey
+        f, positive, negative = map(self.features, seen)
         axes = (1, 2, 3)
         near, far = (f - positive).abs().mean(axes), (f - negative).abs().mean(axes)
         ratio: Tensor = near / (far + 1e-4)
@@ -41,7 +42,8 @@ class Contrastive(nn.Module):
 
 
 class Loss(nn.Module):
-    """A weighted sum of losses: a number from (sr, hr, lr), each (n, 3, h, w) fp32 in 0..1.
+    """A weighted sum of losses: a number from (sr, hr, lr), each (n, c, h, w) fp32 in 0..1, c what
+    the network sees.
 
     Args:
         weights: names of ``LOSSES`` -> weight.

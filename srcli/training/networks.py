@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from srcli.catalog.entries import Architecture, Door
 from srcli.catalog.load import default_catalogue
+from srcli.engine.doors import Doored
 from srcli.errors import SrcliError, UsageError, WeightsError
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ class Spec:
     def arch(self) -> str:
         return self.entry.name
 
-    @property
-    def maximum(self) -> float:
-        """White at the door."""
-        return self.door.maximum
+    def entered(self, network: nn.Module, lr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network is given, and what it shall give, of RGB crops in 0..1."""
+        doored = Doored(network, self.door, self.scale)
+        return doored.enter(lr), doored.colour(hr)
 
     def build(self) -> nn.Module:
         assert self.entry.network is not None
@@ -59,8 +60,6 @@ def spec_of(arch: str, scale: int, config: Mapping[str, Any] | None = None) -> S
     merged: dict[str, Any] = {}
     door = Door()
     for model in catalogue.of_architecture(arch)[:1]:
-        if model.door.colour != "rgb" or model.door.enlarged:
-            raise UsageError(f"{arch} takes {model.door.colour}; only RGB networks can be trained.")
         door = model.door
         merged = dict(next((v.config for v in model.variants if v.scale == scale), {}))
         if not merged and model.variants:
@@ -70,7 +69,7 @@ def spec_of(arch: str, scale: int, config: Mapping[str, Any] | None = None) -> S
     try:
         network = spec.build().eval()
         with torch.no_grad():
-            size = network(torch.zeros(1, 3, side, side)).shape[2:]
+            size = Doored(network, door, scale)(torch.zeros(1, 3, side, side)).shape[2:]
     except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as exc:
         raise UsageError(f"{arch} cannot be built at x{scale}: {exc}.") from exc
     if tuple(size) != (side * scale, side * scale):
@@ -93,7 +92,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 class Teacher(nn.Module):
-    """A finished network, 0..1 at both ends, its weights frozen.
+    """A finished network, RGB in 0..1 at both ends, its weights frozen.
 
     Args:
         name: a file of weights, or a model of the catalogue.
@@ -119,10 +118,11 @@ class Teacher(nn.Module):
             network = weights.load(model, scale, options) if native else nn.Identity()
         if native != scale:
             raise UsageError(f"The teacher {name} does not enlarge by {scale}.")
-        self.network, self.maximum = network.requires_grad_(False).eval(), model.door.maximum
+        self.network = network.requires_grad_(False).eval()
+        self.doored = Doored(self.network, model.door, scale)
 
     def forward(self, lr: Tensor) -> Tensor:
-        sr: Tensor = self.network(lr * self.maximum) / self.maximum
+        sr: Tensor = self.doored(lr)
         return sr
 
     def train(self, mode: bool = True) -> Teacher:

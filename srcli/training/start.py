@@ -51,7 +51,7 @@ def start(
 
     Args:
         network: takes ``lr``.
-        lr, hr: (n, 3, h, w) and (n, 3, h s, w s) crops at the network's own range.
+        lr, hr: (n, c, h, w) and (n, c, h s, w s) crops as the network takes and gives them.
         squash: what the network does to its last layer's output, besides shuffling it.
         quiet: names of layers that begin at a tenth; * stands for anything.
 
@@ -62,7 +62,7 @@ def start(
     hush(network, quiet)
     path = shallow_path(network, lr)
     if any(hop.conv.groups == 1 for hop in path):
-        carry(path, hr.shape[2])
+        carry(path, hr.shape[2], lr.shape[1])
         match_levels(network, path, lr, hr, squash)
 
 
@@ -101,7 +101,8 @@ class Hop:
 
 
 def shallow_path(network: nn.Module, lr: Tensor) -> list[Hop]:
-    """The trained convolutions between input and output, along the way that has the fewest."""
+    """The trained convolutions between input and output, along the way that has the fewest; none
+    if a transposed one is among them, which has no middle tap."""
     first: dict[nn.Module, Hop] = {}
 
     def note(conv: nn.Module, args: tuple[Tensor], out: Tensor) -> None:
@@ -112,20 +113,21 @@ def shallow_path(network: nn.Module, lr: Tensor) -> list[Hop]:
     with torch.enable_grad(), _hooks(network, note), _eval(network):
         end = network(x).grad_fn
     by_weight = {id(hop.conv.weight): hop for hop in first.values()}
-    queue: list[tuple[int, int, Any, tuple[Hop, ...]]] = [(0, 0, end, ())]
+    queue: list[tuple[int, int, Any, tuple[Hop | None, ...]]] = [(0, 0, end, ())]
     seen, number = set(), 0
     while queue:  # Dijkstra's, backwards through the autograd graph
         cost, _, node, path = heapq.heappop(queue)
         if getattr(node, "variable", None) is x:
-            return list(path)
+            hops = [hop for hop in path if hop is not None]
+            return hops if len(hops) == len(path) else []
         if node in seen:
             continue
         seen.add(node)
         before = [n for n, _ in node.next_functions if n is not None]
         if node.name().startswith("ConvolutionBackward"):
             weight = node.next_functions[1][0]
-            hop = by_weight.get(id(weight.variable)) if weight is not None else None
-            path = (hop, *path) if hop is not None else path
+            if weight is not None:
+                path = (by_weight.get(id(getattr(weight, "variable", None))), *path)
             cost, before = cost + 1, before[:1]
         for n in before:
             number += 1  # among equals, the one met first; nodes themselves have no order
@@ -134,7 +136,7 @@ def shallow_path(network: nn.Module, lr: Tensor) -> list[Hop]:
 
 
 @torch.no_grad()
-def carry(path: Sequence[Hop], hr_height: int) -> None:
+def carry(path: Sequence[Hop], hr_height: int, colours: int = 3) -> None:
     """Identity taps for the first channels of every layer on the path, see above."""
     full = [k for k, hop in enumerate(path) if hop.conv.groups == 1]
     first, last = full[0], full[-1]
@@ -145,25 +147,25 @@ def carry(path: Sequence[Hop], hr_height: int) -> None:
         conv, w = hop.conv, hop.conv.weight
         middle = w.shape[2] // 2, w.shape[3] // 2
         if conv.groups > 1:  # depthwise; behind the last full layer, all channels are the picture
-            n = conv.out_channels if not first < k < last else 3 * signs
+            n = conv.out_channels if not first < k < last else colours * signs
             w[:n] = 0
             w[(slice(n), 0, *middle)] = 1
         else:
             if k == last:
                 w.mul_(QUIET)
             copies = (after // hop.height) ** 2  # what PixelShuffle makes one of
-            n = 3 * copies if k == last else 3 * signs * copies
-            w[:n, : 3 * signs] = 0
+            n = colours * copies if k == last else colours * signs * copies
+            w[:n, : colours * signs] = 0
             if k != last:
                 w[:n] = 0
             for channel in range(n):
                 colour = channel // copies
                 if k == first:  # the picture comes in here
-                    w[(channel, colour % 3, *middle)] = 1 - 2 * (colour // 3)
+                    w[(channel, colour % colours, *middle)] = 1 - 2 * (colour // colours)
                 else:
                     w[(channel, colour, *middle)] = 1
                     if k == last and signs == 2:
-                        w[(channel, colour + 3, *middle)] = -1
+                        w[(channel, colour + colours, *middle)] = -1
         if conv.bias is not None:
             conv.bias[:n] = 0
 

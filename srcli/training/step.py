@@ -17,8 +17,11 @@ from functools import partial
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srcli.catalog.entries import Door
+from srcli.engine.doors import Doored
 from srcli.training.config import Config, Stage
 from srcli.training.data import Crops, Photos, Where
 from srcli.training.forms import set_form
@@ -84,7 +87,8 @@ class Step:
     """A stage's step: ``step(k)`` makes step k of the stage.
 
     Args:
-        network: in 0..``maximum``, its parameters views of ``vectors.weights``.
+        network: its parameters views of ``vectors.weights``.
+        door: what the network takes and gives: the loss is of what it sees, in 0..1.
         teacher: for the distillation losses: takes and gives 0..1.
         features: last-layer modules of student and teacher, for feature distillation.
         offset: steps made in the stages before: no two stages see the same crops.
@@ -100,13 +104,14 @@ class Step:
         *,
         steps: int,
         offset: int = 0,
-        maximum: float = 1.0,
+        door: Door | None = None,
         teacher: nn.Module | None = None,
         features: tuple[nn.Module, nn.Module] | None = None,
     ) -> None:
         self.network, self.vectors, self.photos = network, vectors, photos
         self.config, self.stage, self.steps, self.offset = config, stage, steps, offset
-        self.maximum, self.teacher = maximum, teacher
+        self.doored = Doored(network, door or Door(), photos.scale)
+        self.teacher = teacher
         self.device = vectors.weights.device
         self.world, self.rank = (
             (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
@@ -208,21 +213,31 @@ class Step:
 
     def _loss_of(self, lr8: Tensor, hr8: Tensor) -> Tensor:
         """uint8 crops -> loss. This is what is compiled."""
-        lr, hr = lr8.float() / 255, hr8.float() / 255
+        rgb, white = lr8.float() / 255, self.doored.door.maximum
+        given, hr = self.doored.enter(rgb), self.doored.colour(hr8.float() / 255)
+        lr = self.doored.colour(rgb)
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
         on = self.precision != "fp32"
+        levels: Callable[[Tensor], list[Tensor]] | None = getattr(self.network, "levels", None)
         with torch.autocast(self.device.type, dtype, enabled=on, cache_enabled=False):
-            sr = self.network(lr * self.maximum if self.maximum != 1 else lr)
+            outputs = levels(given) if levels is not None else [self.network(given)]
             teacher_sr = None
             if self.loss.needs_teacher and self.teacher is not None:
                 with torch.no_grad():
-                    teacher_sr = self.teacher(lr).float()
-        sr = sr.float()
-        if self.maximum != 1:
-            sr = sr / self.maximum
+                    teacher_sr = self.doored.colour(self.teacher(rgb).float())
+        if white != 1:
+            lr, hr = lr / white, hr / white
+            teacher_sr = teacher_sr / white if teacher_sr is not None else None
+            outputs = [sr / white for sr in outputs]
         features = (self._taps["student"], self._taps["teacher"]) if self._taps else None
-        out: Tensor = self.loss(sr, hr, lr, teacher_sr, features)
-        return out
+        total = hr.new_zeros(())
+        for sr in outputs:
+            wanted, taught = hr, teacher_sr
+            if sr.shape != hr.shape:  # a smaller picture of a pyramid
+                wanted = _reduced(hr, sr)
+                taught = _reduced(taught, sr) if taught is not None else None
+            total = total + self.loss(sr.float(), wanted, lr, taught, features)
+        return total
 
     def _tap(self, name: str, _: nn.Module, args: tuple[Tensor, ...]) -> None:
         self._taps[name] = args[0]
@@ -357,6 +372,12 @@ def _send(source: Tensor, target: Tensor) -> None:
     if target.device.type == "cuda":
         source = source.pin_memory()
     target.copy_(source, non_blocking=True)
+
+
+def _reduced(picture: Tensor, like: Tensor) -> Tensor:
+    """Bicubic with antialiasing (a = -0.5) to the size of another."""
+    size = (like.shape[2], like.shape[3])
+    return F.interpolate(picture, size, mode="bicubic", antialias=True)
 
 
 def _first_line(exc: Exception) -> str:

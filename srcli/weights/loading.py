@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from srcli.catalog import (
     architectures,
     default_catalogue,
     get,
+    without_weights,
 )
 from srcli.catalog.load import MAX_NATIVE_SCALE, frozen
 from srcli.errors import SrcliError, UsageError, WeightsError
@@ -55,16 +57,12 @@ def state_dict(
     """
     weights = model.variant(scale).weights
     if weights is None:
-        raise WeightsError(
-            f"There are no weights for {model.name} at x{scale}: nobody published any.",
-            "Train some with `srcli train`, or name a file with "
-            f"`--weights FILE --model {model.arch.name}`.",
-        )
+        raise WeightsError(*without_weights(model, scale))
     path, data = locate_and_read(
         weights,
         options,
         model=model.name,
-        licence=model.licence,
+        licence=model.terms,
         progress=progress,
         announce=announce,
     )
@@ -82,8 +80,10 @@ def build(
     Args:
         variant: its scale and config are the constructor's arguments.
         arch: names the class.
-        state: must have exactly the network's parameters.
-        merge: if the architecture is expanded, return the equivalent plain network; False to train.
+        state: must have exactly the network's parameters, of an expanded architecture those of
+            its expanded or its plain form.
+        merge: if the architecture is expanded, return the equivalent plain network; False to train
+            (what is in the plain form already stays so).
 
     Raises:
         WeightsError: a parameter is missing, too many, or of another shape.
@@ -107,6 +107,11 @@ def _filled(variant: Variant, arch: Architecture, state: Mapping[str, Tensor]) -
     try:
         network.load_state_dict(dict(state), strict=True)
     except RuntimeError as exc:
+        if arch.expanded:
+            plain = cast("nn.Module", cast("Any", network).merge())
+            with contextlib.suppress(RuntimeError):
+                plain.load_state_dict(dict(state), strict=True)
+                return plain
         raise WeightsError(
             f"The weights do not fit {arch.name} x{variant.scale}: {_differences(network, state)}."
         ) from exc
@@ -272,7 +277,7 @@ def check_output(network: nn.Module, model: Model, variant: Variant, path: Path)
 
     arch, scale = model.arch, variant.scale
     side = -(-max(16, arch.min_size) // arch.multiple) * arch.multiple
-    channels = 1 if model.door.colour == "y" else 3
+    channels = model.door.channels
     enter = side * scale if model.door.enlarged else side
     grey = torch.full((1, channels, enter, enter), model.door.maximum / 2)
     try:

@@ -140,3 +140,30 @@ def test_chain_is_the_smallest_then_the_shortest(scales, scale):
 )
 def test_default_scale(scales, default):
     assert catalog.default_scale(model("net.a", scales)) == default
+
+
+def test_without_weights_says_what_to_do():
+    """How to train it, and the nearest in size that no smaller one of its family beats."""
+
+    def published(name, parameters, psnr, *, arch=ARCH):
+        file = WeightsFile("f.pth", 1, "0" * 64, "https://e/f")
+        variant = Variant(4, file, parameters, psnr)
+        return Model(name, arch, "MIT", "s", variants=(variant,))
+
+    other = Architecture("other", "Other", "dense", "p", "r", "m:C")
+    bare = Model("bare.untrained", BARE, "MIT", "s", variants=(Variant(4, None, 500_000),))
+    rest = (
+        published("net.small", 90_000, 31.0),
+        published("net.near", 300_000, 32.0),
+        published("net.beaten", 490_000, 31.9),
+        published("net.unknown", 500_000, None),
+        published("other.same", 500_000, 32.0, arch=other),
+    )
+    message, hint = catalog.without_weights(bare, 4, catalogue(bare, *rest))
+    assert "no weights for bare.untrained at x4" in message
+    assert "`srcli train bare-x4 --data PHOTOS --out FOLDER`" in hint
+    assert "net.near (300K parameters, 32.00 dB on Set5)" in hint
+    assert "--weights FILE --model bare" in hint
+    assert catalog.nearest(bare, 4, catalogue(bare, rest[-1])).name == "other.same"
+    _, hint = catalog.without_weights(bare, 4, catalogue(bare))
+    assert "nearest" not in hint

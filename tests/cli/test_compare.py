@@ -110,7 +110,7 @@ def test_sheet(here):
         (["a.png", "a_x4.png", "-o", "none/p.html"], "the folder none"),
         (["a.png", "a_x4.png", "-o", "p.png"], r"must end in \.html"),
         (["a.png", "a_x4.png", "--sheet", "s.xyz"], "names no picture format"),
-        (["a.png", "a_x4.png", "--sheet", "s.gif"], "does not write it"),
+        (["a.png", "a_x4.png", "--sheet", "s.heic"], "does not write it"),
         (["a.png", "a_x4.png", "--sheet", "a_x4.png", "--overwrite"], "is also an input"),
         (["a.png", "a_x4.png", "--sheet", "s.png", "--crop", "1,2,3"], "is not x,y,width,height"),
         (["a.png", "a_x4.png", "--crop", "1,2,3,4"], "--crop is for --sheet"),

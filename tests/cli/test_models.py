@@ -75,12 +75,34 @@ def test_filters_and_order(run):
     rows = json.loads(run("--sort", "params", "--json").stdout)
     counts = [r["parameters"] for r in rows]
     assert counts == sorted(counts)
+    for family in ("convolution", "residual", "distillation", "attention"):
+        found = names(run("--family", family, "-x", "4"))
+        wanted = [m for m in catalog.models() if m.arch.family == family and 4 in m.scales]
+        assert found == [m.name for m in wanted]
+        assert found
     assert names(run("--sort", "name")) == sorted(m.name for m in catalog.models())
     with pytest.raises(UsageError, match="magic") as caught:
         run("--family", "magic")
     assert "attention" in caught.value.hint
     with pytest.raises(UsageError, match="after show"):
         run("--json", "show", "bcrn")
+
+
+def test_order_by_work(run):
+    """Multiply-adds per output pixel, as the network itself tells; known by hand for some."""
+    rows = json.loads(run("--scale", "4", "--sort", "speed", "--json").stdout)
+    costs = {r["name"]: r.get("multiply_adds_per_px", 0) for r in rows}
+    assert list(costs.values()) == sorted(costs.values())
+    assert costs["bicubic"] == 0
+    assert costs["vdsr.untrained"] == 664_704  # every weight at every output pixel
+    fsrcnn = 25 * 56 + 2 * 12 * 56 + 4 * 9 * 12 * 12 + 81 * 56  # every weight at every LR pixel
+    assert costs["fsrcnn.yjn870"] == fsrcnn / 16
+    assert costs["drrn_b1u9.untrained"] == 2 * 9 * 128 + 18 * 9 * 128 * 128  # U = 9 times the unit
+    table = run("--scale", "4", "--sort", "speed").stdout.splitlines()
+    assert table[0].endswith("MACs/px")
+    [line] = [x for x in table if x.startswith("vdsr.untrained")]
+    assert line.endswith("664.7K")
+    assert "trainable" in line
 
 
 def test_a_narrow_terminal_shows_every_row(run, monkeypatch):
@@ -114,6 +136,7 @@ def test_show(run):
         for variant in model.variants:
             assert f"{variant.parameters:,}" in text
             assert variant.weights.sha256 in text
+    assert "`srcli train drrn_b1u9-x3` trains it" in run("show", "drrn_b1u9").stdout
     assert json.loads(run("show", "bcrn.authors", "--json").stdout)["name"] == "bcrn.authors"
     with pytest.raises(UsageError, match="no model 'brcn'") as caught:
         run("show", "brcn")
@@ -177,6 +200,37 @@ def test_download_and_verify(run, tiny, monkeypatch):
     assert "srcli models download bcrn.authors" in caught.value.hint
     run("download", "bcrn.authors", "-q")
     assert run("verify").exit_code == 0
+
+
+def test_what_forbids_commercial_use_says_so(run, tiny, monkeypatch, tmp_path):
+    """In the list, and before a download."""
+    model, _ = tiny
+    free = replace(model, licence="CC-BY-NC-SA-4.0")
+    default = catalog.names.default_catalogue()
+    changed = Catalogue(default.architectures, {**default.models, free.name: free})
+    monkeypatch.setattr("srcli.catalog.names.default_catalogue", lambda: changed)
+    assert "CC-BY-NC-SA-4.0 (non-commercial)" in run().stdout
+    assert "CC-BY-NC-SA-4.0 (non-commercial)" in run("show", "bcrn").stdout
+    (row,) = (r for r in json.loads(run("--json").stdout) if r["name"] == free.name)
+    assert (row["licence"], row["non_commercial"]) == ("CC-BY-NC-SA-4.0", True)
+    said = []
+
+    def fetch(url, *_, **__):
+        raise WeightsError(f"{url} is not to be had")
+
+    monkeypatch.setattr(sys.modules["srcli.weights.locate"], "download", fetch)
+    monkeypatch.setattr("srcli.cli.models._say", said.append)
+    monkeypatch.delenv("SRCLI_OFFLINE")
+    with pytest.raises(WeightsError):
+        run("download", "bcrn", "-x", "4")
+    assert said[0].endswith("licence: CC-BY-NC-SA-4.0 (non-commercial).")
+
+
+@pytest.mark.parametrize("licence", ["MIT", "Apache-2.0", "none stated", "CC0-1.0", "BSD-3-Clause"])
+def test_what_does_not_forbid_it_does_not(licence):
+    model = replace(catalog.get("bcrn.authors"), licence=licence)
+    assert not model.non_commercial
+    assert model.terms == licence
 
 
 def test_download_only_what_a_scale_needs(run, tiny, monkeypatch):

@@ -1,5 +1,7 @@
 """Regions: integer rectangles, compared with sets of pixels."""
 
+from fractions import Fraction
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +54,25 @@ def test_scaled_and_coarsened(region, factor):
     assert pixels(region.coarsened(factor)) == {
         (y // factor, x // factor) for y, x in pixels(region)
     }
+
+
+@given(regions, st.integers(1, 4))
+def test_of_a_smaller_map_the_pixels_that_begin_inside(region, factor):
+    small = region.scaled(Fraction(1, factor))
+    begin = {
+        (y // factor, x // factor) for y, x in pixels(region) if not (y % factor or x % factor)
+    }
+    assert pixels(small) == begin
+    assert region.coarsened(Fraction(1, factor)) == region.scaled(factor)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 12), st.integers(1, 4))
+def test_tiles_cover_a_smaller_map_once(height, width, tile, factor):
+    share = Fraction(1, factor)
+    whole = Region(0, 0, height, width).scaled(share)
+    assert (whole.h, whole.w) == (-(-height // factor), -(-width // factor))
+    found = [t.scaled(share) for row in tile_rows(height, width, (tile, tile)) for t in row]
+    assert sorted(p for r in found for p in pixels(r)) == sorted(pixels(whole))
 
 
 @given(regions, regions)

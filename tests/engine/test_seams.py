@@ -11,11 +11,18 @@ from srcli.engine.upscaler import Settings, Upscaler
 from srcli.weights import load
 
 TILES = (0, 48, 128)
+SLOW = {"drrn_b1u25"}  # half a minute here
 MODELS = [
-    pytest.param(model, min(model.scales), id=model.name)
+    pytest.param(
+        model,
+        min(model.scales),
+        id=model.name,
+        marks=pytest.mark.slow if model.arch.name in SLOW else [],
+    )
     for model in catalog.models()
     if model.variants
 ]
+WITH_WEIGHTS = [p for p in MODELS if p.values[0].variants[0].weights is not None]
 VARIANTS = [
     pytest.param(model, variant.scale, id=f"{model.name}-x{variant.scale}")
     for model in catalog.models()
@@ -68,7 +75,7 @@ def test_published_weights(model, scale, shared, weights, picture):
 
 @pytest.mark.shared
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "smallest"), MODELS)
+@pytest.mark.parametrize(("model", "smallest"), WITH_WEIGHTS)
 def test_published_weights_full_size(model, smallest, shared, weights, picture):
     """At one scale: what sees the whole picture works before the enlarging."""
     there = [s for s in model.scales if (shared / "weights" / f"{model.name}-x{s}.pth").is_file()]

@@ -1,5 +1,7 @@
 """Stages over tiles: each verb against what PyTorch makes of the whole picture."""
 
+from fractions import Fraction
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -60,6 +62,38 @@ def test_a_chain_of_convolutions(shape, tile, kernel, scale):
     assert up.scale == scale
     result = joined(run, run.local(convolve, up, halo=halo), 3)
     torch.testing.assert_close(result, convolve(enlarge(convolve(x))), rtol=1e-4, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=60)
+@given(shapes, tiles, st.sampled_from([2, 4]), st.booleans())
+def test_through_a_smaller_map(shape, tile, factor, stored):
+    """Strided convolutions round up; enlarged again, what is too much is cut off."""
+    x = random_map(*shape)
+    strided = random_map(3, 3, 3, 1).repeat(3, 1, 1, 1)
+    plain = random_map(3, 3, 3, 2).repeat(3, 1, 1, 1)
+
+    def down(x):
+        return F.conv2d(x, strided, stride=factor, padding=1)
+
+    def convolve(x):
+        return F.conv2d(x, plain, padding=1)
+
+    def up(x):
+        return convolve(x).repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+
+    run, lr = start(x, tile)
+    small = run.local(down, lr, halo=4, scale=Fraction(1, factor))
+    small = run.local(convolve, run.keep(small) if stored else small, halo=1)
+    large = run.local(up, small, halo=1, scale=factor)
+    assert (small.scale, large.scale) == (Fraction(1, factor), 1)
+    whole = up(convolve(down(x)))[:, :, : shape[0], : shape[1]]
+    torch.testing.assert_close(joined(run, large, 3), whole, rtol=1e-4, atol=1e-4)
+
+
+def test_a_halo_that_smaller_maps_cannot_have():
+    run, lr = start(random_map(8, 8), (4, 4))
+    with pytest.raises(AssertionError, match="halo"):
+        run.local(lambda x: x[:, :, ::2, ::2], lr, halo=3, scale=Fraction(1, 2))
 
 
 @settings(deadline=None, max_examples=20)

@@ -53,6 +53,22 @@ class Spot(Enlarge):
         return run.local(lambda x: self.tail(x, 0), x, halo=1, scale=self.scale)
 
 
+class Nearest(nn.Module):
+    """Repeats pixels; every colour is shifted by as much."""
+
+    def __init__(self, scale, shift=(0.0, 0.0, 0.0)):
+        super().__init__()
+        self.scale = scale
+        self.shift = nn.Parameter(torch.tensor(shift).reshape(1, 3, 1, 1))
+
+    def forward(self, lr):
+        large = lr.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
+        return large + self.shift
+
+    def stages(self, run, lr):
+        return run.local(self.forward, lr, scale=self.scale)
+
+
 def network(module, *, door=None, **arch):
     entry = Architecture("tiny", "Tiny", "residual", "p", "r", "tiny_networks:Enlarge", **arch)
     return Network(module.eval().requires_grad_(False), entry, door or Door(), module.scale)

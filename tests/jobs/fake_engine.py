@@ -7,6 +7,7 @@ class Nearest:
     """Repeats pixels; ``before``: called with the number of the strip before it is handed out."""
 
     memory_bytes = 2**30
+    identity = "nearest"
 
     def __init__(self, strip=5, before=lambda number: None):
         self.strip, self.before = strip, before

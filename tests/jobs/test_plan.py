@@ -63,7 +63,7 @@ def sources(inputs, **more):
         ("a.webp", "a_x4.webp"),
         ("a.tiff", "a_x4.tiff"),
         ("a.bmp", "a_x4.bmp"),
-        ("a.gif", "a_x4.png"),  # what srcli reads and does not write
+        ("a.gif", "a_x4.gif"),
         ("two words-ä.png", "two words-ä_x4.png"),
         ("x.bmp", "x_x4.bmp"),
     ],
@@ -158,7 +158,7 @@ def test_a_file_where_a_folder_is_needed(here):
         plan(["a.png", "b.png"], options(output="there.png"))
 
 
-@pytest.mark.parametrize("output", ["b", "b.xyz", "b.gif", "b."])
+@pytest.mark.parametrize("output", ["b", "b.xyz", "b."])
 def test_output_of_no_format(here, output):
     put("a.png")
     with pytest.raises(UsageError) as caught:
@@ -283,7 +283,7 @@ def test_names_that_only_look_similar(here, name):
 
 def test_an_empty_folder(here):
     Path("in/sub").mkdir(parents=True)
-    with pytest.raises(UsageError, match="no pictures in in") as caught:
+    with pytest.raises(UsageError, match="no pictures or films in in") as caught:
         plan(["in"], options())
     assert "--recursive" in caught.value.hint
     with pytest.raises(UsageError, match="no pictures"):
@@ -332,7 +332,7 @@ def test_order_is_as_typed(here):
 def test_two_inputs_with_one_output(here):
     put("a.png", "a.gif")
     with pytest.raises(UsageError, match=r"a_x4\.png") as caught:
-        plan(["a.png", "a.gif"], options())
+        plan(["a.png", "a.gif"], options(format="png"))
     assert "a.gif" in caught.value.message
     put("one/a.png", "two/a.png")
     with pytest.raises(UsageError, match="both"):

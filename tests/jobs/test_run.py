@@ -6,15 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from fake_engine import Nearest
 from PIL import Image, ImageCms
 
 from srcli import catalog
-from srcli.errors import ResourceError, WeightsError
+from srcli.engine.resampler import Resampler
+from srcli.errors import MediaError, ResourceError, WeightsError
 from srcli.jobs import run as module
 from srcli.jobs.events import Done, Failed, Noted, Progressed, Skipped, Started
 from srcli.jobs.plan import Options, plan
 from srcli.jobs.run import run
+from srcli.media.image import inspect, read_frames
 
 BCRN = catalog.resolve("bcrn.authors")
 
@@ -484,7 +487,7 @@ def test_read_ahead_only_what_is_small(here, picture, monkeypatch, memory, early
     for name in ("a.png", "b.png"):
         put(name, picture(40, 50))
     order, was_read = [], threading.Event()
-    real = module._read
+    real = module._open
 
     def read(job, options):
         if job.source.name == "b.png":
@@ -496,7 +499,7 @@ def test_read_ahead_only_what_is_small(here, picture, monkeypatch, memory, early
         if isinstance(event, Started):
             order.append(f"started {event.source.name}")
 
-    monkeypatch.setattr(module, "_read", read)
+    monkeypatch.setattr(module, "_open", read)
     engine = Nearest(before=lambda number: was_read.wait(1) if early else None)
     engine.memory_bytes = memory
     options = Options(model=BCRN, scale=2.0, output="out")
@@ -530,3 +533,114 @@ def test_weights_that_cannot_be_had_end_the_run(here, picture):
     with pytest.raises(WeightsError, match="not at hand"):
         upscale(["a.png", "b.png"], engine, output="out")
     assert files() == ["a.png", "b.png"]
+
+
+# several pictures in a file
+
+
+def animation(name, n=3, **more):
+    """Squares of one colour on another: few colours, which a palette keeps exactly."""
+    frames = []
+    for k in range(n):
+        frame = np.full((10, 12, 3), (10, 200, 30), np.uint8)
+        frame[2 + k : 5 + k, 3:6] = (240, 20, 90)
+        frames.append(frame)
+    images = [Image.fromarray(frame) for frame in frames]
+    images[0].save(name, save_all=True, append_images=images[1:], **more)
+    return frames
+
+
+@pytest.mark.parametrize("ext", ["gif", "png", "webp"])
+def test_an_animation(here, ext):
+    more = {"lossless": True} if ext == "webp" else {}
+    frames = animation(f"a.{ext}", duration=[30, 70, 500], loop=2, **more)
+    events, summary = upscale([f"a.{ext}"], lossless=True)
+    assert summary.done == 1 and files() == [f"a.{ext}", f"a_x2.{ext}"]
+    shares = [e.share for e in only(events, Progressed)]
+    assert shares == sorted(shares) and shares[-1] == 1 and 0 < shares[0] < 0.34
+    before, after = (list(read_frames(Path(f"a{end}.{ext}"))) for end in ("", "_x2"))
+    assert [f.seconds for f in after] == [f.seconds for f in before]
+    for frame, got in zip(frames, after, strict=True):
+        assert np.array_equal(got.picture.pixels, twice(frame))
+    assert inspect(Path(f"a_x2.{ext}")).plays == inspect(Path(f"a.{ext}")).plays
+
+
+@pytest.mark.parametrize("to", ["gif", "png", "webp"])
+def test_an_animation_in_another_format(here, to):
+    frames = animation("a.gif", duration=40, loop=0)
+    upscale(["a.gif"], output=f"b.{to}", lossless=True)
+    got = list(read_frames(Path(f"b.{to}")))
+    assert [float(f.seconds) for f in got] == [0.04] * 3
+    assert all(np.array_equal(g.picture.pixels, twice(f)) for g, f in zip(got, frames, strict=True))
+
+
+@pytest.mark.parametrize("to", ["jpg", "tif", "bmp", "avif"])
+def test_what_cannot_hold_an_animation_is_refused_or_told_to_take_the_first(here, to):
+    animation("a.gif")
+    events, summary = upscale(["a.gif"], output=f"b.{to}")
+    [failed] = only(events, Failed)
+    assert summary.failed == 1 and "3 frames" in failed.error and "--frames first" in failed.hint
+    assert files() == ["a.gif"]
+    events, summary = upscale(["a.gif"], output=f"b.{to}", frames="first")
+    assert summary.done == 1
+    assert any("first of 3 frames" in e.text for e in only(events, Noted))
+
+
+def test_a_still_stays_a_still(here):
+    for ext in ("gif", "webp", "png", "tif"):
+        put(f"a.{ext}", np.full((6, 5, 3), (10, 200, 30), np.uint8))
+        upscale([f"a.{ext}"])
+        with Image.open(f"a_x2.{ext}") as image:
+            assert getattr(image, "n_frames", 1) == 1
+            assert not getattr(image, "is_animated", False)
+        assert np.abs(got_rgb(f"a_x2.{ext}").astype(int) - (10, 200, 30)).max() <= 4
+
+
+def got_rgb(name):
+    with Image.open(name) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def test_cut_out_frames_have_no_fringe(here):
+    """What is hidden under alpha 0 (black here) does not come in at the edge."""
+    frames = []
+    for k in range(3):
+        image = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
+        image.paste((250, 240, 30, 255), (3 + k, 3, 11 + k, 11))
+        frames.append(image)
+    frames[0].save("a.gif", save_all=True, append_images=frames[1:], disposal=2, duration=50)
+    options = Options(model=catalog.resolve("bicubic"), scale=3.0)
+    run(plan(["a.gif"], options), options, Resampler("bicubic"), tell=lambda event: None)
+    for frame in read_frames(Path("a_x3.gif")):
+        seen = frame.picture.pixels[frame.picture.alpha > 0]
+        assert len(seen) > 400 and set(np.unique(frame.picture.alpha)) == {0, 255}
+        assert np.abs(seen.astype(int) - (250, 240, 30)).max() <= 2
+
+
+def test_pages(here, picture):
+    pages = [picture(8, 9), picture(5, 14), picture(7, 7, 1)]
+    with tifffile.TiffWriter("a.tif") as file:
+        for page in pages:
+            file.write(page, photometric="rgb" if page.shape[2] == 3 else "minisblack")
+    upscale(["a.tif"])
+    with tifffile.TiffFile("a_x2.tif") as file:
+        for page, want in zip(file.pages, pages, strict=True):
+            assert np.array_equal(page.asarray().reshape(*page.shape[:2], -1), twice(want))
+    events, summary = upscale(["a.tif"], output="b.png")
+    assert summary.failed == 1 and "3 pages" in only(events, Failed)[0].error
+
+
+@pytest.mark.parametrize("ext", ["gif", "png", "webp", "tif"])
+def test_a_frame_that_fails_costs_the_file_and_not_the_batch(here, ext):
+    animation(f"a.{ext}")
+    put("b.png", np.zeros((4, 4, 3), np.uint8))
+    calls = []
+
+    def before(number):
+        calls.append(number)
+        if calls.count(0) == 2 and number == 1:
+            raise MediaError("the second frame")
+
+    _, summary = upscale([f"a.{ext}", "b.png"], Nearest(before=before))
+    assert (summary.done, summary.failed) == (1, 1)
+    assert files() == sorted([f"a.{ext}", "b.png", "b_x2.png"])

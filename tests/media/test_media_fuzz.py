@@ -1,18 +1,34 @@
-"""Damaged files: whatever a decoder makes of them, only MediaError comes out."""
+"""Damaged files: whatever a decoder makes of them, only MediaError comes out, and no output."""
 
 import io
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from icc_profiles import cmyk_profile, rgb_profile
+from PIL import Image, PngImagePlugin
 
+from srcli import catalog
+from srcli.engine.resampler import Resampler
 from srcli.errors import MediaError
-from srcli.media.image import inspect, read
+from srcli.jobs.events import Done, Failed
+from srcli.jobs.plan import Options, plan
+from srcli.jobs.run import run
+from srcli.media.image import inspect, read, read_frames
 
-ROUNDS = 300
+ROUNDS = 60
+JOB_ROUNDS = 400
+LONGEST_S = 10
 # Pillow's remarks about files; the program itself filters them out.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+EXTENSIONS = {"jpeg": "jpg", "tiff": "tif"}
+KINDS = [
+    *("png", "jpeg", "webp", "tiff", "bmp", "gif", "avif", "deep.png", "deep.tiff"),
+    *("moving.gif", "moving.png", "moving.webp", "pages.tiff", "cmyk.jpeg", "palette.png"),
+]
 
 
 def sample(kind: str) -> bytes:
@@ -22,15 +38,41 @@ def sample(kind: str) -> bytes:
     exif.get_ifd(0x8769)[0x9003] = "2024:01:02 03:04:05"
     out = io.BytesIO()
     small = rng.integers(0, 256, (13, 17, 4), np.uint8)
+    colours = Image.fromarray(small[:, :, :3])
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Title", "words", zip=True)
+    text.add_itxt("XML:com.adobe.xmp", "<x:xmpmeta/>")
     if kind == "deep.tiff":
         deep = small[:, :, :3].astype(np.uint16) * 257
         tifffile.imwrite(out, deep, photometric="rgb", compression="zlib", rowsperstrip=4)
+    elif kind == "pages.tiff":
+        with tifffile.TiffWriter(out) as file:
+            file.write(small[:, :, :3], photometric="rgb")
+            file.write(small[:9, :8, 0], photometric="minisblack")
     elif kind == "deep.png":
         Image.fromarray(small[:, :, 0].astype(np.uint16) * 99).save(out, "PNG", exif=exif)
+    elif kind == "palette.png":
+        colours.quantize(20).save(out, "PNG", transparency=3, pnginfo=text, dpi=(72, 72))
+    elif kind == "cmyk.jpeg":
+        image = Image.fromarray(small, "CMYK")
+        image.save(out, "JPEG", icc_profile=cmyk_profile()[:9000], xmp=b"<x/>", comment=b"words")
+    elif kind.startswith("moving."):
+        frames = [Image.fromarray(np.roll(small, k, axis=1)) for k in range(3)]
+        frames[0].save(
+            out,
+            kind.partition(".")[2].upper(),
+            save_all=True,
+            append_images=frames[1:],
+            duration=40,
+            disposal=2 if kind == "moving.gif" else 1,
+        )
     elif kind in ("jpeg", "bmp", "gif"):
-        Image.fromarray(small[:, :, :3]).save(out, kind.upper(), exif=exif, dpi=(72, 72))
+        colours.save(out, kind.upper(), exif=exif, dpi=(72, 72), comment=b"words")
     else:
-        Image.fromarray(small).save(out, kind.upper(), exif=exif)
+        more = {"pnginfo": text} if kind == "png" else {}
+        Image.fromarray(small).save(
+            out, kind.upper(), exif=exif, icc_profile=rgb_profile()[:400], **more
+        )
     return out.getvalue()
 
 
@@ -56,9 +98,7 @@ def mutated(data: bytes, rng: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize(
-    "kind", ["png", "jpeg", "webp", "tiff", "bmp", "gif", "avif", "deep.png", "deep.tiff"]
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_only_media_errors_escape(kind: str) -> None:
     data = sample(kind)
     assert read(io.BytesIO(data)).pixels.size  # the sound one is fine
@@ -68,11 +108,56 @@ def test_only_media_errors_escape(kind: str) -> None:
         damaged = io.BytesIO(mutated(data, rng))
         try:
             info = inspect(damaged, max_pixels=1_000_000)
-            picture = read(damaged, info, max_pixels=1_000_000)
+            frames = list(read_frames(damaged, info, max_pixels=1_000_000))
         except MediaError as error:
             assert "\n" not in error.message
         else:
             opened += 1
+            assert len(frames) == info.n_frames
+            picture = frames[0].picture
             assert picture.pixels.shape == (info.height, info.width, info.channels)
             assert (picture.alpha is not None) == info.has_alpha
     assert opened < ROUNDS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_fails_leaves_nothing(kind: str, tmp_path: Path) -> None:
+    """6,000 files, through the whole job: an output exactly for what is done, and it opens."""
+    data, rng = sample(kind), np.random.default_rng(23)
+    name = kind.rpartition(".")[2]
+    extension = EXTENSIONS.get(name, name)
+    sources = [tmp_path / f"{number}.{extension}" for number in range(JOB_ROUNDS)]
+    for source in sources:
+        source.write_bytes(mutated(data, rng))
+    out = tmp_path / "out"
+    options = Options(
+        model=catalog.resolve("bicubic"), scale=1.5, output=f"{out}/", max_pixels=300_000
+    )
+    gaps, last, ended = [0.0], time.perf_counter(), {}
+
+    def tell(event: object) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        gaps.append(now - last)
+        last = now
+        if isinstance(event, Done | Failed):
+            ended[event.source] = event
+
+    jobs = []
+    for source in sources:  # one by one, so that the time of each is known
+        jobs += plan([str(source)], options)
+        gaps.append(time.perf_counter() - last)
+        last = time.perf_counter()
+    summary = run(jobs, options, Resampler("bicubic"), tell=tell)
+    assert summary.done + summary.failed == JOB_ROUNDS and summary.failed
+    assert max(gaps) < LONGEST_S
+    done = [event for event in ended.values() if isinstance(event, Done)]
+    written = sorted(out.iterdir()) if out.exists() else []
+    assert written == sorted(event.target for event in done)
+    for event in ended.values():
+        if isinstance(event, Done):
+            assert list(read_frames(event.target))
+        else:
+            assert "Traceback" not in event.error and "unexpected" not in event.error, event

@@ -1,6 +1,7 @@
 """EXIF changed in place; profiles and resolutions taken or left."""
 
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -8,15 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from srcli.media.carry import carry
+from srcli.media.exif import (
+    build_exif,
+    pack_ifd,
+    patch_exif,
+    read_header,
+    read_ifd,
+    resolution_of,
+    with_resolution,
+)
+from srcli.media.formats import FORMATS
+from srcli.media.image import read
 from srcli.media.metadata import (
     Metadata,
     exif_for,
-    icc_for,
-    pack_ifd,
-    patch_exif,
     usable_dpi,
     usable_icc,
+    xmp_for,
 )
+from srcli.media.write import open_writer
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -90,7 +102,6 @@ def test_mutated_exif_never_raises(data: st.DataObject) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_exif_costs_a_note_and_not_the_picture(tmp_path) -> None:
-    from srcli.media.image import read
 
     Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     picture = read(tmp_path / "a.jpg")
@@ -102,11 +113,15 @@ def test_damaged_exif_costs_a_note_and_not_the_picture(tmp_path) -> None:
     assert picture.pixels.dtype == np.uint8
 
 
+def icc_for(icc: bytes | None, channels: int) -> bytes | None:
+    return carry(Metadata(icc=icc), FORMATS["png"], channels, (1, 1)).metadata.icc
+
+
 def test_profiles_go_only_with_pixels_of_their_kind() -> None:
     grey = SRGB[:16] + b"GRAY" + SRGB[20:]
-    assert icc_for(Metadata(icc=SRGB), 3) == SRGB and icc_for(Metadata(icc=grey), 1) == grey
-    assert icc_for(Metadata(icc=SRGB), 1) is None and icc_for(Metadata(icc=grey), 3) is None
-    assert icc_for(Metadata(), 3) is None
+    assert icc_for(SRGB, 3) == SRGB and icc_for(grey, 1) == grey
+    assert icc_for(SRGB, 1) is None and icc_for(grey, 3) is None
+    assert icc_for(None, 3) is None
     assert usable_icc(SRGB) == SRGB
     assert usable_icc(SRGB[:100]) is None and usable_icc(SRGB[:-9]) is None
     assert usable_icc(None) is None
@@ -118,3 +133,75 @@ def test_profiles_go_only_with_pixels_of_their_kind() -> None:
 def test_resolutions_that_mean_nothing(dpi: object) -> None:
     assert usable_dpi(dpi) is None
     assert usable_dpi((72, 300)) == (72.0, 300.0)
+
+
+def test_xmp_says_the_new_size_and_no_orientation() -> None:
+    before = (
+        b'<rdf:Description tiff:Orientation="6" tiff:ImageWidth = "640" exif:PixelXDimension='
+        b'"640" xmp:Rating="4"><exif:PixelYDimension>480</exif:PixelYDimension><xmp:Thumbnails>'
+        b"<rdf:Alt>secret</rdf:Alt></xmp:Thumbnails></rdf:Description>"
+    )
+    after = xmp_for(Metadata(xmp=before), 2560, 1920)
+    assert after == (
+        b'<rdf:Description tiff:Orientation="1" tiff:ImageWidth = "2560" exif:PixelXDimension='
+        b'"2560" xmp:Rating="4"><exif:PixelYDimension>1920</exif:PixelYDimension>'
+        b"</rdf:Description>"
+    )
+    assert xmp_for(Metadata(xmp=after), 2560, 1920) == after
+    assert xmp_for(Metadata(), 1, 1) is None
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_exif_that_is_given_a_resolution(order: str) -> None:
+    before = exif_with_thumbnail(order)
+    after = with_resolution(before, (300, 150))
+    assert resolution_of(before) is None and resolution_of(after) == (300, 150)
+    assert after.index(b"MAKERNOTE") == before.index(b"MAKERNOTE")
+    exif = Image.Exif()
+    exif.load(after)
+    assert exif[0x010F] == "a maker" and exif.get_ifd(0x8769)[0xA002] == 640
+    ifds = []
+    for stream in (before, after):
+        _, _, offset = read_header(stream)
+        first = read_ifd(lambda at, n, data=stream: data[at : at + n], order, False, offset)  # type: ignore[arg-type]
+        ifds.append(first)
+    assert ifds[0].next == ifds[1].next and set(ifds[0].entries) < set(ifds[1].entries)
+    assert with_resolution(after, (72, 72)) == after
+    assert resolution_of(with_resolution(None, (72, 72))) == (72, 72)
+    assert build_exif({}, {}, {}) is None
+
+
+def test_comments_and_text_in_each_others_formats(tmp_path) -> None:
+    def written(name: str, metadata: Metadata) -> Metadata:
+        page = {"size": (2, 3), "channels": 3, "alpha": False, "metadata": metadata}
+        with open_writer(tmp_path / name, **page) as writer:
+            writer.rows(np.zeros((2, 3, 3), np.uint8))
+        return read(tmp_path / name).metadata
+
+    comments = (b"first", "zweiter, mit \u00fc".encode(), b"latin \xfc")
+    assert written("a.jpg", Metadata(comments=comments)).comments == comments
+    texts = written("a.png", Metadata(comments=comments)).texts
+    assert [kind for kind, _ in texts] == [b"tEXt", b"iTXt", b"tEXt"]
+    assert written("b.jpg", Metadata(texts=texts)).comments == comments
+    assert written("a.gif", Metadata(comments=(b"c" * 300,), xmp=b"<x/>")).comments == (b"c" * 300,)
+    title = (b"zTXt", b"Title\0\0" + zlib.compress(b"words"))
+    assert written("b.png", Metadata(texts=(title,))).texts == (title,)
+    said = carry(Metadata(texts=(title,)), FORMATS["jpeg"], 3, (2, 3))
+    assert "text" in said.notes[0] and said.metadata.comments == ()
+
+
+def test_what_says_how_pixels_look_is_never_stripped() -> None:
+    gamma = ((b"gAMA", bytes(4)),)
+    whole = Metadata(SRGB, b"exif", (72, 72), b"xmp", b"iptc", (b"c",), ((b"tEXt", b"a"),), gamma)
+    assert whole.stripped() == Metadata(icc=SRGB, colour=gamma)
+    assert carry(whole.stripped(), FORMATS["png"], 3, (1, 1)).metadata.colour == gamma
+    assert carry(Metadata(colour=gamma), FORMATS["webp"], 3, (1, 1)).notes
+
+
+def test_what_is_too_long_for_a_jpeg() -> None:
+    exif = exif_with_thumbnail("<")
+    long = Metadata(
+        None, exif + bytes(70_000), None, b"x" * 70_000, b"i" * 70_000, (b"c" * 70_000,)
+    )
+    said = carry(long, FORMATS["jpeg"], 3, (1, 1))
+    assert len(said.notes) == 4 and said.metadata == Metadata()

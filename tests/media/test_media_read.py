@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import tifffile
 from PIL import Image, ImageCms
 
 from srcli.errors import MediaError
+from srcli.media.exif import pack_ifd
 from srcli.media.image import inspect, read
-from srcli.media.metadata import icc_space, pack_ifd
+from srcli.media.metadata import icc_space
 
 EXTENSIONS = ["png", "jpg", "webp", "tif", "bmp", "gif", "avif"]
 
@@ -412,3 +414,38 @@ def test_a_stream_that_cannot_seek() -> None:
     assert read(Pipe(png(2, 1, 8, 0, b"\0\1\2"))).pixels.shape == (1, 2, 1)  # type: ignore[arg-type]
     with pytest.raises(MediaError, match="the standard input is empty"):
         read(Pipe(b""))  # type: ignore[arg-type]
+
+
+# HEIC, an extra
+
+
+def heic(path: Path) -> Path:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    smooth = np.add.outer(np.arange(64) * 2, np.arange(80))[:, :, None] + np.arange(3) * 20
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "a maker", 6
+    pillow_heif.register_heif_opener()
+    image = Image.fromarray(smooth.clip(0, 255).astype(np.uint8))
+    try:
+        image.save(path, "HEIF", quality=90, exif=exif, xmp=b"<x:xmpmeta/>")
+    except (OSError, RuntimeError) as exc:
+        pytest.skip(f"this libheif cannot encode: {exc}")
+    return path
+
+
+def test_heic(tmp_path: Path) -> None:
+    path = heic(tmp_path / "a.heic")
+    info, picture = inspect(path), read(path)
+    assert (info.format, info.bits, info.channels, info.has_alpha) == ("heif", 8, 3, False)
+    assert picture.pixels.shape == (info.height, info.width, 3)
+    assert picture.metadata.xmp == b"<x:xmpmeta/>" and b"a maker" in (picture.metadata.exif or b"")
+    with pytest.raises(MediaError):
+        read(io.BytesIO(path.read_bytes()[:400]))
+
+
+def test_heic_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(MediaError, match="HEIC") as caught:
+        inspect(tmp_path / "a.heic")
+    assert caught.value.hint == 'pip install "srcli[heic]"'

@@ -1,5 +1,6 @@
 import pytest
 
+from srcli import catalog
 from srcli.errors import UsageError
 from srcli.training.config import Config, load, recipes
 from srcli.training.networks import spec_of
@@ -13,6 +14,21 @@ def test_every_recipe_loads_and_its_network_exists(name, preset):
     assert spec_of(config.arch, config.scale, config.config).scale == config.scale
     assert config.name == name
     assert Config.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize("arch", catalog.architectures(), ids=lambda a: a.name)
+def test_every_network_has_a_recipe(arch):
+    """The one written for it, or the general one."""
+    scales = {s for m in catalog.models() if m.arch == arch for s in m.scales}
+    for scale in scales:
+        config = load(f"{arch.name}-x{scale}", preset="quick")
+        assert (config.arch, config.scale, config.name) == (
+            arch.name,
+            scale,
+            f"{arch.name}-x{scale}",
+        )
+    with pytest.raises(UsageError, match="no recipe"):
+        load(f"{arch.name}-x7")
 
 
 def test_sets():

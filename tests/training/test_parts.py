@@ -7,8 +7,11 @@ import torch
 from torch.nn import functional as F
 
 from srcli.archs.blocks import CCA
+from srcli.catalog import Door
 from srcli.errors import UsageError
+from srcli.training import packing
 from srcli.training.config import load
+from srcli.training.data import Photos
 from srcli.training.forms import set_form
 from srcli.training.losses import Contrastive, Loss, attention_transfer
 from srcli.training.networks import spec_of, take_over
@@ -87,20 +90,33 @@ def test_contrastive_prefers_the_truth():
     )
 
 
-@pytest.mark.parametrize("name", ["bcrn-x2", "rlfn_s-x4", "lesrcnn-x4", "swift_srgan-x4"])
+def entered(spec, crops):
+    return spec.entered(spec.build(), *(c.float() / 255 for c in crops))
+
+
+STARTED = (
+    "bcrn-x2", "rlfn_s-x4", "lesrcnn-x4", "swift_srgan-x4", "imdn-x4", "bsrn-x4", "pan-x4",
+    "srcnn_915-x3", "vdsr-x4",
+    "edsr_baseline-x2",
+    "sesr_m5-x2", "lapsrn-x4",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STARTED)
 def test_start_is_about_nearest_neighbour(name, photos):
+    """Of what the network is given: the LR picture, or the one enlarged already."""
     config = load(name)
     torch.manual_seed(0)
     spec = spec_of(config.arch, 2)
     network = spec.build()
     where = photos.draw(0, 6, 32)
-    lr, hr = (c.float() * (spec.maximum / 255) for c in photos.crops(where.lr, where.hr, 32))
+    lr, hr = entered(spec, photos.crops(where.lr, where.hr, 32))
     start(network, lr, hr, squash=config.squash, quiet=config.quiet)
     other = photos.draw(1, 6, 32)
-    lr, hr = (c.float() * (spec.maximum / 255) for c in photos.crops(other.lr, other.hr, 32))
+    lr, hr = entered(spec, photos.crops(other.lr, other.hr, 32))
     with torch.no_grad():
         error = (network.eval()(lr) - hr).square().mean()
-    nearest = (F.interpolate(lr, scale_factor=2) - hr).square().mean()
+    nearest = (F.interpolate(lr, hr.shape[2:]) - hr).square().mean()
     # what PyTorch starts with in the other channels is heard at a tenth; a tanh bends the picture
     assert error < 2 * nearest
 
@@ -131,6 +147,35 @@ def test_shallow_path():
     assert path["lesrcnn"] == ["conv1.0", "upsample.up.body.0", *refine, "conv18.0"]
 
 
+@pytest.mark.parametrize("arch", ["lapsrn", "srcnn_915"])
+def test_the_loss_is_of_what_the_network_sees(arch, photos):
+    """Luma alone: of each picture of a pyramid, or of the picture enlarged before."""
+    packing.add_scale(photos.pack, 4)
+    quarter = Photos(photos.pack, 4, torch.device("cpu"))
+    config = load(f"{arch}-x4" if arch == "lapsrn" else f"{arch}-x3", sets=[*SMALL, "scale=4"])
+    spec = spec_of(arch, 4)
+    torch.manual_seed(0)
+    network = spec.build()
+    vectors = Vectors.of(network, copy.deepcopy(network))
+    stage = config.stages[0]
+    step = Step(network, vectors, quarter, config, stage, steps=4, door=spec.door)
+    where = step.draw(0)
+    lr8, hr8 = quarter.crops(where.lr, where.hr, stage.patch)
+    given, hr = spec.entered(network, lr8.float() / 255, hr8.float() / 255)
+    assert given.shape[1] == hr.shape[1] == 1
+    loss = Loss(stage.loss)
+    with torch.no_grad():
+        wanted = loss(network(given), hr, given)
+        if arch == "lapsrn":
+            small = F.interpolate(hr, scale_factor=0.5, mode="bicubic", antialias=True)
+            wanted = wanted + loss(network.levels(given)[0], small, given)
+    step(0)
+    assert step.fetch()[0] == pytest.approx(float(wanted), rel=1e-5)
+
+
+SMALL = ("batch=2", "patch=15", "precision=fp32")
+
+
 @pytest.fixture
 def fp16(photos):
     """A step in fp16, and its state."""
@@ -138,7 +183,8 @@ def fp16(photos):
     torch.manual_seed(0)
     network = spec_of("rlfn_s", 2, {"channels": 8, "hidden": 8, "n_blocks": 1}).build()
     vectors = Vectors.of(network, copy.deepcopy(network))
-    return Step(network, vectors, photos, config, config.stages[0], steps=100, maximum=255), vectors
+    door = Door(maximum=255)
+    return Step(network, vectors, photos, config, config.stages[0], steps=100, door=door), vectors
 
 
 def test_fp16_skips_what_overflows_and_halves_the_scale(fp16):

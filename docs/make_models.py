@@ -1,0 +1,147 @@
+"""Writes docs/models.md and docs/models.png from the catalogue: `python docs/make_models.py`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+from PIL import Image
+
+from srcli import catalog
+from srcli.catalog import Family, Model, Variant
+from srcli.engine.cost import per_pixel
+from srcli.media.chart import COLOURS, Axis, Chart, png
+
+HERE = Path(__file__).parent
+SCALE = 4  # of the plot
+LEAST_DB = 30.4  # below lie weights that were made for looks, or other LR pictures
+SIZE, BOX, RADIUS = (1000, 650), (80, 50, 940, 600), 5
+
+FAMILIES: dict[str, str] = {
+    "convolution": "Convolutions in a row, each on the one before.",
+    "residual": "What layers add to what goes around them is learned, not the whole.",
+    "dense": "Every layer of a block sees the outputs of all layers before it.",
+    "distillation": "Each step keeps a part of the features and refines the rest; the parts are "
+    "joined at the end.",
+    "attention": "Features are weighted by what the network sees of the picture: by channel, by "
+    "place, or pixel by pixel.",
+    "extremely lightweight": "Made for phones: few layers, collapsed or quantised, often working "
+    "on smaller maps.",
+    "resampling": "No network.",
+}
+assert set(FAMILIES) == set(get_args(Family))
+
+HEAD = """# The networks
+
+*Made from the catalogue by `docs/make_models.py`; a test keeps it so.*
+
+Each is a name for `srcli upscale -m`, `eval`, `bench`, `train` and `export`. The families are the
+six designs of the lightweight-SR survey (Gendy, He and Sabor, Information Fusion 2023,
+doi:10.1016/j.inffus.2023.01.024).
+
+```sh
+srcli models --family attention --scale 4 --sort psnr
+srcli models --scale 3 --sort speed
+srcli models show fsrcnn
+```
+
+Parameters and multiply-adds (MACs) per output pixel are of the largest scale up to x4. PSNR-Y is
+dB on Set5 ([how](eval.md)). What has no weights is trained by `srcli train NAME-x4`
+([how](training.md)), NAME without its tag.
+
+![PSNR against parameters at x4, by family](models.png)
+"""
+
+
+def page() -> str:
+    """The text of docs/models.md."""
+    parts = [HEAD]
+    for family, words in FAMILIES.items():
+        rows = [m for m in catalog.models() if m.arch.family == family and not m.is_own]
+        parts.append(f"## {family.capitalize()}\n\n{words}\n")
+        parts.append(
+            "| name | network | parameters | MACs/px | x2 | x3 | x4 | weights |\n"
+            "|---|---|---|---|---|---|---|---|\n" + "\n".join(map(_line, rows)) + "\n"
+        )
+    notes = [f"- `{m.name}`: {m.note}" for m in catalog.models() if m.note]
+    parts.append("## Remarks\n\n" + "\n".join(notes) + "\n")
+    return "\n".join(parts)
+
+
+def _line(model: Model) -> str:
+    variant = _shown(model)
+    parameters = f"{variant.parameters / 1e3:,.0f} K" if variant else ""
+    work = f"{per_pixel(model, variant.scale) / 1e3:,.1f} K" if variant else ""
+    scores = [_score(model, scale) for scale in (2, 3, 4)]
+    paper = f"{model.arch.title}: {model.arch.paper}, {_link(model.arch.reference)}"
+    cells = [f"`{model.name}`", paper, parameters, work, *scores, _weights(model)]
+    return f"| {' | '.join(cells)} |"
+
+
+def _shown(model: Model) -> Variant | None:
+    at_most = [v for v in model.variants if v.scale <= SCALE]
+    return max(at_most or model.variants, key=lambda v: v.scale, default=None)
+
+
+def _score(model: Model, scale: int) -> str:
+    if scale not in model.scales:
+        return ""
+    psnr = model.variant(scale).psnr_set5
+    return f"{psnr:.2f}" if psnr is not None else "·"
+
+
+def _weights(model: Model) -> str:
+    if model.is_resampler:
+        return "none needed"
+    if not model.trained:
+        return "train it"
+    bundled = all(v.weights is not None and v.weights.bundled for v in model.variants)
+    return f"{'in the package' if bundled else 'download'}, {model.terms}"
+
+
+def _link(reference: str) -> str:
+    kind, _, name = reference.partition(":")
+    at = {"arXiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}.get(kind, f"{kind}:")
+    return f"[{reference}]({at}{name.replace('<', '%3C').replace('>', '%3E')})"
+
+
+def points() -> Iterator[tuple[str, str, int, float]]:
+    """(name, family, parameters, dB) of what is drawn."""
+    for model in catalog.models():
+        if SCALE in model.scales:
+            variant = model.variant(SCALE)
+            if variant.psnr_set5 is not None and variant.psnr_set5 >= LEAST_DB:
+                yield model.name, model.arch.family, variant.parameters, variant.psnr_set5
+
+
+def plot() -> bytes:
+    """docs/models.png, with what it shows as JSON in its text."""
+    found = list(points())
+    canvas = Image.new("RGB", SIZE, "white")
+    decades = [math.log10(p[2]) for p in found]
+    chart = Chart(
+        canvas,
+        BOX,
+        f"Set5 x{SCALE}, dB",
+        Axis(10.0 ** math.floor(min(decades)), 10.0 ** math.ceil(max(decades)), logarithmic=True),
+        Axis.around([p[3] for p in found], room=0.05),
+        digits=",.0f",
+    )
+    chart.draw.text(((BOX[0] + BOX[2]) / 2 - 30, BOX[3] + 22), "parameters", fill="black")
+    colours = dict(zip(FAMILIES, COLOURS, strict=False))
+    for _, _, parameters, psnr in found:
+        chart.reserve((parameters, psnr), RADIUS)
+    for name, family, parameters, psnr in found:
+        chart.bubble((parameters, psnr), RADIUS, colours[family], name.partition(".")[0])
+    drawn = dict.fromkeys(family for _, family, _, _ in found)
+    for k, family in enumerate(drawn):
+        chart.name(k, family, colours[family])
+    return png(canvas, json.dumps(found))
+
+
+if __name__ == "__main__":
+    (HERE / "models.md").write_text(page(), encoding="utf-8")
+    (HERE / "models.png").write_bytes(plot())

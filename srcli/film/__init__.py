@@ -1,0 +1,1 @@
+"""Films: frames in and out through ffmpeg, segment by segment, everything else copied."""

@@ -1,0 +1,178 @@
+"""What is to be made of a film, decided and tried before work begins. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from srcli.errors import MediaError, UsageError
+from srcli.film.codecs import Encoding, choose, keeps_mastering
+from srcli.film.ffmpeg import FFmpeg, find_ffmpeg
+from srcli.film.formats import CONTAINERS, has_alpha, layout_of
+from srcli.film.mux import settle_streams
+from srcli.film.options import FilmOptions
+from srcli.film.probe import Film, Stream, probe
+from srcli.film.sequences import is_pattern, number_of, numbered, sequence_input
+from srcli.media.formats import check_output, format_of
+
+WAITING = 3  # frames, on either side of the network
+
+
+@dataclass(frozen=True)
+class FilmPlan:
+    """A film that is to be enlarged, everything decided.
+
+    Attributes:
+        film: what is read.
+        target: the file to write.
+        extension: that tells the container.
+        sr_size: (height, width) of the result, as coded.
+        encoding: how.
+        streams: of the source that go into the result.
+        options: the user's.
+        ffmpeg: the binary.
+        notes: what the user should know before work begins.
+    """
+
+    film: Film
+    target: Path
+    extension: str
+    sr_size: tuple[int, int]
+    encoding: Encoding
+    streams: tuple[Stream, ...]
+    options: FilmOptions
+    ffmpeg: FFmpeg
+    notes: tuple[str, ...] = ()
+
+    @property
+    def frames_bytes(self) -> int:
+        """Memory that raw frames take while they wait."""
+        lr = layout_of(self.film.pix_fmt).frame_bytes(self.film.size)
+        return (WAITING + 2) * (lr + self.encoding.layout.frame_bytes(self.sr_size))
+
+
+@dataclass(frozen=True)
+class PicturesPlan:
+    """A film whose frames become pictures, numbered from 1.
+
+    Attributes:
+        film: what is read.
+        pattern: of the names: one %d, with or without a width.
+        sr_size: (height, width) of the result, as coded.
+        bits: per channel.
+        quality: of JPEG and the like; None: the usual.
+        keep_existing: pictures that exist are not made again.
+        options: the user's.
+        ffmpeg: the binary.
+        notes: what the user should know before work begins.
+    """
+
+    film: Film
+    pattern: Path
+    sr_size: tuple[int, int]
+    bits: Literal[8, 16]
+    quality: int | None
+    keep_existing: bool
+    options: FilmOptions
+    ffmpeg: FFmpeg
+    notes: tuple[str, ...] = ()
+
+    @property
+    def frames_bytes(self) -> int:
+        """Memory that raw frames take while they wait."""
+        lr = layout_of(self.film.pix_fmt).frame_bytes(self.film.size)
+        return (WAITING + 2) * lr + self.sr_size[0] * self.sr_size[1] * 3 * self.bits // 8
+
+    def numbered(self, number: int) -> Path:
+        """The name of a picture."""
+        return numbered(self.pattern, number)
+
+
+def open_film(path: Path, options: FilmOptions, max_pixels: int) -> tuple[Film, FFmpeg]:
+    """A film's header, or that of a row of pictures, whose ``path`` is a pattern.
+
+    Raises:
+        MediaError: it cannot be read, or its frames are too large.
+        UsageError: there is no such ffmpeg.
+    """
+    ffmpeg = find_ffmpeg(options.ffmpeg)
+    source = sequence_input(path, options.rate) if is_pattern(path) else None
+    film = probe(path, ffmpeg, source)
+    pixels = film.size[0] * film.size[1]
+    if pixels > max_pixels:
+        raise MediaError(
+            f"{path} has frames of {pixels / 1e6:,.4g} megapixels, over the limit of "
+            f"{max_pixels / 1e6:,.4g}",
+            "raise it with --max-pixels",
+        )
+    return film, ffmpeg
+
+
+def plan_pictures(
+    film: Film,
+    pattern: Path,
+    sr_size: tuple[int, int],
+    options: FilmOptions,
+    ffmpeg: FFmpeg,
+    *,
+    quality: int | None = None,
+    overwrite: bool = False,
+    skip_existing: bool = False,
+) -> PicturesPlan:
+    """Decide how a film's frames become pictures.
+
+    Raises:
+        UsageError: the pictures' format is unknown, cannot hold them, or some exist.
+    """
+    source = layout_of(film.pix_fmt)
+    entry = format_of(pattern)
+    bits: Literal[8, 16] = 16 if source.bits > 8 and entry.deep else 8
+    check_output(entry, sr_size[1], sr_size[0], False, bits)
+    there = next((p for p in pattern.parent.glob("*") if number_of(pattern, p)), None)
+    if there is not None and not overwrite and not skip_existing:
+        raise UsageError(f"{there} exists", "add --overwrite or --skip-existing")
+    notes = []
+    if len(film.streams) > 1 and options.preview is None:
+        notes.append("pictures hold neither sound nor times; only the frames are kept")
+    if source.bits > bits:
+        notes.append(f"{source.bits} bits become 8, the most of {entry.title}")
+    return PicturesPlan(
+        film, pattern, sr_size, bits, quality, skip_existing, options, ffmpeg, tuple(notes)
+    )
+
+
+def plan_film(
+    film: Film, target: Path, sr_size: tuple[int, int], options: FilmOptions, ffmpeg: FFmpeg
+) -> FilmPlan:
+    """Decide how a film is encoded and what of it is kept, and try both on one frame.
+
+    Raises:
+        UsageError: codec, pixel format and container do not go together, or the container cannot
+            hold one of the streams.
+        MediaError: the encoder fails with these options.
+    """
+    extension = {".m4v": ".mp4"}.get(target.suffix.lower(), target.suffix.lower())
+    if extension[1:] not in CONTAINERS:
+        raise UsageError(
+            f"{target}: {extension or 'no extension'} is no film that srcli writes",
+            "use " + ", ".join(f".{name}" for name in CONTAINERS),
+        )
+    source = layout_of(film.pix_fmt)
+    encoding = choose(options, source, sr_size, extension, film.mastering, ffmpeg)
+    notes = []
+    if film.interlaced:
+        notes.append("the film is interlaced: each frame's two fields are made one (bwdif)")
+    others = sum(s.kind == "video" and not s.is_cover for s in film.streams) - 1
+    if others:
+        notes.append(f"the first video stream is enlarged; {others} more are copied as they are")
+    if has_alpha(film.pix_fmt):
+        notes.append("transparency in films is not kept")
+    if encoding.layout.bits < source.bits:
+        notes.append(f"{source.bits} bits become {encoding.layout.bits}, the most of this encoder")
+    if film.mastering and not keeps_mastering(encoding):
+        notes.append(f"{encoding.encoder} does not keep the HDR10 mastering metadata")
+    streams, more = settle_streams(film, extension, encoding, ffmpeg)
+    return FilmPlan(
+        film, target, extension, sr_size, encoding, streams, options, ffmpeg, (*notes, *more)
+    )

@@ -1,0 +1,97 @@
+"""A film among the jobs: srcli.film does the work, events tell of it."""
+
+from __future__ import annotations
+
+import queue
+import time
+from pathlib import Path
+
+from srcli.catalog import Model
+from srcli.engine.open import Engine
+from srcli.film.pictures import upscale_to_pictures
+from srcli.film.plan import PicturesPlan
+from srcli.film.segments import digest
+from srcli.film.upscale import Moment, upscale_film
+from srcli.jobs.events import Done, FilmProgressed, Listener, Noted
+from srcli.jobs.plan import Job, Options
+
+
+def run_film(job: Job, options: Options, engine: Engine, tell: Listener) -> Done:
+    """Do one film.
+
+    Args:
+        tell: called with every event, from this thread.
+
+    Raises:
+        SrcliError: it cannot be done; what is finished of it is kept.
+    """
+    assert job.film is not None
+    began = time.perf_counter()
+
+    notes: queue.SimpleQueue[str] = queue.SimpleQueue()  # other threads have notes too
+
+    def pass_notes() -> None:
+        while not notes.empty():
+            tell(Noted(job.source, notes.get()))
+
+    def moved(moment: Moment) -> None:
+        pass_notes()
+        elapsed = max(1e-3, time.perf_counter() - began)
+        fps = (moment.frames - moment.resumed) / elapsed
+        tell(
+            FilmProgressed(
+                job.source,
+                moment.frames,
+                moment.total,
+                fps,
+                (moment.total - moment.frames) / max(fps, 1e-6),
+                moment.position_s,
+                moment.n_bytes,
+            )
+        )
+
+    for text in job.film.notes:
+        notes.put(text)
+    pass_notes()
+    try:
+        if isinstance(job.film, PicturesPlan):
+            report = upscale_to_pictures(
+                job.film, engine, job.passes, on_progress=moved, note=notes.put
+            )
+        else:
+            report = upscale_film(
+                job.film,
+                engine,
+                job.passes,
+                identity=f"{weights_identity(options.model, job.passes)} {engine.identity}",
+                on_progress=moved,
+                note=notes.put,
+            )
+    finally:
+        pass_notes()
+    return Done(
+        job.source,
+        job.target,
+        options.model.name,
+        options.scale or job.scale,
+        job.lr_size,
+        job.sr_size,
+        time.perf_counter() - began,
+        report.engine.tiles,
+        report.engine.device,
+        report.engine.precision,
+        report.engine.spilled_bytes,
+        report.as_json(),
+    )
+
+
+def weights_identity(model: Model, passes: tuple[int, ...]) -> str:
+    """Stands for the model and its weights."""
+    parts = [model.name]
+    for scale in sorted(set(passes)):
+        weights = model.variant(scale).weights
+        if weights is not None:
+            parts.append(weights.sha256)
+        elif Path(model.source).is_file():  # --weights
+            parts.append(digest(Path(model.source)))
+    return " ".join(parts)

@@ -1,0 +1,89 @@
+"""What a picture is once it is read."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srcli.media.formats import FormatName
+from srcli.media.metadata import Metadata
+
+MAX_PIXELS = 500_000_000
+
+Pixels = NDArray[np.uint8 | np.uint16]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What a picture's header says.
+
+    Attributes:
+        path: the file, or None for a stream.
+        width, height: in pixels, after the EXIF orientation.
+        channels: 1 (grey) or 3 (RGB; palettes and CMYK become RGB).
+        has_alpha: it has transparency.
+        bits: per channel, by the file's format and not by its values.
+        n_frames: more than 1 for animations and TIFFs of several pages.
+        plays: how many times an animation is shown; 0: for ever.
+        notes: what a user may want to know, as plain sentences.
+    """
+
+    path: Path | None
+    format: FormatName
+    width: int
+    height: int
+    channels: Literal[1, 3]
+    has_alpha: bool
+    bits: int
+    n_frames: int = 1
+    plays: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A decoded picture.
+
+    Attributes:
+        pixels: (height, width, channels), channels 1 or 3, uint8 (uint16 if read with depth 16).
+        alpha: (height, width) of the same type, not multiplied into pixels; None if opaque.
+        metadata: to be written with the result.
+        notes: what was left out or changed, as plain sentences.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None
+    metadata: Metadata
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bits(self) -> Literal[8, 16]:
+        """Bits per channel of the arrays."""
+        return 16 if self.pixels.dtype == np.uint16 else 8
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """An ImageInfo, and what only reading needs."""
+
+    info: ImageInfo
+    orientation: int
+    metadata: Metadata
+    notes: tuple[str, ...] = ()
+    page: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One of several pictures in a file.
+
+    Attributes:
+        picture: of an animation: composed, as it is to be seen, and of the animation's size.
+        seconds: how long it is shown; None for pages.
+    """
+
+    picture: Picture
+    seconds: Fraction | None = None

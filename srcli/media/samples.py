@@ -1,0 +1,225 @@
+"""The samples of a picture file, upright, whatever it stores them as.
+
+Pillow decodes, with two exceptions. It reads 16-bit RGB by keeping the high bytes only, so PNGs of
+that kind are decoded twice, once for each byte; and TIFFs of more than 8 bits go through tifffile.
+"""
+
+import io
+import struct
+import sys
+import zlib
+from collections.abc import Callable
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+
+from srcli.media import tiff
+from srcli.media.colour import at_depth, cmyk_to_rgb, lab_to_rgb, unmultiplied
+from srcli.media.header import ORIENTATION, kind_of_mode, open_image
+from srcli.media.picture import Header, Pixels
+
+Decoded = tuple[Pixels, Pixels | None, bytes | None, tuple[str, ...]]
+
+
+def decode(stream: BinaryIO, header: Header) -> Decoded:
+    """(pixels, alpha, icc, notes), upright; uint16 is of full range, whatever the file's bits."""
+    info, icc = header.info, header.metadata.icc
+    if info.format == "tiff":
+        pixels, alpha, icc, notes = _decode_tiff(stream, header)
+    elif info.format == "png" and info.bits == 16:
+        samples, key = _deep_png(stream)
+        pixels, alpha = samples[:, :, : info.channels], None
+        if samples.shape[2] > info.channels:
+            alpha = samples[:, :, info.channels]
+        elif key is not None:
+            alpha = _keyed(pixels, key, 65_535)
+        notes = ()
+    else:
+        image = open_image(stream, info.format)
+        _check_size(image, header)
+        image.load()
+        pixels, alpha, icc, notes = _from_image(image, info.bits, icc)
+    if info.format != "tiff":
+        pixels, alpha = upright(pixels, alpha, header.orientation)
+    return pixels, alpha, icc, notes
+
+
+def _check_size(image: Image.Image, header: Header) -> None:
+    """That the decoder is about to decode what was checked against the limit."""
+    if sorted(image.size) != sorted((header.info.width, header.info.height)):
+        raise ValueError("two sizes in one header")
+
+
+def _decode_tiff(stream: BinaryIO, header: Header) -> Decoded:
+    """By Pillow (libtiff) what has up to 8 bits or is packed with LZW; the rest by tifffile."""
+    layout = tiff.read_layout(stream, header.page)
+    icc = header.metadata.icc
+    if layout.bits <= 8 or not layout.decodable:
+        try:
+            decoded = _pillow_tiff(stream, header, layout)
+        except Exception:  # libtiff declines layouts that tifffile reads (see plain_errors)
+            if not layout.decodable:
+                raise
+        else:
+            fits = decoded[0].shape[2] == header.info.channels
+            if fits and (decoded[1] is not None) == (layout.alpha is not None):
+                return decoded
+            if not layout.decodable:
+                raise ValueError("its samples are laid out in an unknown way")
+    samples = tiff.read_samples(stream, layout)
+    notes: tuple[str, ...] = ()
+    pixels: Pixels = samples[:, :, : header.info.channels]
+    alpha: Pixels | None = None if layout.alpha is None else samples[:, :, layout.alpha]
+    if layout.kind == "cmyk":
+        ink = Image.fromarray(np.ascontiguousarray(at_depth(samples[:, :, :4], 8)), "CMYK")
+        rgb, icc, notes = cmyk_to_rgb(ink, icc)
+        pixels = np.asarray(rgb)
+        alpha = None if alpha is None else at_depth(alpha, 8)
+        if layout.bits > 8:
+            notes = (*notes, f"{layout.bits}-bit CMYK was converted at 8 bits")
+    if alpha is not None and layout.premultiplied:
+        pixels = unmultiplied(pixels, alpha)
+    pixels, alpha = upright(pixels, alpha, layout.orientation)
+    return pixels, alpha, icc, notes
+
+
+def _pillow_tiff(stream: BinaryIO, header: Header, layout: tiff.Layout) -> Decoded:
+    image = open_image(stream, "tiff", layout.page)
+    _check_size(image, header)
+    if layout.bits == 16 and image.mode in ("RGB", "RGBA"):
+        pixels, alpha = _deep_tiff(stream, layout)
+        return pixels, alpha, header.metadata.icc, ()
+    image.load()
+    left = tiff.valid_orientation(image.getexif().get(ORIENTATION, 1))
+    pixels, alpha, icc, notes = _from_image(
+        image, layout.bits, header.metadata.icc, inverted=layout.inverted
+    )
+    pixels, alpha = upright(pixels, alpha, left)
+    return pixels, alpha, icc, notes
+
+
+def _deep_png(stream: BinaryIO) -> tuple[NDArray[np.uint16], tuple[int, ...] | None]:
+    """The samples of a 16-bit PNG (h, w, c), and its colour key, exactly."""
+    stream.seek(0)
+    data = bytearray(stream.read())
+    colour_type = data[25]
+    if colour_type == 4:
+        # Grey and alpha at 16 bits is laid out as RGBA at 8, filters and interlacing included.
+        data[24:26] = b"\x08\x06"
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+        image = open_image(io.BytesIO(data), "png")
+        image.load()
+        return np.asarray(image).view(">u2").astype(np.uint16), None
+    whole = io.BytesIO(data)
+    image = open_image(whole, "png")
+    key = image.info.get("transparency")
+    if colour_type == 0:
+        image.load()
+        grey = np.asarray(image).astype(np.uint16)[:, :, None]
+        return grey, (key,) if isinstance(key, int) else None
+    samples = _both_bytes(lambda: open_image(whole, "png"))
+    return samples, tuple(key) if isinstance(key, tuple) and len(key) == 3 else None
+
+
+def _deep_tiff(stream: BinaryIO, layout: tiff.Layout) -> tuple[Pixels, Pixels | None]:
+    """A 16-bit RGB TIFF in a compression that only Pillow knows (LZW)."""
+    samples = _both_bytes(lambda: open_image(stream, "tiff", layout.page))
+    alpha = samples[:, :, 3] if samples.shape[2] > 3 else None
+    pixels: Pixels = samples[:, :, :3]
+    if alpha is not None and layout.premultiplied:
+        pixels = unmultiplied(pixels, alpha)
+    return pixels, alpha
+
+
+def _both_bytes(open_again: Callable[[], ImageFile.ImageFile]) -> NDArray[np.uint16]:
+    """Samples of 16 bits, from one picture decoded twice.
+
+    Pillow unpacks RGB of 16 bits by dropping the low byte. Told the other byte order, it drops the
+    high one.
+    """
+    big_endian = True
+    halves = []
+    for order in ("B", "L"):  # the first byte of each pair, then the second
+        image = open_again()
+        tiles = []
+        for tile in image.tile:
+            args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+            kind = str(args[0])
+            if not kind.endswith((";16B", ";16L", ";16N")):
+                raise ValueError(f"16-bit samples of kind {kind}")
+            big_endian = kind.endswith("B") or (kind.endswith("N") and sys.byteorder == "big")
+            # RGBa would divide the colours by the alpha, byte by byte.
+            changed = (kind[:-1].replace("RGBa", "RGBA") + order, *args[1:])
+            whole = changed if isinstance(tile.args, tuple) else changed[0]
+            tiles.append(tile._replace(args=whole))
+        image.tile = tiles
+        image.load()
+        halves.append(np.asarray(image))
+    high, low = halves if big_endian else halves[::-1]
+    samples = high.astype(np.uint16)
+    samples <<= 8
+    samples |= low
+    return samples
+
+
+def _from_image(
+    image: Image.Image, bits: int, icc: bytes | None, *, inverted: bool = False
+) -> Decoded:
+    """Arrays of a loaded Pillow image of any mode, not yet upright."""
+    notes: tuple[str, ...] = ()
+    mode = image.mode
+    key = image.info.get("transparency")
+    pixels: Pixels
+    if mode == "F" or mode.startswith("I"):
+        samples = np.asarray(image)
+        pixels = tiff.full_range(samples, bits, inverted=inverted)[:, :, None]
+        return pixels, None, icc, notes
+    if mode in ("P", "PA"):
+        has_alpha = kind_of_mode(image)[1]
+        image = image.convert("RGBA" if has_alpha else "RGB")
+    elif mode == "CMYK":
+        image, icc, notes = cmyk_to_rgb(image, icc)
+    elif mode == "LAB":
+        image = lab_to_rgb(image)
+        icc, notes = None, ("Lab colours were converted to sRGB",)
+    elif mode in ("1", "La", "RGBa", "RGBX", "YCbCr", "HSV"):
+        image = image.convert({"1": "L", "La": "LA", "RGBa": "RGBA"}.get(mode, "RGB"))
+    elif mode not in ("L", "LA", "RGB", "RGBA"):
+        raise ValueError(f"pixels of kind {mode}")
+    samples = np.asarray(image)
+    if samples.ndim == 2:
+        samples = samples[:, :, None]
+    if samples.shape[2] in (2, 4):
+        return samples[:, :, :-1], np.ascontiguousarray(samples[:, :, -1]), icc, notes
+    if mode in ("1", "L") and isinstance(key, int):
+        # The key counts in the file's bits; Pillow has stretched the samples to 8.
+        stretched = min(255, key * 255 // (2 ** min(bits, 8) - 1))
+        return samples, _keyed(samples, (stretched,), 255), icc, notes
+    if mode == "RGB" and isinstance(key, tuple) and len(key) == 3:
+        return samples, _keyed(samples, key, 255), icc, notes
+    return samples, None, icc, notes
+
+
+def _keyed(pixels: Pixels, key: tuple[int, ...], opaque: int) -> Pixels:
+    """Alpha of a picture in which one colour is transparent (PNG's tRNS)."""
+    seen = (pixels != np.array(key, np.int64)).any(axis=2)
+    return np.where(seen, opaque, 0).astype(pixels.dtype)
+
+
+def upright(pixels: Pixels, alpha: Pixels | None, orientation: int) -> tuple[Pixels, Pixels | None]:
+    """Turned and mirrored as EXIF's orientation (1 to 8) says."""
+    if alpha is not None:
+        alpha = cast(Pixels, np.ascontiguousarray(_turned(alpha, orientation)))
+    return cast(Pixels, np.ascontiguousarray(_turned(pixels, orientation))), alpha
+
+
+def _turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    if orientation >= 5:
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return array

@@ -1,0 +1,97 @@
+"""Where the bytes of an output go: whole under its name at the end, or nowhere."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import IO, BinaryIO, Protocol
+
+from srcli.errors import MediaError
+from srcli.media.atomic import part_of, plain_errors
+
+
+class Target(Protocol):
+    """Takes bytes in order, some to be written over, until it is committed or given up."""
+
+    def write(self, data: bytes) -> None: ...
+    def patch(self, at: int, data: bytes) -> None: ...
+    def commit(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class FileTarget:
+    """A hidden file beside the final one, renamed at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = part_of(path)
+        with self._errors():
+            self._file: IO[bytes] = self._part.open("xb")
+
+    def _errors(self) -> contextlib.AbstractContextManager[None]:
+        return plain_errors(str(self._path), self._path.parent)
+
+    def write(self, data: bytes) -> None:
+        with self._errors():
+            self._file.write(data)
+
+    def patch(self, at: int, data: bytes) -> None:
+        with self._errors():
+            self._file.seek(at)
+            self._file.write(data)
+            self._file.seek(0, os.SEEK_END)
+
+    def commit(self) -> None:
+        with self._errors():
+            self._file.flush()
+            # Some disks report only now that they are full; and after a crash the name must not
+            # stand for an empty file.
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._part.replace(self._path)
+
+    def abort(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._part.unlink(missing_ok=True)
+
+
+class StreamTarget:
+    """A stream, such as standard output, that gets the file whole or not at all."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        named = getattr(stream, "name", None)
+        self._name = named if isinstance(named, str) and named[:1] != "<" else "the standard output"
+        with self._errors():
+            # Closed by commit or abort.
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115
+
+    def _errors(self) -> contextlib.AbstractContextManager[None]:
+        return plain_errors(self._name, Path(tempfile.gettempdir()))
+
+    def write(self, data: bytes) -> None:
+        with self._errors():
+            self._file.write(data)
+
+    def patch(self, at: int, data: bytes) -> None:
+        with self._errors():
+            self._file.seek(at)
+            self._file.write(data)
+            self._file.seek(0, os.SEEK_END)
+
+    def commit(self) -> None:
+        with self._errors():
+            self._file.seek(0)
+        try:
+            shutil.copyfileobj(self._file, self._stream)
+            self._stream.flush()
+        except OSError as exc:
+            raise MediaError(f"{self._name} cannot be written: {exc.strerror or exc}") from exc
+        self.abort()
+
+    def abort(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()

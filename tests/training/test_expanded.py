@@ -1,0 +1,51 @@
+"""Networks in expanded form: trained so, written so, and run as the plain equal."""
+
+import pytest
+import torch
+from safetensors.torch import load_file as tensors
+
+from srcli.training.config import load
+from srcli.training.loop import Run, train
+from srcli.weights import build, load_file, new_network
+
+RECIPE = """
+arch = "{arch}"
+scale = 2
+precision = "fp32"
+
+[[stage]]
+steps = 3
+batch = 2
+patch = 16
+learning_rate = 1e-3
+loss = {{ l1 = 1.0 }}
+"""
+
+
+@pytest.mark.parametrize(
+    "arch", ["plainusr_u", "rt4ksr", "span_ch28", "sesr_m5", "ecbsr_m4c8", "srgan5"]
+)
+def test_the_written_file(arch, folder, cache, benchmark, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE.format(arch=arch))
+    out = tmp_path / "out"
+    run = Run(
+        config=load(str(recipe)), data=(folder,), out=out, cache=cache, validate=(benchmark,),
+        device="cpu",
+    )  # fmt: skip
+    assert list(train(run))[-1]["event"] == "done"
+
+    path = out / f"{arch}-x2.safetensors"
+    model, variant, state = load_file(path)
+    fresh = new_network(variant, model.arch)
+    assert tensors(path).keys() == fresh.state_dict().keys()
+    fresh.load_state_dict(state)
+    plain = build(variant, model.arch, state)
+    assert len(plain.state_dict()) < len(state)
+    again = build(variant, model.arch, plain.state_dict())
+
+    lr = torch.rand(1, model.door.channels, 18, 22) * model.door.maximum
+    with torch.no_grad():
+        wanted = fresh.eval()(lr)
+        assert float((plain(lr) - wanted).abs().max()) < 1e-5 * model.door.maximum
+        assert torch.equal(again(lr), plain(lr))
