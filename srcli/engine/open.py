@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, cast
 
 from srcli.catalog import Model
+from srcli.engine import openvino
 from srcli.engine.resampler import Resampler
 from srcli.engine.result import Pixels, Report
 from srcli.engine.settings import Backend, Precision, Settings
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from srcli.engine.passes import Network
     from srcli.engine.upscaler import Upscaler
     from srcli.quality.resize import Kernel
+
+log = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
@@ -95,14 +99,14 @@ def open_engine(
         return Upscaler(network, settings)
 
     if settings.backend == "openvino":
-        from srcli.engine import openvino
-
-        openvino.check(model, settings)
+        openvino.check(settings)
         if state is not None:
             raise UsageError(
                 "a file of weights runs in PyTorch only", "add it first: srcli models add"
             )
-        return openvino.OpenVinoUpscaler(model, settings, options, network, upscaler)
+        folder = options.cache_dir / "openvino"
+        say = announce or log.info
+        return openvino.OpenVinoUpscaler(model, settings, folder, network, upscaler, say)
     return upscaler()
 
 
@@ -132,7 +136,7 @@ def as_tuned(model: Model, settings: Settings, options: WeightsOptions) -> Setti
     )
     if any(asked not in ("auto", chosen) for asked, chosen in wanted):
         return settings
-    if found.backend == "openvino" and (settings.tile or settings.ensemble != 1):
+    if found.backend == "openvino" and openvino.refusal(settings) is not None:
         return settings
     return replace(
         settings,

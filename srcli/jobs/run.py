@@ -21,7 +21,6 @@ from srcli.engine.result import Pixels, Report
 from srcli.errors import ResourceError, SrcliError
 from srcli.jobs.enlarge import enlarge
 from srcli.jobs.events import Done, Failed, Listener, Noted, Progressed, Skipped, Started, Summary
-from srcli.jobs.films import run_film
 from srcli.jobs.inputs import STREAM
 from srcli.jobs.plan import Job, Options, decoded_bytes, written_bytes
 from srcli.media.atomic import make_folder
@@ -132,6 +131,8 @@ def _film(
     job: Job, options: Options, engine: Engine, tell: Listener, number: tuple[int, int]
 ) -> Done | Failed:
     """A film, whose frames overlap among themselves."""
+    from srcli.jobs.films import run_film  # torch
+
     tell(Started(job.source, job.lr_size, job.sr_size, *number))
     try:
         return run_film(job, options, engine, tell)
