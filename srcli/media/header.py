@@ -92,7 +92,8 @@ def _tiff_header(stream: BinaryIO, path: Path | None, page: int) -> Header:
         channels=1 if layout.kind == "grey" else 3,
         has_alpha=layout.alpha is not None,
         bits=layout.bits,
-        n_frames=layout.n_pages,
+        n_frames=len(layout.page_bits),
+        page_bits=layout.page_bits,
     )
     return Header(info, layout.orientation, layout.metadata, page=page)
 

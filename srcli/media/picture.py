@@ -25,10 +25,11 @@ class ImageInfo:
         width, height: in pixels, after the EXIF orientation.
         channels: 1 (grey) or 3 (RGB; palettes and CMYK become RGB).
         has_alpha: it has transparency.
-        bits: per channel, by the file's format and not by its values.
+        bits: per channel, by the file's format and not by its values; of the first page.
         n_frames: more than 1 for animations and TIFFs of several pages.
         plays: how many times an animation is shown; 0: for ever.
         notes: what a user may want to know, as plain sentences.
+        page_bits: of every page, where there are several.
     """
 
     path: Path | None
@@ -41,6 +42,12 @@ class ImageInfo:
     n_frames: int = 1
     plays: int = 0
     notes: tuple[str, ...] = ()
+    page_bits: tuple[int, ...] = ()
+
+    @property
+    def deepest(self) -> int:
+        """Bits of the deepest page."""
+        return max((self.bits, *self.page_bits))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

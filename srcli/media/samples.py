@@ -68,13 +68,13 @@ def _decode_tiff(stream: BinaryIO, header: Header) -> Decoded:
                 return decoded
             if not layout.decodable:
                 raise ValueError("its samples are laid out in an unknown way")
-    samples = tiff.read_samples(stream, layout)
-    notes: tuple[str, ...] = ()
+    samples, notes = tiff.read_samples(stream, layout)
     pixels: Pixels = samples[:, :, : header.info.channels]
     alpha: Pixels | None = None if layout.alpha is None else samples[:, :, layout.alpha]
     if layout.kind == "cmyk":
         ink = Image.fromarray(np.ascontiguousarray(at_depth(samples[:, :, :4], 8)), "CMYK")
-        rgb, icc, notes = cmyk_to_rgb(ink, icc)
+        rgb, icc, said = cmyk_to_rgb(ink, icc)
+        notes += said
         pixels = np.asarray(rgb)
         alpha = None if alpha is None else at_depth(alpha, 8)
         if layout.bits > 8:
@@ -175,7 +175,7 @@ def _from_image(
     if mode == "F" or mode.startswith("I"):
         samples = np.asarray(image)
         pixels = tiff.full_range(samples, bits, inverted=inverted)[:, :, None]
-        return pixels, None, icc, notes
+        return pixels, None, icc, tiff.float_notes(samples)
     if mode in ("P", "PA"):
         has_alpha = kind_of_mode(image)[1]
         image = image.convert("RGBA" if has_alpha else "RGB")

@@ -76,7 +76,7 @@ def open_writer(
         metadata: written as far as the format can hold it.
         format: by the path's extension if not given.
         quality: 1 to 100, for JPEG, WebP and AVIF; 95 if not given.
-        lossless: WebP without loss.
+        lossless: WebP without loss; formats that always lose something are refused.
         sequence: there are several pictures, each of which begins with Writer.begin; the size and
             so on are those of the first.
 
@@ -91,7 +91,7 @@ def open_writer(
     else:
         entry = FORMATS[format]
     height, width = size
-    check_output(entry, width, height, alpha, bits)
+    check_output(entry, width, height, alpha, bits, lossless=lossless)
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"quality {quality} is not between 1 and 100")
     if entry.name == "avif" and not features.check("avif"):
@@ -113,7 +113,8 @@ class Writer:
 
     Attributes:
         bytes_in_memory: about what it holds at its largest.
-        notes: what of the metadata the format could not take, as plain sentences.
+        notes: what of the metadata the format could not take, of all pages begun, as plain
+            sentences.
     """
 
     def __init__(
@@ -174,6 +175,7 @@ class Writer:
             height, width = page.size
             check_output(self._entry, width, height, page.alpha, page.bits)
             self._carried = self._carry(page)
+            self.notes += tuple(n for n in self._carried.notes if n not in self.notes)
         elif self._begun:
             assert page.size == self._page.size, "the frames of an animation are of one size"
             self._carried = again(self._carried)
