@@ -194,7 +194,7 @@ def read_samples(
     import tifffile
 
     if layout.kind in ("palette", "other"):
-        raise ValueError("its colours are of an unknown kind")
+        raise NotImplementedError("its colours are not grey, RGB, CMYK, a palette or 8-bit Lab")
     stream.seek(0)
     with tifffile.TiffFile(stream) as file:
         page: Any = file.pages[layout.page]
