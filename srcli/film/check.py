@@ -12,6 +12,8 @@ from srcli.errors import MediaError
 from srcli.film.ffmpeg import FFmpeg
 from srcli.film.probe import Stream, file_input, packets, probe
 
+_ROUGHLY_S = 0.5  # headers also count what is decoded before it is shown, and rounded
+
 
 @dataclass(frozen=True)
 class Check:
@@ -23,6 +25,7 @@ class Check:
         shift_s: by how much the container moved the whole film: streams that begin before 0.
         worst_s: the greatest difference of a frame's time besides that.
         duration_s: of the file.
+        source_s: the same of the source; None: unknown, or only a part was wanted.
         streams: its streams, by kind.
     """
 
@@ -32,7 +35,16 @@ class Check:
     shift_s: float
     worst_s: float
     duration_s: float | None
+    source_s: float | None
     streams: tuple[str, ...]
+
+    @property
+    def shortened_s(self) -> float:
+        """Seconds that the source's header promises and the result does not have; 0: about none."""
+        if self.duration_s is None or self.source_s is None:
+            return 0.0
+        missing = self.source_s - self.duration_s
+        return missing if missing > max(_ROUGHLY_S, 0.001 * self.source_s) else 0.0
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -42,12 +54,18 @@ class Check:
             "shift_s": round(self.shift_s, 6),
             "worst_s": round(self.worst_s, 6),
             "duration_s": self.duration_s,
+            "source_duration_s": self.source_s,
             "streams": list(self.streams),
         }
 
 
 def check(
-    path: Path, name: Path, expected: Sequence[Fraction], streams: Sequence[Stream], ffmpeg: FFmpeg
+    path: Path,
+    name: Path,
+    expected: Sequence[Fraction],
+    streams: Sequence[Stream],
+    source_s: float | None,
+    ffmpeg: FFmpeg,
 ) -> Check:
     """Compare a finished file with what was meant.
 
@@ -56,6 +74,7 @@ def check(
         name: its name in messages.
         expected: the frames' times in seconds.
         streams: what it should hold.
+        source_s: how long the source says it lasts.
 
     Raises:
         MediaError: a frame is missing or at another time, or a stream is.
@@ -82,5 +101,6 @@ def check(
         float(shift),
         float(worst),
         found.duration_s,
+        source_s,
         tuple(s.kind for s in found.streams),
     )

@@ -41,6 +41,7 @@ def mux(
     tick: Fraction,
     cut: Cut,
     ffmpeg: FFmpeg,
+    last: tuple[Fraction, Fraction] | None = None,
     limit: Sequence[str] = (),
 ) -> None:
     """Join the segments and the source's other streams.
@@ -53,6 +54,7 @@ def mux(
         colour: of the video, for containers and codecs of which only the container says it.
         tick: of the segments' times.
         cut: what is left out.
+        last: when the last frame of the result is shown, and until when, in seconds.
         limit: further options of the output.
 
     Raises:
@@ -90,12 +92,18 @@ def mux(
     arguments += ["-c", "copy", f"-metadata:s:{place}", f"encoder={encoding.encoder}"]
     for option, value in _said(colour).items():
         arguments += [f"-{option}:{place}", value]
+    if last is not None:
+        arguments += [f"-bsf:{place}", _lasting(*last, summed=container in ("mp4", "mov"))]
     marks = film.stream.dispositions
     arguments += [f"-disposition:{place}", "+".join(marks) if marks else "0"]
     if cut.end is not None:
         arguments += ["-to", f"{float(cut.end - start):.6f}"]
     if container in ("mp4", "mov"):
         arguments += ["-video_track_timescale", str(tick.denominator)]
+        if film.has_keys:  # and what the file says of itself is no such thing
+            arguments += ["-movflags", "use_metadata_tags"]
+            for name in ("major_brand", "minor_version", "compatible_brands"):
+                arguments += ["-metadata", f"{name}="]
         if encoding.codec.startswith("hevc"):
             arguments += [f"-tag:{place}", "hvc1"]  # which Apple's players insist on
     if container == "matroska":
@@ -104,6 +112,23 @@ def mux(
         [*arguments, *limit, "-f", container, "-y", script_path(part)],
         "the film cannot be put together",
     )
+
+
+def _lasting(time: Fraction, end: Fraction, *, summed: bool) -> str:
+    """A filter of packets that gives a video's last frame its duration.
+
+    Args:
+        time, end: when the last frame is shown, and until when, in seconds.
+        summed: the container adds durations up in the order of decoding, and the last packet in
+            that order must bring them to what is shown.
+    """
+    until = f"{float(end):.9f}/TB"
+    others = "DURATION"
+    if summed:
+        rest = f"clip({until}-STARTPTS-(DTS-STARTDTS),1,max(1,{until}-PTS))"
+        others = f"if(eq(NEXT_DTS,NOPTS),{rest},DURATION)"
+    duration = f"if(gte(PTS*TB,{float(time):.9f}-0.5*TB),{until}-PTS,{others})"
+    return f"setts=pts=PTS:dts=DTS:duration='{duration}'"
 
 
 def _is_timed(stream: Stream) -> bool:

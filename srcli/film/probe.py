@@ -111,6 +111,7 @@ class Film:
         interlaced: the frames hold two fields.
         duration_s: of the file; None if unknown.
         n_chapters: how many it has.
+        has_keys: it has QuickTime's keyed metadata, in which phones say what made it.
     """
 
     path: Path
@@ -126,6 +127,7 @@ class Film:
     mastering: Mastering = Mastering()
     duration_s: float | None = None
     n_chapters: int = 0
+    has_keys: bool = False
 
     @property
     def stream(self) -> Stream:
@@ -140,15 +142,26 @@ class Film:
 
 @dataclass(frozen=True)
 class Timeline:
-    """When the packets of a stream are shown, in ticks of ``tick`` seconds, in order of time."""
+    """When the packets of a stream are shown, in ticks of ``tick`` seconds, in order of time.
+
+    Attributes:
+        keys: times of the key frames, in seconds.
+        last: ticks that the last one is shown for; 0: unknown.
+    """
 
     tick: Fraction
     times: tuple[int, ...]
     keys: frozenset[Fraction] = field(default=frozenset(), repr=False)
+    last: int = 0
 
     def seconds(self) -> tuple[Fraction, ...]:
         """The times."""
         return tuple(self.tick * t for t in self.times)
+
+    def ends(self, time: Fraction) -> Fraction:
+        """When the frame shown at a time makes room for the next, or the film is over."""
+        following = next((t for t in self.seconds() if t > time), None)
+        return time + self.tick * self.last if following is None else following
 
 
 def file_input(path: Path) -> tuple[str, ...]:
@@ -201,6 +214,7 @@ def probe(path: Path, ffmpeg: FFmpeg, source: tuple[str, ...] | None = None) -> 
         if duration
         else None,
         n_chapters=sum(line.startswith("    Chapter #") for line in lines),
+        has_keys=any(re.match(r"    com\.(apple|android)\.\S+ *: ", line) for line in lines),
     )
 
 
@@ -216,25 +230,32 @@ def packets(path: Path, source: tuple[str, ...], stream: int | str, ffmpeg: FFmp
         MediaError: the file cannot be read.
     """
     asked = ["-copyts", *source, "-map", f"0:{stream}", "-c", "copy", "-f", "framecrc", "pipe:1"]
-    tick, times, keys = Fraction(1), [], []
+    tick, shown, keys = Fraction(1), [], []
     with Child(ffmpeg, asked) as child:
         for raw in child.stdout:
             line = raw.decode(errors="replace")
             if line.startswith("#tb"):
                 tick = Fraction(line.rpartition(" ")[2].strip())
             elif (packet := read_packet(line)) is not None and packet.time is not None:
-                times.append(packet.time)
+                shown.append((packet.time, packet.duration))
                 if packet.key:
                     keys.append(packet.time)
         child.finish(f"{path} cannot be read")
-    return Timeline(tick, tuple(sorted(times)), frozenset(tick * t for t in keys))
+    shown.sort()
+    return Timeline(
+        tick,
+        tuple(time for time, _ in shown),
+        frozenset(tick * t for t in keys),
+        max(0, shown[-1][1]) if shown else 0,
+    )
 
 
 @dataclass(frozen=True)
 class Packet:
-    """A line of framecrc: presentation time in ticks (None: unknown), size, checksum."""
+    """A line of framecrc: presentation time in ticks (None: unknown), duration, size, checksum."""
 
     time: int | None
+    duration: int
     size: int
     checksum: str
     key: bool
@@ -247,7 +268,7 @@ def read_packet(line: str) -> Packet | None:
         return None
     time = int(found[2])
     key = ", F=0x0" not in found[6]
-    return Packet(None if time == _NO_TIME else time, int(found[4]), found[5], key)
+    return Packet(None if time == _NO_TIME else time, int(found[3]), int(found[4]), found[5], key)
 
 
 def _header(path: Path, ffmpeg: FFmpeg, source: tuple[str, ...]) -> list[str]:

@@ -132,8 +132,13 @@ def upscale_film(
         run.report.resumed = sum(len(s.times) for s in work.segments)
         if run.report.resumed:
             note(f"goes on after the {run.report.resumed} frames that are finished")
-        run.enlarge(engine, passes, on_progress)
-        run.finish()
+        try:
+            run.enlarge(engine, passes, on_progress)
+            run.finish()
+        except KeyboardInterrupt:
+            if finished := sum(len(s.times) for s in work.segments):
+                note(f"stopped; the same command goes on after the {finished} frames finished")
+            raise
     return run.report
 
 
@@ -210,6 +215,11 @@ class _Run:
         plan, segments = self.plan, self.work.segments
         part = part_of(plan.target)
         tick = Fraction(segments[0].tick)
+        shift = self.cut.start or 0
+        expected = [tick * t - shift for s in segments for t in s.times]
+        end = self.timeline.ends(expected[-1] + shift)
+        if self.cut.end is not None:
+            end = min(end, self.cut.end)
         try:
             mux(
                 plan.film,
@@ -222,14 +232,21 @@ class _Run:
                 tick=tick,
                 cut=self.cut,
                 ffmpeg=plan.ffmpeg,
+                last=(expected[-1], end - shift) if end - shift > expected[-1] else None,
             )
-            shift = self.cut.start or 0
-            expected = [tick * t - shift for s in segments for t in s.times]
             streams = (plan.film.stream,) if plan.film.is_sequence else plan.streams
-            self.report.check = check(part, plan.target, expected, streams, plan.ffmpeg)
-            if self.report.check.shift_s:
+            whole = self.cut == Cut() and not plan.film.is_sequence
+            source_s = plan.film.duration_s if whole else None
+            found = check(part, plan.target, expected, streams, source_s, plan.ffmpeg)
+            self.report.check = found
+            if found.shortened_s:
                 self.note(
-                    f"all streams begin {self.report.check.shift_s:.3f} s later than in the "
+                    f"the source says that it lasts {found.source_s:.1f} s, and the result lasts "
+                    f"{found.duration_s:.1f} s, as nothing follows there"
+                )
+            if found.shift_s:
+                self.note(
+                    f"all streams begin {found.shift_s:.3f} s later than in the "
                     "source, as the container holds no times before 0"
                 )
             with plain_errors(str(plan.target), plan.target.parent):

@@ -16,11 +16,9 @@ from typing import Literal
 
 from srcli.engine.open import Engine
 from srcli.engine.result import Pixels, Report
-from srcli.engine.tiling import is_out_of_memory
 from srcli.errors import ResourceError, SrcliError
 from srcli.jobs.enlarge import enlarge
 from srcli.jobs.events import Done, Failed, Listener, Noted, Progressed, Skipped, Started, Summary
-from srcli.jobs.films import run_film
 from srcli.jobs.inputs import STREAM
 from srcli.jobs.plan import Job, Options, decoded_bytes, written_bytes
 from srcli.jobs.reading import SHARE, Opened, Reader
@@ -147,6 +145,8 @@ def _film(
     job: Job, options: Options, engine: Engine, tell: Listener, number: tuple[int, int]
 ) -> Done | Failed:
     """A film, whose frames overlap among themselves."""
+    from srcli.jobs.films import run_film  # torch
+
     tell(Started(job.source, job.lr_size, job.sr_size, *number))
     try:
         return run_film(job, options, engine, tell)
@@ -327,6 +327,8 @@ class _Output:
 def _failed(job: Job, error: Exception) -> Failed:
     if isinstance(error, SrcliError):
         return Failed(job.source, error.message, error.hint)
+    from srcli.engine.tiling import is_out_of_memory  # torch, which OpenVINO does without
+
     if is_out_of_memory(error):
         return Failed(job.source, "memory ran out", "allow less with --memory, or a smaller --tile")
     return Failed(job.source, f"unexpected {type(error).__name__}: {error}", None)

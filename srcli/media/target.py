@@ -20,17 +20,14 @@ class Target(Protocol):
     def abort(self) -> None: ...
 
 
-class FileTarget:
-    """A hidden file beside the final one, renamed at the end."""
+class _Written:
+    """What is written lies in a file until it is committed."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._part = part_of(path)
-        with self._errors():
-            self._file: IO[bytes] = self._part.open("xb")
+    _file: IO[bytes]
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
-        return plain_errors(str(self._path), self._path.parent)
+        """Failures of the disk in words of the output."""
+        raise AssertionError("a kind of target has its own errors")
 
     def write(self, data: bytes) -> None:
         with self._errors():
@@ -41,6 +38,19 @@ class FileTarget:
             self._file.seek(at)
             self._file.write(data)
             self._file.seek(0, os.SEEK_END)
+
+
+class FileTarget(_Written):
+    """A hidden file beside the final one, renamed at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = part_of(path)
+        with self._errors():
+            self._file = self._part.open("xb")
+
+    def _errors(self) -> contextlib.AbstractContextManager[None]:
+        return plain_errors(str(self._path), self._path.parent)
 
     def commit(self) -> None:
         with self._errors():
@@ -58,7 +68,7 @@ class FileTarget:
             self._part.unlink(missing_ok=True)
 
 
-class StreamTarget:
+class StreamTarget(_Written):
     """A stream, such as standard output, that gets the file whole or not at all."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -71,16 +81,6 @@ class StreamTarget:
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
         return plain_errors(self._name, Path(tempfile.gettempdir()))
-
-    def write(self, data: bytes) -> None:
-        with self._errors():
-            self._file.write(data)
-
-    def patch(self, at: int, data: bytes) -> None:
-        with self._errors():
-            self._file.seek(at)
-            self._file.write(data)
-            self._file.seek(0, os.SEEK_END)
 
     def commit(self) -> None:
         with self._errors():

@@ -51,6 +51,45 @@ def test_frames_keep_their_times(name, here, upscale):
     assert check["last_s"] == pytest.approx(float(after[-1]), abs=1e-6)
 
 
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv"])
+@pytest.mark.parametrize("preset", ["ultrafast", "medium"])  # without B-frames, and with them
+def test_a_last_frame_that_stays_long(preset, name, here, upscale):
+    """As in recordings of a screen: the film lasts until its end, not until that frame begins."""
+    make(
+        *(name, "-vf", r"setpts=if(eq(N\,4)\,2/TB\,PTS)", "-fps_mode", "passthrough"),
+        *("-enc_time_base", "1/1000", *X264, "-bf", "0"),
+        *("-bsf:v", r"setts=pts=PTS:dts=DTS:duration=if(eq(N\,4)\,4/TB\,DURATION)"),
+        rate="10",
+        seconds=0.5,
+    )
+    assert "Duration: 00:00:06.00" in header(name)
+    done = upscale(name, "-x2", "-m", "bicubic", "-o", f"out_{name}", "--preset", preset, "--json")
+    assert done.code == 0, done.err
+    assert times(f"out_{name}") == times(name)
+    assert "Duration: 00:00:06.00" in header(f"out_{name}")
+    [event] = [e for e in done.events if e["event"] == "done"]
+    assert event["check"]["duration_s"] == event["check"]["source_duration_s"] == 6
+    done = upscale(name, "-x2", "-m", "bicubic", "-o", f"cut_{name}", "--end", "4")
+    assert done.code == 0, done.err
+    assert "Duration: 00:00:04.00" in header(f"cut_{name}")
+
+
+def test_what_phones_say_of_themselves(here, upscale):
+    make(
+        *("film.mov", *X264, "-movflags", "use_metadata_tags", "-metadata", "title=Beach"),
+        *("-metadata", "com.apple.quicktime.make=Apple"),
+        seconds=0.4,
+    )
+    done = upscale("film.mov", "-x2", "-m", "bicubic", "--preset", "ultrafast")
+    assert done.code == 0, done.err
+
+    def tags(path):
+        return sorted(re.findall(r"^    (\S+) *: (.*?) *$", header(path), re.M))
+
+    assert ("com.apple.quicktime.make", "Apple") in tags("film_x2.mov")
+    assert tags("film_x2.mov") == tags("film.mov")
+
+
 def full_film(name, tmp, text):
     """Two tracks of sound, subtitles, chapters, titles, languages, flags."""
     (tmp / "words.srt").write_text("1\n00:00:00,100 --> 00:00:00,900\nHello\n\n")
