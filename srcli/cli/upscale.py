@@ -79,8 +79,19 @@ def upscale(
         typer.Option(metavar="FILE", help="Weights of your own (safetensors, or .pth)."),
     ] = None,
     from_file: Annotated[
-        Path | None, typer.Option(metavar="LIST", help="More inputs, one a line.")
+        Path | None,
+        typer.Option(metavar="LIST", help="More inputs, one a line; - for standard input."),
     ] = None,
+    n_jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs",
+            min=1,
+            max=256,
+            metavar="N",
+            help="Pictures that are read, and written, at a time beside the network.",
+        ),
+    ] = 1,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Look into subfolders too.")
     ] = False,
@@ -176,6 +187,8 @@ def upscale(
         form = {"jpg": "jpeg", "tif": "tiff"}.get(form.lower(), form.lower())
         parse_choice("--format", form, tuple(f.name for f in FORMATS.values() if f.writable))
     inputs = [*(inputs or []), *_listed(from_file)]
+    if str(from_file) == "-" and "-" in inputs:
+        raise UsageError("standard input is the list or a picture, not both")
     if not inputs:
         raise UsageError("nothing to upscale", "name pictures or folders, or see --help")
     if output == "-" and as_json:
@@ -207,6 +220,7 @@ def upscale(
         alpha=cast("AlphaMode", alpha),
         strip_metadata=strip_metadata,
         frames=cast("Frames", frames),
+        jobs=n_jobs,
         film=films,
     )
     if scale is not None:
@@ -253,11 +267,12 @@ def _check_names(inputs: list[str], weights: Path | None) -> None:
 
 
 def _listed(path: Path | None) -> list[str]:
-    """The lines of a list of inputs; empty ones do not count."""
+    """The lines of a list of inputs, of standard input for ``-``; empty ones do not count."""
     if path is None:
         return []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        lines = data.decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
         raise UsageError(f"the list {path} cannot be read: {exc}") from exc
     return [line.strip() for line in lines if line.strip()]

@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +26,9 @@ from torch import Tensor, nn
 
 import srcli
 from srcli.catalog import Model
+from srcli.engine import graphs
 from srcli.engine.passes import Network
+from srcli.engine.profile import profile
 from srcli.engine.testcard import testcard
 from srcli.errors import SrcliError, WeightsError
 from srcli.weights import build, load_file, save_file
@@ -192,6 +195,72 @@ def sizes(network: Network) -> tuple[tuple[int, int], ...]:
     return tuple((side(h), side(w)) for h, w in SIZES)
 
 
+def to_openvino(network: Network) -> dict[str, bytes]:
+    """The network as srcli.engine.graphs keeps it, compared with the network here.
+
+    (1, h, w, 3) RGB float32 in 0..1 to (1, h s, w s, 3), not clipped; h and w are free.
+
+    Args:
+        network: on the CPU, in fp32; its door becomes part of the graph.
+
+    Raises:
+        SrcliError: it cannot be converted, or computes something else.
+    """
+    openvino: Any = importlib.import_module("openvino")
+    decoders: Any = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
+    frontends: Any = importlib.import_module("openvino.frontend")
+    module = network.doored()
+    height, width = sizes(network)[0]
+    example = torch.full((1, height + 1, width + 1, 3), 0.5)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # tracing takes every size for a possible constant
+            # not openvino.convert_model, which reports every use to its makers
+            decoder = decoders.TorchScriptPythonDecoder(
+                _Nhwc(module), example_input=(example,), trace_kwargs={"check_trace": False}
+            )
+            frontend = frontends.FrontEndManager().load_by_framework("pytorch")
+            graph = frontend.convert(frontend.load(decoder))
+            graph.reshape([1, -1, -1, 3])
+            compiled = openvino.Core().compile_model(
+                graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+            )
+    except Exception as exc:  # the converter raises anything at all
+        line = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+        raise SrcliError(
+            f"OpenVINO cannot convert {network.arch.name} x{network.scale}: {line}",
+            "Use --backend torch.",
+        ) from exc
+
+    def run(pixels: Pixels) -> Pixels:
+        nhwc = pixels.transpose(0, 2, 3, 1)
+        made = [compiled(np.ascontiguousarray(one[None]))[0] for one in nhwc]
+        return np.concatenate(made).transpose(0, 3, 1, 2)
+
+    _compare("its graph", run, module, network, BOUND)
+    facts = {"widest_bytes": profile(module).widest_bytes}
+    with tempfile.TemporaryDirectory(prefix="srcli-openvino-") as folder:
+        xml = Path(folder) / graphs.GRAPH
+        openvino.save_model(graph, xml, compress_to_fp16=False)
+        return {
+            graphs.GRAPH: xml.read_bytes(),
+            graphs.CONSTANTS: xml.with_name(graphs.CONSTANTS).read_bytes(),
+            graphs.FACTS: json.dumps(facts).encode(),
+        }
+
+
+class _Nhwc(nn.Module):
+    """A network that takes and gives pictures as they lie in memory."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        sr: Tensor = self.network(x.permute(0, 3, 1, 2))
+        return sr.permute(0, 2, 3, 1)
+
+
 # ------------------------------------------------------------------------------------- ONNX
 
 
@@ -286,7 +355,7 @@ def _session(path: Path, facts: Mapping[str, str]) -> Callable[[Pixels], Pixels]
 
 
 def _compare(
-    path: Path,
+    path: Path | str,
     run: Callable[[Pixels], Pixels],
     module: nn.Module,
     network: Network,

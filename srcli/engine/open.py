@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, cast
 
 from srcli.catalog import Model
+from srcli.engine import openvino
 from srcli.engine.resampler import Resampler
 from srcli.engine.result import Pixels, Report
 from srcli.engine.settings import Backend, Precision, Settings
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from srcli.engine.passes import Network
     from srcli.engine.upscaler import Upscaler
     from srcli.quality.resize import Kernel
+
+log = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
@@ -79,8 +83,6 @@ def open_engine(
     settings = replace(settings, border=settings.border or model.border)
     if state is None:
         settings = as_tuned(model, settings, options)
-    if settings.backend == "openvino":
-        raise UsageError("this version of srcli has no OpenVINO backend")
 
     def network(scale: int) -> Network:
         from srcli.engine.passes import Network
@@ -96,6 +98,15 @@ def open_engine(
 
         return Upscaler(network, settings)
 
+    if settings.backend == "openvino":
+        openvino.check(settings)
+        if state is not None:
+            raise UsageError(
+                "a file of weights runs in PyTorch only", "add it first: srcli models add"
+            )
+        folder = options.cache_dir / "openvino"
+        say = announce or log.info
+        return openvino.OpenVinoUpscaler(model, settings, folder, network, upscaler, say)
     return upscaler()
 
 
@@ -124,6 +135,8 @@ def as_tuned(model: Model, settings: Settings, options: WeightsOptions) -> Setti
         (settings.threads or "auto", found.threads),
     )
     if any(asked not in ("auto", chosen) for asked, chosen in wanted):
+        return settings
+    if found.backend == "openvino" and openvino.refusal(settings) is not None:
         return settings
     return replace(
         settings,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+GREY = (0.299, 0.587, 0.114)  # BT.601: a grey picture's luma stays what the network made of it
 
 Pixels = NDArray[Any]  # (height, width, channels) of uint8, uint16, or float32 in 0..1
 
@@ -23,6 +25,18 @@ def quantised(rows: NDArray[np.float32], dtype: np.dtype[Any]) -> Pixels:
         return rows
     rows = np.rint(rows, out=rows)
     return rows.astype(np.uint8) if dtype == np.uint8 else rows.astype(np.uint16)
+
+
+def native_size(pixels: Pixels, passes: Sequence[int]) -> tuple[int, int]:
+    """(height, width) of the result of these native scales one after the other."""
+    factor = int(np.prod(passes, dtype=np.int64)) if passes else 1
+    return pixels.shape[0] * factor, pixels.shape[1] * factor
+
+
+def pass_shares(passes: Sequence[int]) -> list[float]:
+    """Each pass's share of the work, which goes with the pixels it reads."""
+    pixels = np.cumprod([1, *(s * s for s in passes[:-1])])
+    return [float(p) for p in pixels / pixels.sum()]
 
 
 @dataclass

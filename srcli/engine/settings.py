@@ -11,6 +11,8 @@ Backend = Literal["auto", "torch", "openvino"]
 Ensemble = Literal[1, 8]
 Border = Literal["network", "reflect"]
 
+MARGIN = 16  # LR pixels of mirror image; docs/fidelity.md
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -17,14 +17,12 @@ from srcli.engine.guard import Guard
 from srcli.engine.passes import Network, Pass, Picture, estimate_bytes
 from srcli.engine.profile import Profile, profile
 from srcli.engine.regions import Region
-from srcli.engine.result import Pixels, Report, peak
-from srcli.engine.settings import Settings
+from srcli.engine.result import GREY, Pixels, Report, native_size, pass_shares, peak
+from srcli.engine.settings import MARGIN, Settings
 from srcli.engine.storage import Budget
 from srcli.quality.resize import RowResizer
 
-MARGIN = 16  # LR pixels of mirror image; docs/fidelity.md
 BAND_PIXELS = 2**20  # of an ensemble's result at a time
-GREY = (0.299, 0.587, 0.114)  # BT.601: a grey picture's luma stays what the network made of it
 
 
 class OverflowedError(Exception):
@@ -77,7 +75,7 @@ class Upscaler:
 
     def __call__(self, pixels: Pixels, passes: Sequence[int]) -> Pixels:
         """Enlarge by the product of ``passes``: (h, w, c) to (h s, w s, c), the same dtype."""
-        size = _native_size(pixels, passes)
+        size = native_size(pixels, passes)
         return np.concatenate(list(self.strips(pixels, passes, size)))
 
     def strips(
@@ -107,7 +105,7 @@ class Upscaler:
         report.device, report.precision = str(self.device), self.precision
         if self.settings.threads is not None:
             torch.set_num_threads(self.settings.threads)
-        native = _native_size(pixels, passes)
+        native = native_size(pixels, passes)
         guard = Guard(pixels, native) if self.settings.color_fix and passes else None
         finish = _Finish(pixels, native, size, guard)
         if guard is not None:
@@ -153,7 +151,7 @@ class Upscaler:
         picture = Picture.of_array(pixels)
         margin = MARGIN if self.settings.border == "reflect" else 0
         before = 0.0
-        for scale, share in zip(passes, _pass_shares(passes), strict=True):
+        for scale, share in zip(passes, pass_shares(passes), strict=True):
             start, before = before, before + share
             needs = self.profile(scale)
             run = Pass(
@@ -191,7 +189,7 @@ class Upscaler:
         report: Report,
     ) -> Iterator[Tensor]:
         """Like ``_bands``: the mean of the results for all eight flips and turns, in float."""
-        size = _native_size(pixels, passes)
+        size = native_size(pixels, passes)
         room = self.memory_bytes - memory.resident_bytes() - reserve_bytes
         budget = Budget(max(0, room // 2), self.settings.spill_folder)
         total = budget.storage(size, 3, torch.float32, torch.device("cpu"))
@@ -316,14 +314,3 @@ class _Finish:
         band = band.mul_(peak(self.dtype)).round_()
         # PyTorch has no arithmetic on uint16, but it converts
         return band.to(torch.uint8 if self.dtype == np.uint8 else torch.uint16).cpu().numpy()
-
-
-def _native_size(pixels: Pixels, passes: Sequence[int]) -> tuple[int, int]:
-    factor = int(np.prod(passes, dtype=np.int64)) if passes else 1
-    return pixels.shape[0] * factor, pixels.shape[1] * factor
-
-
-def _pass_shares(passes: Sequence[int]) -> list[float]:
-    """Each pass's share of the work, which goes with the pixels it reads."""
-    pixels = np.cumprod([1, *(s * s for s in passes[:-1])])
-    return [float(p) for p in pixels / pixels.sum()]

@@ -59,10 +59,11 @@ class Options:
         format: of the outputs; None: by their names.
         depth: bits per channel of the outputs; ``same``: as the input, where the format can.
         quality: of JPEG, WebP and AVIF, 1..100.
-        lossless: WebP without loss.
+        lossless: nothing of the pixels is to be lost in writing: WebP's other form.
         alpha: how transparency is enlarged, or left out.
         strip_metadata: leave EXIF and resolution out; the colour profile stays.
         frames: of animations, and pages: all of them, or the first alone.
+        jobs: pictures that are decoded, and written, at a time; the engine has one.
         film: what films are to become.
     """
 
@@ -82,6 +83,7 @@ class Options:
     alpha: AlphaMode = "network"
     strip_metadata: bool = False
     frames: Frames = "all"
+    jobs: int = 1
     film: FilmOptions = field(default_factory=FilmOptions)
 
     def sr_size(self, lr_size: tuple[int, int]) -> tuple[int, int]:
@@ -204,12 +206,13 @@ def _job(found: Found, names: Naming, options: Options, stdin: Callable[[], byte
             entry = FORMATS[options.format or "png"]
         else:
             entry = format_of(target)
-        deep = entry.deep and info.bits > 8 if options.depth == "same" else options.depth == "16"
+        bits = info.deepest if options.frames == "all" else info.bits
+        deep = entry.deep and bits > 8 if options.depth == "same" else options.depth == "16"
         job = replace(job, format=entry.name, depth=16 if deep else 8)
         if info.n_frames > 1 and options.frames == "all":
             check_several(entry, FORMATS[info.format], info.n_frames)
             job = replace(job, n_frames=info.n_frames)
-        check_output(entry, sr_size[1], sr_size[0], job.alpha, job.depth)
+        check_output(entry, sr_size[1], sr_size[0], job.alpha, job.depth, lossless=options.lossless)
         return replace(job, passes=catalog.chain(options.model, factor))
     except SrcliError as exc:
         return replace(job, failure=exc)
@@ -313,8 +316,14 @@ def _check_disk(jobs: Sequence[Job]) -> None:
 def output_bytes(job: Job) -> float:
     """About how many bytes a job's file will have: a generous guess."""
     assert job.info is not None
-    samples = job.sr_size[0] * job.sr_size[1] * (job.info.channels + job.alpha)
+    samples = job.sr_size[0] * job.sr_size[1] * (_channels(job) + job.alpha)
     return samples * job.n_frames * (job.depth // 8) * _SHARE_ON_DISK.get(job.format, 1.0)
+
+
+def _channels(job: Job) -> int:
+    """Of the output, transparency apart: CMYK stays where the format holds it."""
+    assert job.info is not None
+    return 4 if job.info.cmyk and FORMATS[job.format].inks else job.info.channels
 
 
 def decoded_bytes(job: Job) -> int:
@@ -322,7 +331,7 @@ def decoded_bytes(job: Job) -> int:
     if job.film is not None:
         return job.film.frames_bytes
     assert job.info is not None
-    samples = job.lr_size[0] * job.lr_size[1] * (job.info.channels + job.info.has_alpha)
+    samples = job.lr_size[0] * job.lr_size[1] * (_channels(job) + job.info.has_alpha)
     return samples * (job.depth // 8) * 2
 
 
@@ -336,7 +345,7 @@ def written_bytes(job: Job) -> int:
     return memory_needed(
         job.format,
         job.sr_size,
-        job.info.channels,
+        _channels(job),
         job.alpha,
         job.depth,
         animated=job.n_frames > 1 and FORMATS[job.format].several == "frames",

@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import queue
 import sys
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable
 from collections.abc import Sequence as List
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-import numpy as np
-
 from srcli.engine.open import Engine
 from srcli.engine.result import Pixels, Report
-from srcli.engine.tiling import is_out_of_memory
 from srcli.errors import ResourceError, SrcliError
 from srcli.jobs.enlarge import enlarge
 from srcli.jobs.events import Done, Failed, Listener, Noted, Progressed, Skipped, Started, Summary
-from srcli.jobs.films import run_film
 from srcli.jobs.inputs import STREAM
 from srcli.jobs.plan import Job, Options, decoded_bytes, written_bytes
+from srcli.jobs.reading import SHARE, Opened, Reader
 from srcli.media.atomic import make_folder
 from srcli.media.formats import FORMATS
-from srcli.media.gif import palette_of
-from srcli.media.image import Frame, Picture, read, read_frames
+from srcli.media.image import Frame, Picture
 from srcli.media.write import Page, Sequence, Writer, open_writer
 
 STRIPS_WAITING = 2  # between the network and the writer
-READ_AHEAD_SHARE = 8  # the next picture is read early if it takes at most an eighth of the memory
 
 
 def run(
@@ -69,47 +64,60 @@ def run(
             report(Skipped(job.source, job.target))
         elif job.failure is not None:
             report(_failed(job, job.failure))
-    with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
-        ahead: Future[_Opened] | None = None
+    with (
+        ThreadPoolExecutor(options.jobs, "read") as reading,
+        ThreadPoolExecutor(options.jobs, "write") as writing,
+    ):
+        reader = Reader(reading, todo, options, memory_bytes)
         if todo and todo[0].film is None:
-            ahead = reading.submit(_open, todo[0], options)
+            reader.begin(0)
         # weights that cannot be had end the run, not picture after picture
         engine.prepare(sorted({scale for job in todo for scale in job.passes}))
-        last: _Output | None = None
-        for number, job in enumerate(todo, 1):
-            following = todo[number] if number < len(todo) else None
+        unfinished: deque[_Output] = deque()  # handed to the writers, in order
+
+        def settle(most: int, most_bytes: int) -> None:
+            """Wait until at most so many are being written, and they hold no more than that."""
+            while unfinished and (len(unfinished) > most or _held_bytes(unfinished) > most_bytes):
+                first = unfinished.popleft()
+                result = first.result()
+                for note in first.later_notes():
+                    tell(Noted(first.job.source, note))
+                report(result)
+
+        for index, job in enumerate(todo):
             if job.film is not None:
-                if last is not None:
-                    report(last.result())
-                    last = None
-                report(_film(job, options, engine, tell, (number, len(todo))))
+                settle(0, 0)
+                report(_film(job, options, engine, tell, (index + 1, len(todo))))
                 continue
-            if following is not None and following.film is not None:
-                following = None
-            opening, ahead = ahead or reading.submit(_open, job, options), None
             output: _Output | None = None
+            opening = reader.take(index)
             try:
                 started = time.perf_counter()
-                tell(Started(job.source, job.lr_size, job.sr_size, number, len(todo)))
+                tell(Started(job.source, job.lr_size, job.sr_size, index + 1, len(todo)))
                 opened = opening.result()
-                reserve = _writing_bytes(job, memory_bytes)
+                reserve = _writing_bytes(job, memory_bytes) + _held_bytes(unfinished)
                 output = _Output(job, opened, options, started)
-                for note in (*opened.first.picture.notes, *output.writer.notes):
+                notes = (*opened.first.picture.notes, *output.writer.notes)
+                for note in notes:
                     tell(Noted(job.source, note))
                 output.start(writing)
+                said = set(notes)
                 frame: Frame | None = opened.first
-                for index in range(job.n_frames):
+                for number in range(job.n_frames):
                     coming: Future[Frame | None] | None = None
-                    if index + 1 < job.n_frames:
-                        coming = reading.submit(next, opened.others, None)
+                    ahead_bytes = 0
+                    if number + 1 < job.n_frames:
+                        coming = reader.following(opened)
                         ahead_bytes = decoded_bytes(job)
-                    elif following and decoded_bytes(following) * READ_AHEAD_SHARE <= memory_bytes:
-                        ahead = reading.submit(_open, following, options)
-                        ahead_bytes = decoded_bytes(following)
                     else:
-                        ahead_bytes = 0
+                        reader.look_ahead(index)
+                    ahead_bytes += reader.held_bytes
                     assert frame is not None, "reading counts the frames"
-                    _fill(output, frame, index, engine, reserve + ahead_bytes, tell)
+                    for note in frame.picture.notes:
+                        if note not in said:
+                            tell(Noted(job.source, f"page {number + 1}: {note}"))
+                            said.add(note)
+                    _fill(output, frame, number, engine, reserve + ahead_bytes, tell)
                     frame = coming.result() if coming else None
                 output.finish()
             except Exception as exc:
@@ -121,18 +129,24 @@ def run(
                 if output is not None:
                     output.abort()
                 raise
-            if last is not None:
-                report(last.result())
-            last = output
-        if last is not None:
-            report(last.result())
+            settle(options.jobs - 1, memory_bytes // SHARE)
+            if output is not None:
+                unfinished.append(output)
+        settle(0, 0)
     return summary
+
+
+def _held_bytes(outputs: Iterable[_Output]) -> int:
+    """Memory that writers hold."""
+    return sum(written_bytes(output.job) for output in outputs)
 
 
 def _film(
     job: Job, options: Options, engine: Engine, tell: Listener, number: tuple[int, int]
 ) -> Done | Failed:
     """A film, whose frames overlap among themselves."""
+    from srcli.jobs.films import run_film  # torch
+
     tell(Started(job.source, job.lr_size, job.sr_size, *number))
     try:
         return run_film(job, options, engine, tell)
@@ -153,7 +167,7 @@ def _fill(
     lr_size = frame.picture.pixels.shape[:2]
     sr_size = job.sr_size if lr_size == job.lr_size else output.options.sr_size(lr_size)
     if job.n_frames > 1:
-        output.put(_Begin(_page(frame.picture, job, sr_size), frame.seconds))
+        output.put(_Begin(_page(frame.picture, job, output.options, sr_size), frame.seconds))
     output.report.on_note = lambda text: tell(Noted(job.source, text)) if index == 0 else None
     for strip in enlarge(
         frame.picture,
@@ -168,57 +182,14 @@ def _fill(
         output.put(strip)
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """A source whose first picture is decoded; and of a GIF to be written, its palette."""
-
-    first: Frame
-    others: Iterator[Frame]
-    palette: bytes | None
-
-
-def _open(job: Job, options: Options) -> _Opened:
-    palette = None
-    if job.n_frames > 1 and job.format == "gif":
-        pictures = (frame.picture for frame in _frames(job, options))
-        palette = palette_of(((p.pixels, p.alpha) for p in pictures), enlarged=False)
-    frames = _frames(job, options)
-    return _Opened(next(frames), frames, palette)
-
-
-def _frames(job: Job, options: Options) -> Iterator[Frame]:
-    source = job.source if job.data is None else io.BytesIO(job.data)
-    if job.n_frames == 1:
-        one = read(source, job.info, options.max_pixels, depth=job.depth)
-        yield Frame(_prepared(one, job, options))
-        return
-    for frame in read_frames(source, job.info, options.max_pixels, depth=job.depth):
-        yield replace(frame, picture=_prepared(frame.picture, job, options))
-
-
-def _prepared(picture: Picture, job: Job, options: Options) -> Picture:
-    if options.strip_metadata:
-        picture = replace(picture, metadata=picture.metadata.stripped())
-    if job.depth == 16 and picture.bits == 8:
-        alpha = picture.alpha
-        picture = replace(
-            picture,
-            pixels=_deepened(picture.pixels),
-            alpha=None if alpha is None else _deepened(alpha),
-        )
-    return picture
-
-
-def _page(picture: Picture, job: Job, sr_size: tuple[int, int]) -> Page:
-    channels: Literal[1, 3] = 1 if picture.pixels.shape[2] == 1 else 3
-    # pages, but not an animation's frames, differ in kind
-    alpha = job.alpha if job.n_frames == 1 else job.alpha and picture.alpha is not None
+def _page(picture: Picture, job: Job, options: Options, sr_size: tuple[int, int]) -> Page:
+    channels: Literal[1, 3, 4] = 1 if picture.pixels.shape[2] == 1 else 3
+    if picture.black is not None:
+        channels = 4
+    alpha = job.alpha
+    if job.n_frames > 1:  # pages, but not an animation's frames, differ in kind
+        alpha = picture.alpha is not None and options.alpha != "discard"
     return Page(sr_size, channels, alpha, picture.bits, picture.metadata)
-
-
-def _deepened(samples: Pixels) -> Pixels:
-    """8 bits as 16: 255 becomes 65535."""
-    return samples.astype(np.uint16) * np.uint16(257)
 
 
 def _writing_bytes(job: Job, memory_bytes: int) -> int:
@@ -238,7 +209,7 @@ class _AbortedError(Exception):
     """The picture was given up; what was written of it is removed."""
 
 
-def _sequence(job: Job, opened: _Opened, page: Page) -> Sequence | None:
+def _sequence(job: Job, opened: Opened, page: Page) -> Sequence | None:
     if job.n_frames == 1:
         return None
     assert job.info is not None
@@ -260,13 +231,13 @@ class _End:
 class _Output:
     """A picture on its way to its file, written by another thread."""
 
-    def __init__(self, job: Job, opened: _Opened, options: Options, started: float) -> None:
+    def __init__(self, job: Job, opened: Opened, options: Options, started: float) -> None:
         assert job.info is not None
         self.job, self.options, self.started = job, options, started
         self.report = Report()
         if job.target != STREAM:
             make_folder(job.target.parent)
-        page = _page(opened.first.picture, job, job.sr_size)
+        page = _page(opened.first.picture, job, options, job.sr_size)
         self.writer = open_writer(
             sys.stdout.buffer if job.target == STREAM else job.target,
             size=page.size,
@@ -279,6 +250,7 @@ class _Output:
             lossless=options.lossless,
             sequence=_sequence(job, opened, page),
         )
+        self._n_told = len(self.writer.notes)
         self._strips: queue.Queue[Pixels | _Begin | _End] = queue.Queue(STRIPS_WAITING)
         self._written: Future[float] = Future()
 
@@ -326,6 +298,10 @@ class _Output:
         if self._written.running() or self._written.done():
             self._written.exception()
 
+    def later_notes(self) -> tuple[str, ...]:
+        """What the writer had to say of later pages."""
+        return self.writer.notes[self._n_told :]
+
     def result(self) -> Done | Failed:
         """Wait for the file."""
         job = self.job
@@ -351,6 +327,8 @@ class _Output:
 def _failed(job: Job, error: Exception) -> Failed:
     if isinstance(error, SrcliError):
         return Failed(job.source, error.message, error.hint)
+    from srcli.engine.tiling import is_out_of_memory  # torch, which OpenVINO does without
+
     if is_out_of_memory(error):
         return Failed(job.source, "memory ran out", "allow less with --memory, or a smaller --tile")
     return Failed(job.source, f"unexpected {type(error).__name__}: {error}", None)

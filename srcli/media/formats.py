@@ -25,6 +25,8 @@ class Format:
         alpha: it holds transparency.
         grey: it holds one channel; the others store grey as RGB.
         deep: it holds 16 bits per channel.
+        inks: it holds CMYK.
+        lossless: srcli writes it without loss, or can.
         streams: srcli writes it strip by strip, so that the output need not fit in memory.
         several: what more than one picture in a file are.
         holds: what it says beside the pixels (resolution: in a place other than EXIF).
@@ -39,6 +41,8 @@ class Format:
     alpha: bool = True
     grey: bool = True
     deep: bool = False
+    inks: bool = False
+    lossless: bool = True
     streams: bool = False
     several: Literal["frames", "pages"] | None = None
     holds: frozenset[str] = frozenset()
@@ -67,6 +71,8 @@ _ALL = (
         (".jpg", ".jpeg", ".jpe", ".jfif"),
         65_500,
         alpha=False,
+        inks=True,
+        lossless=False,
         holds=_all_but("text"),
     ),
     Format(
@@ -84,6 +90,7 @@ _ALL = (
         (".tif", ".tiff"),
         2**31 - 1,
         deep=True,
+        inks=True,
         streams=True,
         several="pages",
         holds=_all_but("comment", "text"),
@@ -106,6 +113,7 @@ _ALL = (
         32_768,
         max_pixels=16_384**2,
         grey=False,
+        lossless=False,
         holds=_all_but("iptc", "dpi", "comment", "text"),
     ),
     Format(
@@ -114,6 +122,7 @@ _ALL = (
         (".gif",),
         65_535,
         grey=False,
+        lossless=False,  # 256 colours
         several="frames",
         holds=frozenset({"xmp", "comment"}),
     ),
@@ -161,7 +170,13 @@ def check_several(entry: Format, source: Format, n_frames: int) -> None:
 
 
 def check_output(
-    format: Format | FormatName, width: int, height: int, has_alpha: bool, bits: Literal[8, 16] = 8
+    format: Format | FormatName,
+    width: int,
+    height: int,
+    has_alpha: bool,
+    bits: Literal[8, 16] = 8,
+    *,
+    lossless: bool = False,
 ) -> None:
     """Whether a picture fits in a format, asked before any work is done.
 
@@ -170,10 +185,12 @@ def check_output(
         width, height: of the output, in pixels.
         has_alpha: the output has transparency.
         bits: per channel.
+        lossless: nothing of the pixels is to be lost.
 
     Raises:
         ResourceError: the format cannot hold so many pixels.
-        UsageError: the format cannot hold transparency or 16 bits, or is one srcli only reads.
+        UsageError: the format cannot hold transparency or 16 bits, has no lossless form, or is
+            one srcli only reads.
     """
     entry = format if isinstance(format, Format) else FORMATS[format]
     if not entry.writable:
@@ -196,3 +213,5 @@ def check_output(
         raise UsageError(f"{entry.title} cannot hold transparency, and the picture has it", others)
     if bits == 16 and not entry.deep:
         raise UsageError(f"{entry.title} cannot hold 16 bits per channel", "use .png or .tif")
+    if lossless and not entry.lossless:
+        raise UsageError(f"srcli does not write {entry.title} without loss", others)

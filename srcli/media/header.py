@@ -92,7 +92,9 @@ def _tiff_header(stream: BinaryIO, path: Path | None, page: int) -> Header:
         channels=1 if layout.kind == "grey" else 3,
         has_alpha=layout.alpha is not None,
         bits=layout.bits,
-        n_frames=layout.n_pages,
+        n_frames=len(layout.page_bits),
+        page_bits=layout.page_bits,
+        cmyk=layout.kind == "cmyk",
     )
     return Header(info, layout.orientation, layout.metadata, page=page)
 
@@ -140,7 +142,18 @@ def _pillow_header(stream: BinaryIO, path: Path | None, format: FormatName) -> H
     if orientation >= 5:
         width, height = height, width
     metadata, left_out = _pillow_metadata(image, exif_bytes, scan)
-    info = ImageInfo(path, format, width, height, channels, has_alpha, bits, n_frames, plays)
+    info = ImageInfo(
+        path,
+        format,
+        width,
+        height,
+        channels,
+        has_alpha,
+        bits,
+        n_frames,
+        plays,
+        cmyk=image.mode == "CMYK",
+    )
     return Header(info, orientation, metadata, notes + left_out)
 
 

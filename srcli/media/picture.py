@@ -24,11 +24,13 @@ class ImageInfo:
         path: the file, or None for a stream.
         width, height: in pixels, after the EXIF orientation.
         channels: 1 (grey) or 3 (RGB; palettes and CMYK become RGB).
+        cmyk: it is that, of the first page.
         has_alpha: it has transparency.
-        bits: per channel, by the file's format and not by its values.
+        bits: per channel, by the file's format and not by its values; of the first page.
         n_frames: more than 1 for animations and TIFFs of several pages.
         plays: how many times an animation is shown; 0: for ever.
         notes: what a user may want to know, as plain sentences.
+        page_bits: of every page, where there are several.
     """
 
     path: Path | None
@@ -41,6 +43,13 @@ class ImageInfo:
     n_frames: int = 1
     plays: int = 0
     notes: tuple[str, ...] = ()
+    page_bits: tuple[int, ...] = ()
+    cmyk: bool = False
+
+    @property
+    def deepest(self) -> int:
+        """Bits of the deepest page."""
+        return max((self.bits, *self.page_bits))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +60,8 @@ class Picture:
         pixels: (height, width, channels), channels 1 or 3, uint8 (uint16 if read with depth 16).
         alpha: (height, width) of the same type, not multiplied into pixels; None if opaque.
         metadata: to be written with the result.
+        black: of CMYK that was read as inks: (height, width) of the same type, full where there is
+            no black ink; pixels are then what cyan, magenta and yellow leave, full without ink.
         notes: what was left out or changed, as plain sentences.
     """
 
@@ -58,6 +69,7 @@ class Picture:
     alpha: Pixels | None
     metadata: Metadata
     notes: tuple[str, ...] = ()
+    black: Pixels | None = None
 
     @property
     def bits(self) -> Literal[8, 16]:

@@ -57,7 +57,7 @@ class Layout:
         inverted: grey where 0 is white.
         orientation: 1 to 8.
         page: its index in the file.
-        n_pages: of full size; thumbnails and masks do not count.
+        page_bits: of the pages of full size; thumbnails and masks do not count.
         decodable: read_samples knows the compression.
     """
 
@@ -71,7 +71,7 @@ class Layout:
     inverted: bool
     orientation: int
     page: int
-    n_pages: int
+    page_bits: tuple[int, ...]
     decodable: bool
     metadata: Metadata
 
@@ -96,8 +96,8 @@ def read_layout(stream: BinaryIO, number: int = 0) -> Layout:
         tags = page.tags
         photometric, samples = int(page.photometric), int(page.samplesperpixel)
         colours, kind = _KINDS.get(photometric, (samples, "other"))
-        bits = page.bitspersample
-        if not isinstance(bits, int) or samples > _MAX_SAMPLES or samples < colours:
+        bits = _bits(page)
+        if bits < 1 or samples > _MAX_SAMPLES or samples < colours:
             raise ValueError("its samples are laid out in an unknown way")
         extra = tuple(int(value) for value in page.extrasamples)
         if photometric == 2 and samples == 4 and not extra:
@@ -123,7 +123,7 @@ def read_layout(stream: BinaryIO, number: int = 0) -> Layout:
             inverted=photometric == 0,
             orientation=valid_orientation(orientation),
             page=full[number],
-            n_pages=len(full),
+            page_bits=tuple(_bits(pages[k]) for k in full),
             decodable=int(page.compression) in _PLAIN and int(page.predictor) in (1, 2),
             metadata=_metadata(
                 stream,
@@ -132,6 +132,11 @@ def read_layout(stream: BinaryIO, number: int = 0) -> Layout:
                 dpi=_dpi(value_of(282), value_of(283), value_of(296)),
             ),
         )
+
+
+def _bits(page: Any) -> int:
+    """Per sample; 0 where samples differ in theirs."""
+    return page.bitspersample if isinstance(page.bitspersample, int) else 0
 
 
 # PhotometricInterpretation -> (colour samples, what they are)
@@ -178,16 +183,18 @@ def _dpi(across: Any, down: Any, unit: Any) -> tuple[float, float] | None:
     return across[0] / across[1] * per_inch, down[0] / down[1] * per_inch
 
 
-def read_samples(stream: BinaryIO, layout: Layout) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def read_samples(
+    stream: BinaryIO, layout: Layout
+) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], tuple[str, ...]]:
     """All samples of the page (height, width, samples), stretched to the full range.
 
     Returns:
-        uint8 for up to 8 bits, else uint16 (floats: 0..1 becomes 0..65535, clipped).
+        uint8 for up to 8 bits, else uint16 (floats: 0..1 becomes 0..65535, clipped); and notes.
     """
     import tifffile
 
     if layout.kind in ("palette", "other"):
-        raise ValueError("its colours are of an unknown kind")
+        raise NotImplementedError("its colours are not grey, RGB, CMYK, a palette or 8-bit Lab")
     stream.seek(0)
     with tifffile.TiffFile(stream) as file:
         page: Any = file.pages[layout.page]
@@ -211,7 +218,18 @@ def read_samples(stream: BinaryIO, layout: Layout) -> NDArray[np.uint8] | NDArra
         # Adding to the alpha sample what is subtracted would be wrong: grey only.
         stretched = stretched.copy()
         stretched[:, :, 0] = np.iinfo(stretched.dtype).max - stretched[:, :, 0]
-    return stretched
+    return stretched, float_notes(samples)
+
+
+def float_notes(samples: NDArray[Any]) -> tuple[str, ...]:
+    """A word about what full_range cuts off."""
+    if samples.dtype.kind != "f":
+        return ()
+    for row in range(0, len(samples), 64):
+        part = samples[row : row + 64]
+        if not ((part >= 0) & (part <= 1)).all():  # which NaN is not
+            return ("values below 0 and above 1 were clipped",)
+    return ()
 
 
 def full_range(
@@ -244,6 +262,7 @@ class _Page:
     type: np.dtype[Any]
     rows_per_strip: int
     carried: Metadata
+    inks: bool
     offsets: list[int] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
 
@@ -280,20 +299,30 @@ class TiffEncoder:
         write(head)
         self._at = len(head)
 
-    def page(self, *, height: int, width: int, channels: int, bits: int, carried: Metadata) -> None:
+    def page(
+        self,
+        *,
+        height: int,
+        width: int,
+        channels: int,
+        bits: int,
+        carried: Metadata,
+        inks: bool = False,
+    ) -> None:
         """Begin a page.
 
         Args:
             height, width: in pixels.
-            channels: 1 or 3, and one more with alpha (not multiplied into the colours).
+            channels: 1, 3, or 4 inks, and one more with alpha (not multiplied into the colours).
             bits: 8 or 16 per sample.
+            inks: the first four channels are CMYK.
             carried: what is to be written of it; EXIF is split into the directories of the file.
         """
         self._end_page()
         kind: np.dtype[Any] = np.dtype("u1" if bits == 8 else "<u2")
         row_bytes = width * channels * kind.itemsize
         rows_per_strip = rows_per_block(row_bytes, height)
-        page = self._page = _Page(height, width, channels, kind, rows_per_strip, carried)
+        page = self._page = _Page(height, width, channels, kind, rows_per_strip, carried, inks)
         self._blocks = RowBlocks(
             height=height,
             row_bytes=row_bytes,
@@ -357,7 +386,7 @@ class TiffEncoder:
             257: numbers(4, "I", [page.height]),
             258: short(*[page.type.itemsize * 8] * channels),
             259: short(8),
-            262: short(1 if channels < 3 else 2),
+            262: short(5 if page.inks else 1 if channels < 3 else 2),
             273: numbers(offset_type, code, page.offsets),
             274: short(1),
             277: short(channels),
@@ -366,7 +395,7 @@ class TiffEncoder:
             284: short(1),
             317: short(2),
         }
-        if channels in (2, 4):
+        if channels in ((5,) if page.inks else (2, 4)):
             tags[338] = short(2)
         if page.carried.dpi:
             for tag, value in zip((282, 283), page.carried.dpi, strict=True):

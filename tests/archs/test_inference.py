@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from catalogue_samples import NETWORKS, at_one_scale
 from torch import nn
 
 from srcli import catalog
@@ -9,15 +10,15 @@ from srcli.archs import inference
 from srcli.archs.blocks import BSConv
 from srcli.archs.inference import by_pixels, derive, pointwise
 
-MODELS = [m for m in catalog.models() if m.door.colour in ("rgb", "bgr") and not m.is_resampler]
+RGB = at_one_scale([m for m in NETWORKS if m.door.colour in ("rgb", "bgr")])
 
 
-@pytest.fixture(params=MODELS, ids=lambda m: m.name)
+@pytest.fixture(params=[p.values for p in RGB], ids=[p.id for p in RGB])
 def network(request, lively):
-    return lively(request.param, request.param.scales[-1])
+    return lively(*request.param)
 
 
-def lr(network, height=48, width=60):
+def lr(network, height=33, width=41):  # more than a chunk
     multiple = network.arch.multiple
     size = -(-height // multiple) * multiple, -(-width // multiple) * multiple
     lr = torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(0))

@@ -6,25 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from catalogue_samples import NETWORKS, at_one_scale
 
 from srcli import catalog
 from srcli.archs.merging import Mergeable
 from srcli.catalog import Variant
 from srcli.weights import build, load_file, new_network, save_file
 
-EXPANDED = [
-    pytest.param(model, variant, id=f"{model.name}-x{variant.scale}")
-    for model in catalog.models()
-    for variant in model.variants
-    if model.arch.expanded
-]
+EXPANDED = at_one_scale([m for m in NETWORKS if m.arch.expanded])
 
 
-def trained(model, variant, dtype):
+def trained(model, scale, dtype):
     """As after a few steps: biases, norms' statistics and gates are not as constructors leave
     them. And a picture for it."""
     torch.manual_seed(7)
-    network = new_network(variant, model.arch)
+    network = new_network(model.variant(scale), model.arch)
     for parameter in network.parameters():
         if parameter.ndim == 1 and parameter.requires_grad:
             parameter.data += 0.2 * torch.randn(parameter.shape)
@@ -38,9 +34,9 @@ def trained(model, variant, dtype):
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
-@pytest.mark.parametrize(("model", "variant"), EXPANDED)
-def test_both_forms_compute_the_same(model, variant, dtype, bound):
-    network, lr = trained(model, variant, dtype)
+@pytest.mark.parametrize(("model", "scale"), EXPANDED)
+def test_both_forms_compute_the_same(model, scale, dtype, bound):
+    network, lr = trained(model, scale, dtype)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     plain = network.merge()
     wanted, got = network(lr), plain(lr)
@@ -55,15 +51,15 @@ def test_both_forms_compute_the_same(model, variant, dtype, bound):
     assert len(plain.state_dict()) < len(before)
 
 
-@pytest.mark.parametrize(("model", "variant"), EXPANDED)
-def test_files_of_both_forms_load(model, variant, tmp_path):
-    network, lr = trained(model, variant, torch.float32)
+@pytest.mark.parametrize(("model", "scale"), EXPANDED)
+def test_files_of_both_forms_load(model, scale, tmp_path):
+    network, lr = trained(model, scale, torch.float32)
     plain = network.merge()
     wanted = plain(lr)
     for name, state in (("expanded", network.state_dict()), ("plain", plain.state_dict())):
         path = tmp_path / f"{name}.safetensors"
         save_file(
-            path, state, arch=model.arch.name, scale=variant.scale, config=variant.config,
+            path, state, arch=model.arch.name, scale=scale, config=model.variant(scale).config,
             provenance={},
         )  # fmt: skip
         found, loaded, tensors = load_file(path)

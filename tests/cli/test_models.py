@@ -98,7 +98,7 @@ def test_order_by_work(run):
     fsrcnn = 25 * 56 + 2 * 12 * 56 + 4 * 9 * 12 * 12 + 81 * 56  # every weight at every LR pixel
     assert costs["fsrcnn.yjn870"] == fsrcnn / 16
     assert costs["drrn_b1u9.untrained"] == 2 * 9 * 128 + 18 * 9 * 128 * 128  # U = 9 times the unit
-    table = run("--scale", "4", "--sort", "speed").stdout.splitlines()
+    table = run("--family", "residual", "--sort", "speed").stdout.splitlines()
     assert table[0].endswith("MACs/px")
     [line] = [x for x in table if x.startswith("vdsr.untrained")]
     assert line.endswith("664.7K")

@@ -579,6 +579,22 @@ def test_a_list_of_inputs(srcli_upscale, put):
     assert srcli_upscale("--from-file", "none.txt", "-m", "bicubic")[0] == 2
 
 
+def test_a_list_through_a_pipe(here, put):
+    put("a.png", "b.png")
+    assert pipe(["--from-file", "-", "-m", "bicubic"], b"a.png\nb.png\n", here)[0] == 0
+    assert Path("a_x4.png").exists() and Path("b_x4.png").exists()
+    code, _, err = pipe(["--from-file", "-", "-", "-m", "bicubic"], b"a.png\n", here)
+    assert code == 2 and "the list or a picture" in err
+
+
+def test_jobs(srcli_upscale, put):
+    put("a.png", "b.png", "c.png")
+    code, out, _ = srcli_upscale("a.png", "b.png", "c.png", "-m", "bicubic", "--jobs", "2")
+    assert code == 0
+    assert [line.split(" ")[0] for line in out.splitlines()] == ["a.png", "b.png", "c.png"]
+    assert srcli_upscale("a.png", "-m", "bicubic", "--jobs", "0")[0] == 2
+
+
 def test_sixteen_bits_from_eight(srcli_upscale, put):
     put("a.png", mode="L")
     assert srcli_upscale("a.png", "-x2", "-m", "bicubic", "--depth", "16", "-o", "deep.png")[0] == 0

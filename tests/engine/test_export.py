@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from catalogue_samples import one_of_a_kind
 from torch import nn
 
 from srcli import catalog
@@ -21,18 +22,10 @@ needs_onnx = pytest.mark.skipif(
     reason="onnx and onnxruntime are not installed",
 )
 # with ESA and CCA; without; on luma alone; on the enlarged picture
-QUICK = {"bcrn.authors-x4", "lesrcnn.authors-x2", "fsrcnn.yjn870-x3", "srcnn_915.nhat_thanh-x2"}
-VARIANTS = [
-    pytest.param(
-        model,
-        variant.scale,
-        id=f"{model.name}-x{variant.scale}",
-        marks=[] if f"{model.name}-x{variant.scale}" in QUICK else [pytest.mark.slow],
-    )
-    for model in catalog.models()
-    if model.arch.name != "drrn_b1u25"  # drrn_b1u9 with more turns, a minute each
-    # what is given the enlarged picture is the same at every scale
-    for variant in (model.variants[:1] if model.door.enlarged else model.variants)
+QUICK = {"bcrn.authors", "lesrcnn.authors", "fsrcnn_s.untrained", "srcnn_915.nhat_thanh"}
+KINDS = [
+    pytest.param(*p.values, id=p.id, marks=[] if p.id in QUICK else [pytest.mark.slow])
+    for p in one_of_a_kind()
 ]
 
 
@@ -49,7 +42,7 @@ def bcrn(lively):
 
 
 @needs_onnx
-@pytest.mark.parametrize(("model", "scale"), VARIANTS)
+@pytest.mark.parametrize(("model", "scale"), KINDS)
 def test_onnx(model, scale, lively, tmp_path):
     """At sizes other than the two that the export itself looks at, batches included."""
     network = lively(model, scale)
@@ -164,7 +157,7 @@ def test_what_cannot_be_traced_is_said(tmp_path):
 
 
 @pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize(("model", "scale"), VARIANTS)
+@pytest.mark.parametrize(("model", "scale"), KINDS)
 def test_safetensors(model, scale, half, tmp_path):
     torch.manual_seed(0)
     variant = model.variant(scale)

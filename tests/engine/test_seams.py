@@ -1,33 +1,22 @@
 """Tiling that cannot be seen, for every network of the catalogue."""
 
+import math
+
 import numpy as np
 import pytest
+from catalogue_samples import FEWER, NETWORKS, at_one_scale
 
-from srcli import catalog
-from srcli.catalog import WeightsFile
 from srcli.engine.passes import Network
 from srcli.engine.result import Report
 from srcli.engine.upscaler import Settings, Upscaler
 from srcli.weights import load
 
-TILES = (0, 48, 128)
-SLOW = {"drrn_b1u25"}  # half a minute here
-MODELS = [
-    pytest.param(
-        model,
-        min(model.scales),
-        id=model.name,
-        marks=pytest.mark.slow if model.arch.name in SLOW else [],
-    )
-    for model in catalog.models()
-    if model.variants
-]
-WITH_WEIGHTS = [p for p in MODELS if p.values[0].variants[0].weights is not None]
-VARIANTS = [
+TILE = 48
+PUBLISHED = [
     pytest.param(model, variant.scale, id=f"{model.name}-x{variant.scale}")
-    for model in catalog.models()
+    for model in NETWORKS
     for variant in model.variants
-    if isinstance(variant.weights, WeightsFile)
+    if variant.weights is not None
 ]
 
 
@@ -40,20 +29,17 @@ def upscaled(network, pixels, tile):
 
 
 def assert_no_seam(network, pixels):
-    """At most one level of 255 between the whole picture at once and any tiles."""
-    results = {}
-    for tile in TILES:
-        results[tile], report = upscaled(network, pixels, tile)
-        height, width = pixels.shape[:2]
-        pieces = 1 if tile == 0 else -(-height // tile) * -(-width // tile)
-        if network.arch.tiling == "exact":
-            assert report.tiles == pieces
-            assert pieces > 1 or tile == 0
-        assert (report.notes, report.precision) == ([], "fp32")
-    for tile in TILES[1:]:
-        off = np.abs(results[tile].astype(int) - results[0])
-        assert off.max() <= 1
-        assert off.mean() < 1e-3  # and that one level only where rounding tips
+    """At most one level of 255 between the whole picture at once and tiles."""
+    whole, report = upscaled(network, pixels, 0)
+    assert (report.tiles, report.notes, report.precision) == (1, [], "fp32")
+    tiled, report = upscaled(network, pixels, TILE)
+    assert (report.notes, report.precision) == ([], "fp32")
+    pieces = math.prod(-(-n // TILE) for n in pixels.shape[:2])
+    assert report.tiles == (pieces if network.arch.tiling == "exact" else 1)
+    assert pieces > 1
+    off = np.abs(tiled.astype(int) - whole)
+    assert off.max() <= 1
+    assert off.mean() < 1e-3  # and that one level only where rounding tips
 
 
 def real(model, scale, shared, weights):
@@ -63,24 +49,34 @@ def real(model, scale, shared, weights):
     return Network(load(model, scale, weights), model.arch, model.door, scale)
 
 
-@pytest.mark.parametrize(("model", "scale"), MODELS)
+@pytest.mark.parametrize(("model", "scale"), at_one_scale())
 def test_random_weights(model, scale, lively, picture):
-    assert_no_seam(lively(model, scale), picture(60, 131))
+    assert_no_seam(lively(model, scale), picture(50, 67))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model",
+    [m for m in NETWORKS if m.arch.name in FEWER and not m.trained],
+    ids=lambda model: model.name,
+)
+def test_random_weights_at_full_length(model, lively, picture):
+    assert_no_seam(lively(model, model.scales[0]), picture(17, 53))
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize(("model", "scale"), VARIANTS)
+@pytest.mark.parametrize(("model", "scale"), PUBLISHED)
 def test_published_weights(model, scale, shared, weights, picture):
-    assert_no_seam(real(model, scale, shared, weights), picture(113, 150))
+    assert_no_seam(real(model, scale, shared, weights), picture(53, 100))
 
 
 @pytest.mark.shared
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "smallest"), WITH_WEIGHTS)
-def test_published_weights_full_size(model, smallest, shared, weights, picture):
+@pytest.mark.parametrize("model", [m for m in NETWORKS if m.trained], ids=lambda model: model.name)
+def test_published_weights_on_larger_pictures(model, shared, weights, picture):
     """At one scale: what sees the whole picture works before the enlarging."""
-    files = {v.scale: v.weights.file for v in model.variants if v.weights is not None}
-    there = [s for s, file in files.items() if (shared / "weights" / file).is_file()]
-    scale = min(there, default=smallest)
-    size = (225, 300) if model.door.enlarged else (450, 600)  # as much work as the others
-    assert_no_seam(real(model, scale, shared, weights), picture(*size))
+    there = [v.scale for v in model.variants if (shared / "weights" / v.weights.file).is_file()]
+    size = (113, 150) if model.door.enlarged else (225, 300)  # as much work as the others
+    assert_no_seam(
+        real(model, min(there, default=model.scales[0]), shared, weights), picture(*size)
+    )

@@ -218,6 +218,17 @@ def test_a_depth_that_the_format_cannot_hold(here):
 # pipes
 
 
+@pytest.mark.parametrize("name", ["b.jpg", "b.avif", "b.gif", "b.webp", "b.png", "b.tif"])
+def test_without_loss(here, name):
+    """Formats that always lose something are refused where that is not wanted."""
+    put("a.png")
+    [job] = plan(["a.png"], options(output=name, lossless=True))
+    refused = name in ("b.jpg", "b.avif", "b.gif")
+    assert (job.failure is not None) == refused
+    if job.failure:
+        assert "without loss" in job.failure.message
+
+
 def test_standard_input_and_output(here):
     put("a.png", size=(6, 4))
     data = Path("a.png").read_bytes()

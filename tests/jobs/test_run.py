@@ -1,6 +1,7 @@
 """Doing the jobs, with a stand-in engine and real files."""
 
 import io
+import itertools
 import threading
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image, ImageCms
 from srcli import catalog
 from srcli.engine.resampler import Resampler
 from srcli.errors import MediaError, ResourceError, WeightsError
+from srcli.jobs import reading
 from srcli.jobs import run as module
 from srcli.jobs.events import Done, Failed, Noted, Progressed, Skipped, Started
 from srcli.jobs.plan import Options, plan
@@ -487,7 +489,7 @@ def test_read_ahead_only_what_is_small(here, picture, monkeypatch, memory, early
     for name in ("a.png", "b.png"):
         put(name, picture(40, 50))
     order, was_read = [], threading.Event()
-    real = module._open
+    real = reading.open_source
 
     def read(job, options):
         if job.source.name == "b.png":
@@ -499,7 +501,7 @@ def test_read_ahead_only_what_is_small(here, picture, monkeypatch, memory, early
         if isinstance(event, Started):
             order.append(f"started {event.source.name}")
 
-    monkeypatch.setattr(module, "_open", read)
+    monkeypatch.setattr(reading, "open_source", read)
     engine = Nearest(before=lambda number: was_read.wait(1) if early else None)
     engine.memory_bytes = memory
     options = Options(model=BCRN, scale=2.0, output="out")
@@ -510,6 +512,48 @@ def test_read_ahead_only_what_is_small(here, picture, monkeypatch, memory, early
         assert order.index("read") > 0
         assert order[0] == "started a.png"
         assert [o for o in order if o != "started b.png"] == ["started a.png", "read"]
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_jobs_are_how_many_are_read_at_a_time(here, picture, monkeypatch, jobs):
+    """Decoders wait for each other: that ends only if so many run at once."""
+    names = [f"{k}.png" for k in range(7)]
+    for k, name in enumerate(names):
+        put(name, picture(6 + k, 8))
+    most, now, lock = 0, 0, threading.Lock()
+    together = threading.Barrier(jobs)
+    real = reading.open_source
+
+    def read(job, options):
+        nonlocal most, now
+        with lock:
+            now += 1
+            most = max(most, now)
+        if job.source.name in names[1 : 1 + jobs]:
+            together.wait(20)
+        opened = real(job, options)
+        with lock:
+            now -= 1
+        return opened
+
+    monkeypatch.setattr(reading, "open_source", read)
+    events, summary = upscale(names, jobs=jobs)
+    assert (summary.done, most) == (7, jobs)
+    assert [e.source.name for e in only(events, Done)] == names
+    for k, name in enumerate(names):
+        assert np.array_equal(got(name.replace(".png", "_x2.png")), twice(picture(6 + k, 8)))
+
+
+def test_several_jobs_and_one_that_fails(here, picture):
+    for k in range(6):
+        put(f"{k}.png", picture(9, 8 + k))
+    Path("3.png").write_bytes(Path("3.png").read_bytes()[:-40])
+    events, summary = upscale([f"{k}.png" for k in range(6)], jobs=4)
+    assert (summary.done, summary.failed) == (5, 1)
+    assert [e.source.name for e in only(events, Failed)] == ["3.png"]
+    assert files() == sorted(
+        [f"{k}.png" for k in range(6)] + [f"{k}_x2.png" for k in range(6) if k != 3]
+    )
 
 
 def test_networks_are_prepared_once(here, picture):
@@ -554,7 +598,7 @@ def animation(name, n=3, **more):
 def test_an_animation(here, ext):
     more = {"lossless": True} if ext == "webp" else {}
     frames = animation(f"a.{ext}", duration=[30, 70, 500], loop=2, **more)
-    events, summary = upscale([f"a.{ext}"], lossless=True)
+    events, summary = upscale([f"a.{ext}"], lossless=ext == "webp")
     assert summary.done == 1 and files() == [f"a.{ext}", f"a_x2.{ext}"]
     shares = [e.share for e in only(events, Progressed)]
     assert shares == sorted(shares) and shares[-1] == 1 and 0 < shares[0] < 0.34
@@ -568,7 +612,7 @@ def test_an_animation(here, ext):
 @pytest.mark.parametrize("to", ["gif", "png", "webp"])
 def test_an_animation_in_another_format(here, to):
     frames = animation("a.gif", duration=40, loop=0)
-    upscale(["a.gif"], output=f"b.{to}", lossless=True)
+    upscale(["a.gif"], output=f"b.{to}", lossless=to == "webp")
     got = list(read_frames(Path(f"b.{to}")))
     assert [float(f.seconds) for f in got] == [0.04] * 3
     assert all(np.array_equal(g.picture.pixels, twice(f)) for g, f in zip(got, frames, strict=True))
@@ -628,6 +672,49 @@ def test_pages(here, picture):
             assert np.array_equal(page.asarray().reshape(*page.shape[:2], -1), twice(want))
     events, summary = upscale(["a.tif"], output="b.png")
     assert summary.failed == 1 and "3 pages" in only(events, Failed)[0].error
+
+
+PAGES = {
+    "rgb": (3, np.uint8, {"photometric": "rgb"}),
+    "rgba": (4, np.uint8, {"photometric": "rgb", "extrasamples": ["unassalpha"]}),
+    "deep": (3, np.uint16, {"photometric": "rgb"}),
+    "grey": (1, np.uint16, {"photometric": "minisblack"}),
+}
+
+
+@pytest.mark.parametrize("kinds", list(itertools.permutations(PAGES, 2)), ids="-".join)
+def test_pages_of_different_kinds(here, kinds):
+    """Neither depth nor transparency is the first page's alone."""
+    rng = np.random.default_rng(5)
+    pages = []
+    with tifffile.TiffWriter("a.tif") as file:
+        for kind in kinds:
+            channels, dtype, how = PAGES[kind]
+            page = rng.integers(1, np.iinfo(dtype).max, (6, 7, channels), endpoint=True)
+            pages.append(page.astype(dtype))
+            file.write(pages[-1], **how)
+    _, summary = upscale(["a.tif"])
+    assert summary.done == 1
+    with tifffile.TiffFile("a_x2.tif") as file:
+        assert len(file.pages) == 2
+        for page, want, kind in zip(file.pages, pages, kinds, strict=True):
+            made = page.asarray().reshape(12, 14, -1)
+            assert made.dtype == want.dtype and made.shape[2] == want.shape[2]
+            # transparency is resampled where it is not the network's
+            n = 3 if kind == "rgba" else made.shape[2]
+            assert np.array_equal(made[..., :n], twice(want)[..., :n])
+
+
+def test_what_becomes_of_a_later_page_is_said(here, picture):
+    with tifffile.TiffWriter("a.tif") as file:
+        file.write(picture(6, 7), photometric="rgb")
+        file.write(picture(6, 7), photometric="cielab")
+        file.write(picture(6, 7).astype(np.uint16) * 257, photometric="rgb")
+    events, _ = upscale(["a.tif"])
+    (lab,) = [note.text for note in only(events, Noted) if "Lab" in note.text]
+    assert lab.startswith("page 2: ")
+    events, _ = upscale(["a.tif"], depth="8", output="flat.tif")
+    assert any("page 3: 16-bit" in note.text for note in only(events, Noted))
 
 
 @pytest.mark.parametrize("ext", ["gif", "png", "webp", "tif"])

@@ -316,7 +316,10 @@ def test_float_and_white_is_zero_and_premultiplied_tiffs(tmp_path: Path) -> None
     tifffile.imwrite(tmp_path / "f.tif", values, photometric="rgb")
     picture = read(tmp_path / "f.tif")
     assert picture.pixels.tolist() == [[[0, 128, 255], [0, 255, 0]]]
-    assert "32-bit picture read at 8 bits" in picture.notes
+    clipped = "values below 0 and above 1 were clipped"
+    assert {"32-bit picture read at 8 bits", clipped} <= {*picture.notes}
+    tifffile.imwrite(tmp_path / "g.tif", values.clip(0, 1)[:, :1], photometric="rgb")
+    assert clipped not in read(tmp_path / "g.tif").notes
     grey = noise(3, 4, dtype="u2")
     tifffile.imwrite(tmp_path / "w.tif", grey, photometric="miniswhite")
     assert (read(tmp_path / "w.tif", depth=16).pixels[:, :, 0] == 65535 - grey).all()
@@ -326,6 +329,13 @@ def test_float_and_white_is_zero_and_premultiplied_tiffs(tmp_path: Path) -> None
 
 
 # Refusals
+
+
+def test_what_is_sound_but_not_read_is_not_called_damaged(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise(3, 4, 3, dtype="u2"), photometric="cielab")
+    with pytest.raises(MediaError, match="does not read: its colours") as caught:
+        read(tmp_path / "a.tif")
+    assert "damaged" not in caught.value.message
 
 
 def refused(path: Path, *words: str, **options: int) -> MediaError:

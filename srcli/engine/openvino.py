@@ -1,0 +1,264 @@
+"""Networks through OpenVINO, on the CPU. Once a network is converted, nothing here needs torch.
+
+The whole picture runs at once. One that does not fit in memory so goes to srcli's PyTorch engine,
+which tiles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import srcli
+from srcli.catalog import Model
+from srcli.engine import memory
+from srcli.engine.graphs import Graph, Parts
+from srcli.engine.result import GREY, Pixels, Report, native_size, pass_shares, peak, quantised
+from srcli.engine.settings import MARGIN, Settings
+from srcli.errors import UsageError
+from srcli.quality.resize import RowResizer
+from srcli.weights import Announce, tuned
+
+if TYPE_CHECKING:
+    from srcli.engine.passes import Network
+    from srcli.engine.upscaler import Upscaler
+
+log = logging.getLogger(__name__)
+
+STRIP_PIXELS = 2**18  # of the result that are finished and handed out at a time
+# Of the widest layer's bytes, what a run of the whole picture takes at most, and room for the
+# pictures themselves; a test measures it.
+WORKSPACE = 5
+
+
+def is_installed() -> bool:
+    return importlib.util.find_spec("openvino") is not None
+
+
+def refusal(settings: Settings) -> str | None:
+    """Why these settings are not OpenVINO's; None if they are."""
+    if settings.device not in ("auto", "cpu"):
+        return f"OpenVINO runs on the CPU here, not on {settings.device}"
+    if settings.precision == "fp16":
+        return "OpenVINO has no fp16 on a CPU: fp32 and bf16"
+    if settings.tile:
+        return "OpenVINO takes the whole picture at once, and no --tile"
+    if settings.ensemble != 1:
+        return "the ensemble runs in PyTorch only"
+    if settings.color_fix:
+        return "--color-fix runs in PyTorch only"
+    return None
+
+
+def check(settings: Settings) -> None:
+    """Raises UsageError if OpenVINO was asked for by name and cannot serve."""
+    if not is_installed():
+        raise UsageError("OpenVINO is not installed", 'run: pip install "srcli[openvino]"')
+    reason = refusal(settings)
+    if reason is not None:
+        raise UsageError(reason, "use --backend torch")
+
+
+class OpenVinoUpscaler:
+    """Enlarges pictures with one model; what srcli.engine.upscaler.Upscaler is to PyTorch.
+
+    Args:
+        folder: of the cache.
+        load: the network of a native scale, with torch; called if it was never converted.
+        upscaler: makes the engine for pictures that do not fit in memory whole.
+        say: told what takes time.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        settings: Settings,
+        folder: Path,
+        load: Callable[[int], Network],
+        upscaler: Callable[[], Upscaler],
+        say: Announce = log.info,
+    ) -> None:
+        self.model, self.settings, self.folder = model, settings, folder
+        self.precision = "fp32" if settings.precision == "auto" else settings.precision
+        self._load, self._upscaler, self._say = load, upscaler, say
+        self._graphs: dict[int, Graph] = {}
+        self._torch: Upscaler | None = None
+
+    @property
+    def identity(self) -> str:
+        return f"openvino {tuned.version('openvino')} {self.precision} {self.settings.border}"
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.settings.memory_bytes or memory.default_limit_bytes()
+
+    def prepare(self, scales: Iterable[int]) -> None:
+        """Convert the networks of these native scales if need be."""
+        for scale in scales:
+            self.graph(scale)
+
+    def graph(self, scale: int) -> Graph:
+        """The network of a native scale."""
+        if scale not in self._graphs:
+            self._graphs[scale] = Graph(
+                self._name(scale),
+                scale,
+                self.folder,
+                lambda: self._convert(scale),
+                precision=self.precision,
+                threads=self.settings.threads,
+                compiled_for=hashlib.sha256(tuned.processor().encode()).hexdigest()[:8],
+                say=self._say,
+            )
+        return self._graphs[scale]
+
+    def _name(self, scale: int) -> str:
+        """Stands for the weights, what is made of them, and the versions that did it."""
+        variant = self.model.variant(scale)
+        if variant.weights is None:
+            self._load(scale)  # which says that there are none
+        of = (
+            variant.weights,
+            sorted(variant.config.items()),
+            self.model.door,
+            self.model.arch,
+            srcli.__version__,
+            tuned.version("openvino"),
+        )
+        digest = hashlib.sha256(repr(of).encode()).hexdigest()[:16]
+        return f"{tuned.name(self.model.name, scale)}-{digest}"
+
+    def _convert(self, scale: int) -> Parts:
+        from srcli.engine.export import to_openvino  # torch
+
+        return to_openvino(self._load(scale))
+
+    def estimate_bytes(self, lr_size: tuple[int, int], passes: Sequence[int]) -> int:
+        """About what whole pictures take; what the tiled engine takes if that is too much."""
+        most = self._whole_bytes(lr_size, passes)
+        return most if most <= self.memory_bytes else self._tiled.estimate_bytes(lr_size, passes)
+
+    def _whole_bytes(self, lr_size: tuple[int, int], passes: Sequence[int]) -> int:
+        """What a picture takes besides what is held already."""
+        height, width = lr_size
+        most = 0
+        for scale in passes:
+            graph, size = self.graph(scale), self._padded((height, width))
+            if not graph.is_ready(size):
+                most = max(most, graph.widest_bytes * WORKSPACE * size[0] * size[1])
+            height, width = height * scale, width * scale
+        return most + height * width * 3 * 4 * 2
+
+    def strips(
+        self,
+        pixels: Pixels,
+        passes: Sequence[int],
+        size: tuple[int, int],
+        *,
+        reserve_bytes: int = 0,
+        on_progress: Callable[[float], None] = lambda _: None,
+        report: Report | None = None,
+    ) -> Iterator[Pixels]:
+        """As Upscaler.strips."""
+        report = report or Report()
+        if passes and self._fits((pixels.shape[0], pixels.shape[1]), passes, reserve_bytes, report):
+            report.device, report.precision = "cpu", self.precision
+            sr = pixels.astype(np.float32)
+            sr *= np.float32(1 / peak(pixels.dtype))
+            done = 0.0
+            for scale, share in zip(passes, pass_shares(passes), strict=True):
+                sr = self._enlarged(sr, scale)
+                report.tiles += 1
+                done += share
+                on_progress(min(1.0, done))
+            yield from _finished(sr, pixels, native_size(pixels, passes), size)
+            return
+        yield from self._tiled.strips(
+            pixels,
+            passes,
+            size,
+            reserve_bytes=reserve_bytes,
+            on_progress=on_progress,
+            report=report,
+        )
+
+    def _fits(
+        self, lr_size: tuple[int, int], passes: Sequence[int], reserve_bytes: int, report: Report
+    ) -> bool:
+        """True if the picture may be run whole; else the report says so."""
+        sizes = {self._padded(lr_size)} if len(passes) == 1 else set()
+        for graph in self._graphs.values():
+            if not any(graph.is_ready(size) for size in sizes):
+                graph.release()
+        limit = self.memory_bytes - memory.resident_bytes() - reserve_bytes
+        needed = self._whole_bytes(lr_size, passes)
+        if needed <= limit:
+            return True
+        report.note(
+            f"the whole picture in OpenVINO needs about {memory.size_text(needed)}, more than "
+            f"the {memory.size_text(max(limit, 0))} allowed: tiled, in PyTorch"
+        )
+        return False
+
+    @property
+    def _tiled(self) -> Upscaler:
+        if self._torch is None:
+            self._torch = self._upscaler()
+        return self._torch
+
+    @property
+    def _margin(self) -> int:
+        return MARGIN if self.settings.border == "reflect" else 0
+
+    def _padded(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) that the network runs on for a picture of this size."""
+        arch = self.model.arch
+        height, width = (
+            max(arch.min_size, -(-(n + 2 * self._margin) // arch.multiple) * arch.multiple)
+            for n in size
+        )
+        return height, width
+
+    def _enlarged(self, lr: Pixels, scale: int) -> Pixels:
+        """(h, w, 1 or 3) to (h s, w s, 3)."""
+        (height, width), margin = lr.shape[:2], self._margin
+        if margin:
+            lr = np.pad(lr, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
+        padded = self._padded((height, width))
+        more = [n - now for n, now in zip(padded, lr.shape[:2], strict=True)]
+        if any(more):
+            lr = np.pad(lr, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
+        if lr.shape[2] == 1:
+            lr = np.repeat(lr, 3, axis=2)
+        sr = self.graph(scale)(np.ascontiguousarray(lr))
+        start = margin * scale
+        return sr[start : start + height * scale, start : start + width * scale]
+
+
+def _finished(
+    sr: Pixels, pixels: Pixels, native: tuple[int, int], size: tuple[int, int]
+) -> Iterator[Pixels]:
+    """Float (height, width, 3) to strips as the input was: grey, resampled, rounded."""
+    grey, white = pixels.shape[2] == 1, np.float32(peak(pixels.dtype))
+    resizer = None
+    if native != size:
+        channels = 1 if grey else 3
+        resizer = RowResizer(native, size, dtype=np.float32, channels=channels, kernel="lanczos")
+    step = max(1, STRIP_PIXELS // native[1])
+    for top in range(0, native[0], step):
+        band = sr[top : top + step]
+        if grey:
+            band = (band @ np.array(GREY, np.float32))[:, :, None]
+        if resizer is not None:
+            band = resizer.push(np.ascontiguousarray(band))
+        if len(band):
+            band = np.clip(band, 0, 1)
+            if white != 1:
+                band *= white
+            yield quantised(band, pixels.dtype)

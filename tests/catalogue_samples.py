@@ -1,0 +1,45 @@
+"""Which of the catalogue's networks a test tries, where all at every scale would tell no more."""
+
+from dataclasses import replace
+
+import pytest
+
+from srcli import catalog
+
+# equal parts in a row, of which a few show what all would
+FEWER = {
+    "drrn_b1u9": {"n_units": 3},
+    "drrn_b1u25": {"n_units": 4},
+    "edsr_baseline": {"n_blocks": 3},
+    "msrresnet": {"n_blocks": 3},
+    "rrdbnet": {"n_blocks": 1},
+    "rrdbnet_x2plus": {"n_blocks": 1},
+    "rrdbnet_anime": {"n_blocks": 2},
+    "srgan5": {"n_blocks": 2},
+    "srresnet": {"n_blocks": 3},
+}
+NETWORKS = [m for m in catalog.models() if m.variants]
+
+
+def short(model):
+    """The network with fewer of its equal parts, if it has many; without weights then."""
+    fewer = FEWER.get(model.arch.name)
+    if fewer is None:
+        return model
+    variants = (
+        replace(v, config={**v.config, **fewer}, parameters=0, weights=None) for v in model.variants
+    )
+    return replace(model, variants=tuple(variants))
+
+
+def at_one_scale(models=NETWORKS):
+    """(model, scale) of each network, at its smallest scale: scales differ in the last layers."""
+    return [pytest.param(short(m), m.scales[0], id=m.name) for m in models]
+
+
+def one_of_a_kind(models=NETWORKS):
+    """(model, scale): the smallest of each class and door, for sizes differ in numbers only."""
+    kinds = {}
+    for model in sorted(models, key=lambda m: -m.variants[0].parameters):
+        kinds[model.arch.network, model.door] = model
+    return at_one_scale([m for m in models if m in kinds.values()])
