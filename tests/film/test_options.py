@@ -217,6 +217,7 @@ def test_pixel_formats(here, upscale):
         (("--codec", "prores", "-o", "out.mp4"), "does not hold prores"),
         (("--container", "avi"), "--container avi is not one of"),
         (("-o", "out.avi"), "is no film that srcli writes"),
+        (("-o", "out.png"), "or out_%05d.png for pictures"),
         (("-o", "-"), "does not go to standard output"),
         (("--preset", "no-such"), "the encoder libx264 failed"),
         (("--encoder-args", "-no_such 1"), "the encoder libx264 failed"),

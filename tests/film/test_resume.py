@@ -15,7 +15,7 @@ import pytest
 from srcli.film import segments
 from srcli.film.decode import Decoder
 from srcli.film.ffmpeg import find_ffmpeg
-from tests.film.films import header, make, raw, times
+from tests.film.films import header, make, raw, slow, times
 
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "25", "-bf", "2")
 FAST = ("-x2", "-m", "bicubic", "--preset", "ultrafast")
@@ -149,6 +149,7 @@ def test_a_changed_setting_starts_afresh_and_says_so(stopped, upscale):
     assert "starts afresh" in done.err
 
 
+@pytest.mark.slow
 def test_a_changed_input_starts_afresh(stopped, upscale):
     make("other.mkv", *X264, "-vf", "negate", "-f", "matroska", seconds=8)
     shutil.copy("other.mkv", "film.mkv")
@@ -157,7 +158,7 @@ def test_a_changed_input_starts_afresh(stopped, upscale):
     assert "starts afresh" in done.err
 
 
-@pytest.mark.parametrize("damage", ["journal", "segment", "missing"])
+@pytest.mark.parametrize("damage", ["segment", *slow("journal", "missing")])
 def test_what_a_crash_damaged_is_made_again(damage, stopped, upscale):
     work = stopped / WORK
     if damage == "journal":  # a line half written

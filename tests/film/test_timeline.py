@@ -163,7 +163,7 @@ def test_attachments_and_covers(here, upscale):
     assert re.findall("filename +: (.*)", header("out.mkv")) == ["font.ttf", "front.png"]
 
 
-@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+@pytest.mark.parametrize("name", ["out.mkv", *slow("out.mp4")])
 def test_the_cover_of_an_mp4(name, here, upscale):
     run("-v", "error", "-f", "lavfi", "-i", "color=red:s=32x32", "-frames:v", "1", "front.png")
     make("plain.mp4", *X264)
