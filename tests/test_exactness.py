@@ -123,6 +123,44 @@ def test_constant_cmyk_patches(enlarge, tmp_path, ext) -> None:
         assert error < 0.5, (inks, error)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_inks_stay_inks(enlarge, tmp_path, picture, bits, alpha) -> None:
+    """CMYK with its profile, or without any: no ink is turned into another."""
+    inks = np.dstack([picture(9, 11), picture(9, 11, 1, 3)]).astype(f"u{bits // 8}")
+    inks *= 257 if bits == 16 else 1
+    inks[:, 4:8, :3] = 0  # text is black alone
+    stored = np.dstack([inks, np.full((9, 11), 2**bits - 1, inks.dtype)]) if alpha else inks
+    for icc in (cmyk_profile(), None):
+        tags = [(34675, 7, None, icc, True)] if icc else []
+        how = {"extrasamples": ["unassalpha"]} if alpha else {}
+        path = tmp_path / "a.tif"
+        tifffile.imwrite(path, stored, photometric="separated", extratags=tags, **how)
+        got = enlarge(path, "b.tif")
+        with tifffile.TiffFile(got) as file:
+            page = file.pages[0]
+            assert page.photometric == 5 and page.dtype == inks.dtype
+            assert page.iccprofile == icc
+            assert len(page.extrasamples) == alpha
+            made = page.asarray().astype(int)
+        want = stored.repeat(4, 0).repeat(4, 1)
+        assert np.array_equal(made[..., :3], want[..., :3])
+        # what resampling finds empty, or full, stays so
+        sure = (made[..., 3] > 0) & (made[..., 3] < 2**bits - 1)
+        assert np.array_equal(made[..., 3][sure], want[..., 3][sure]) and sure.mean() > 0.5
+
+
+def test_a_cmyk_jpeg_stays_one(enlarge, tmp_path) -> None:
+    for inks in ((255, 0, 0, 0), (0, 128, 64, 0), (0, 0, 0, 255), (30, 30, 30, 200)):
+        patch = np.full((16, 16, 4), inks, np.uint8)
+        image = Image.frombytes("CMYK", (16, 16), patch.tobytes())
+        image.save(tmp_path / "a.jpg", icc_profile=cmyk_profile(), quality=100)
+        with Image.open(enlarge(tmp_path / "a.jpg", "b.jpg")) as large:
+            assert (large.mode, large.size) == ("CMYK", (64, 64))
+            assert large.info["icc_profile"] == cmyk_profile()
+            assert np.abs(np.asarray(large).astype(int) - inks).max() <= 1
+
+
 def test_the_identity_through_a_pipe_of_formats(enlarge, tmp_path, picture) -> None:
     """Alpha, grey and profile through lossless formats, one after the other."""
     rgba = np.dstack([picture(9, 11), picture(9, 11, 1, 3)])

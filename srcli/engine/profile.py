@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from srcli.engine.doors import Doored
 from srcli.engine.storage import Budget
@@ -32,14 +32,17 @@ class Profile:
     widest_bytes: int
 
 
-class _Widest(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the largest tensor that any operation returns."""
+class _Widest(TorchFunctionMode):
+    """Notes the largest tensor that any operation returns.
+
+    Not a TorchDispatchMode: its first call imports PyTorch's compiler, which takes a second.
+    """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.n_bytes = 0
 
-    def __torch_dispatch__(
+    def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))

@@ -115,6 +115,7 @@ class Child:
                 stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL if feed else subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                process_group=0,  # a terminal's Ctrl-C is for us, who end it in order
             )
         except OSError as exc:
             raise MediaError(f"{ffmpeg.exe} cannot be run: {exc.strerror}") from exc

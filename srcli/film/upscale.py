@@ -132,8 +132,13 @@ def upscale_film(
         run.report.resumed = sum(len(s.times) for s in work.segments)
         if run.report.resumed:
             note(f"goes on after the {run.report.resumed} frames that are finished")
-        run.enlarge(engine, passes, on_progress)
-        run.finish()
+        try:
+            run.enlarge(engine, passes, on_progress)
+            run.finish()
+        except KeyboardInterrupt:
+            if finished := sum(len(s.times) for s in work.segments):
+                note(f"stopped; the same command goes on after the {finished} frames finished")
+            raise
     return run.report
 
 

@@ -316,8 +316,14 @@ def _check_disk(jobs: Sequence[Job]) -> None:
 def output_bytes(job: Job) -> float:
     """About how many bytes a job's file will have: a generous guess."""
     assert job.info is not None
-    samples = job.sr_size[0] * job.sr_size[1] * (job.info.channels + job.alpha)
+    samples = job.sr_size[0] * job.sr_size[1] * (_channels(job) + job.alpha)
     return samples * job.n_frames * (job.depth // 8) * _SHARE_ON_DISK.get(job.format, 1.0)
+
+
+def _channels(job: Job) -> int:
+    """Of the output, transparency apart: CMYK stays where the format holds it."""
+    assert job.info is not None
+    return 4 if job.info.cmyk and FORMATS[job.format].inks else job.info.channels
 
 
 def decoded_bytes(job: Job) -> int:
@@ -325,7 +331,7 @@ def decoded_bytes(job: Job) -> int:
     if job.film is not None:
         return job.film.frames_bytes
     assert job.info is not None
-    samples = job.lr_size[0] * job.lr_size[1] * (job.info.channels + job.info.has_alpha)
+    samples = job.lr_size[0] * job.lr_size[1] * (_channels(job) + job.info.has_alpha)
     return samples * (job.depth // 8) * 2
 
 
@@ -339,7 +345,7 @@ def written_bytes(job: Job) -> int:
     return memory_needed(
         job.format,
         job.sr_size,
-        job.info.channels,
+        _channels(job),
         job.alpha,
         job.depth,
         animated=job.n_frames > 1 and FORMATS[job.format].several == "frames",

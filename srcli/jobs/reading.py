@@ -11,6 +11,7 @@ import numpy as np
 
 from srcli.engine.result import Pixels
 from srcli.jobs.plan import Job, Options, decoded_bytes
+from srcli.media.formats import FORMATS
 from srcli.media.gif import palette_of
 from srcli.media.image import Frame, Picture, read, read_frames
 
@@ -87,11 +88,12 @@ def open_source(job: Job, options: Options) -> Opened:
 
 def _frames(job: Job, options: Options) -> Iterator[Frame]:
     source = job.source if job.data is None else io.BytesIO(job.data)
+    inks = FORMATS[job.format].inks
     if job.n_frames == 1:
-        one = read(source, job.info, options.max_pixels, depth=job.depth)
+        one = read(source, job.info, options.max_pixels, depth=job.depth, inks=inks)
         yield Frame(_prepared(one, options))
         return
-    for frame in read_frames(source, job.info, options.max_pixels, depth=job.depth):
+    for frame in read_frames(source, job.info, options.max_pixels, depth=job.depth, inks=inks):
         yield replace(frame, picture=_prepared(frame.picture, options))
 
 
@@ -99,11 +101,12 @@ def _prepared(picture: Picture, options: Options) -> Picture:
     if options.strip_metadata:
         picture = replace(picture, metadata=picture.metadata.stripped())
     if options.depth == "16" and picture.bits == 8:
-        alpha = picture.alpha
+        alpha, black = picture.alpha, picture.black
         picture = replace(
             picture,
             pixels=_deepened(picture.pixels),
             alpha=None if alpha is None else _deepened(alpha),
+            black=None if black is None else _deepened(black),
         )
     return picture
 

@@ -183,7 +183,9 @@ def _fill(
 
 
 def _page(picture: Picture, job: Job, options: Options, sr_size: tuple[int, int]) -> Page:
-    channels: Literal[1, 3] = 1 if picture.pixels.shape[2] == 1 else 3
+    channels: Literal[1, 3, 4] = 1 if picture.pixels.shape[2] == 1 else 3
+    if picture.black is not None:
+        channels = 4
     alpha = job.alpha
     if job.n_frames > 1:  # pages, but not an animation's frames, differ in kind
         alpha = picture.alpha is not None and options.alpha != "discard"

@@ -33,7 +33,7 @@ def carry(metadata: Metadata, entry: Format, channels: int, size: tuple[int, int
 
     Args:
         entry: its format.
-        channels: of the picture, 1 or 3.
+        channels: of the picture, 1, 3, or 4 for CMYK.
         size: (height, width) of the output.
     """
     height, width = size
@@ -92,11 +92,11 @@ def _colours(
             notes.append(f"{entry.title} holds no gamma and primaries as PNG does: left out")
         return None, None
     space = icc_space(icc)
-    if space != ("GRAY" if channels == 1 else "RGB"):
-        kind = "grey" if channels == 1 else "RGB"
+    expected, kind = {1: ("GRAY", "grey"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK")}[channels]
+    if space != expected:
         notes.append(f"a colour profile for {space} was left out: the picture is {kind}")
         return None, None
-    if "icc" in entry.holds and (channels == 3 or entry.grey):
+    if "icc" in entry.holds and (channels > 1 or entry.grey):
         return icc, None
     try:
         to_srgb = ToSrgb(icc, channels)

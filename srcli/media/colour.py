@@ -45,6 +45,11 @@ def srgb_profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
+def inks_left(samples: Pixels) -> Pixels:
+    """Amounts of ink as what they leave of the paper, and the other way round."""
+    return np.iinfo(samples.dtype).max - samples
+
+
 def unmultiplied(pixels: Pixels, alpha: Pixels) -> Pixels:
     """Colours divided by their alpha, by which some TIFFs have them multiplied."""
     full = np.iinfo(pixels.dtype).max

@@ -30,14 +30,14 @@ class Page:
 
     Attributes:
         size: (height, width) in pixels.
-        channels: 1 or 3.
+        channels: 1, 3, or 4 for CMYK: what each ink leaves, full without ink.
         alpha: the strips have one more channel, the last, not multiplied into the others.
         bits: 8 for uint8 strips, 16 for uint16 strips.
         metadata: written as far as the format can hold it.
     """
 
     size: tuple[int, int]
-    channels: Literal[1, 3]
+    channels: Literal[1, 3, 4]
     alpha: bool
     bits: Literal[8, 16] = 8
     metadata: Metadata = field(default_factory=Metadata)
@@ -140,12 +140,19 @@ class _Tiff(TiffEncoder):
     def begin(self, page: Page, carried: Metadata, seconds: Fraction) -> None:
         height, width = page.size
         self.page(
-            height=height, width=width, channels=page.samples, bits=page.bits, carried=carried
+            height=height,
+            width=width,
+            channels=page.samples,
+            bits=page.bits,
+            carried=carried,
+            inks=page.channels == 4,
         )
 
 
 def mode_of(entry: Format, channels: int, alpha: bool) -> str:
     """Pillow's mode for the picture; RGB where the format has no grey."""
+    if channels == 4:
+        return "CMYK"
     if channels == 1 and entry.grey:
         return "LA" if alpha else "L"
     return "RGBA" if alpha else "RGB"
@@ -173,7 +180,7 @@ class _Pillow:
             ) from exc
 
     def rows(self, strip: Strip) -> None:
-        piece = _image(strip)
+        piece = _image(strip, self._image.mode)
         if piece.mode != self._image.mode:
             piece = piece.convert(self._image.mode)
         self._image.paste(piece, (0, self._row))
@@ -187,8 +194,11 @@ class _Pillow:
             self._image.close()
 
 
-def _image(strip: Strip) -> Image.Image:
+def _image(strip: Strip, mode: str = "") -> Image.Image:
     samples = np.ascontiguousarray(strip)
+    if mode == "CMYK":
+        height, width = samples.shape[:2]
+        return Image.frombytes(mode, (width, height), samples.tobytes())
     # 2 channels: LA, 3: RGB, 4: RGBA
     return Image.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples)
 

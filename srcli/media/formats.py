@@ -25,6 +25,7 @@ class Format:
         alpha: it holds transparency.
         grey: it holds one channel; the others store grey as RGB.
         deep: it holds 16 bits per channel.
+        inks: it holds CMYK.
         lossless: srcli writes it without loss, or can.
         streams: srcli writes it strip by strip, so that the output need not fit in memory.
         several: what more than one picture in a file are.
@@ -40,6 +41,7 @@ class Format:
     alpha: bool = True
     grey: bool = True
     deep: bool = False
+    inks: bool = False
     lossless: bool = True
     streams: bool = False
     several: Literal["frames", "pages"] | None = None
@@ -69,6 +71,7 @@ _ALL = (
         (".jpg", ".jpeg", ".jpe", ".jfif"),
         65_500,
         alpha=False,
+        inks=True,
         lossless=False,
         holds=_all_but("text"),
     ),
@@ -87,6 +90,7 @@ _ALL = (
         (".tif", ".tiff"),
         2**31 - 1,
         deep=True,
+        inks=True,
         streams=True,
         several="pages",
         holds=_all_but("comment", "text"),

@@ -94,6 +94,7 @@ def _tiff_header(stream: BinaryIO, path: Path | None, page: int) -> Header:
         bits=layout.bits,
         n_frames=len(layout.page_bits),
         page_bits=layout.page_bits,
+        cmyk=layout.kind == "cmyk",
     )
     return Header(info, layout.orientation, layout.metadata, page=page)
 
@@ -141,7 +142,18 @@ def _pillow_header(stream: BinaryIO, path: Path | None, format: FormatName) -> H
     if orientation >= 5:
         width, height = height, width
     metadata, left_out = _pillow_metadata(image, exif_bytes, scan)
-    info = ImageInfo(path, format, width, height, channels, has_alpha, bits, n_frames, plays)
+    info = ImageInfo(
+        path,
+        format,
+        width,
+        height,
+        channels,
+        has_alpha,
+        bits,
+        n_frames,
+        plays,
+        cmyk=image.mode == "CMYK",
+    )
     return Header(info, orientation, metadata, notes + left_out)
 
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+import numpy as np
+
 from srcli.errors import MediaError
 from srcli.media import apng, gif, webp
 from srcli.media.animation import Array, Part, composed
@@ -50,6 +52,7 @@ def read(
     max_pixels: int = MAX_PIXELS,
     *,
     depth: Depth = 8,
+    inks: bool = False,
 ) -> Picture:
     """Decode a picture: upright, grey or RGB, transparency apart. Of several, the first.
 
@@ -58,13 +61,14 @@ def read(
         info: what inspect said; a file that has changed since is refused.
         max_pixels: pictures with more are refused.
         depth: 16 gives uint16 arrays for files of more than 8 bits, scaled to 0..65535.
+        inks: CMYK stays (see Picture.black); else it is converted to sRGB.
 
     Raises:
         MediaError: there is no such file, it is no picture, or it is damaged or too large.
     """
     with open_source(source) as (stream, name):
         header = _header(stream, source, name, info, max_pixels)
-        picture = next(_frames(stream, source, name, header, max_pixels, depth)).picture
+        picture = next(_frames(stream, source, name, header, max_pixels, depth, inks)).picture
     if header.info.n_frames > 1:
         what = "pages" if header.info.format == "tiff" else "frames"
         note = f"only the first of {header.info.n_frames} {what} was taken"
@@ -78,11 +82,12 @@ def read_frames(
     max_pixels: int = MAX_PIXELS,
     *,
     depth: Depth = 8,
+    inks: bool = False,
 ) -> Iterator[Frame]:
     """Decode all frames of an animation, or all pages, one after the other; or the one picture.
 
     Args:
-        source, info, max_pixels, depth: as ``read``.
+        source, info, max_pixels, depth, inks: as ``read``.
 
     Yields:
         Frames of an animation are of one size and kind; pages may differ.
@@ -92,7 +97,7 @@ def read_frames(
     """
     with open_source(source) as (stream, name):
         header = _header(stream, source, name, info, max_pixels)
-        yield from _frames(stream, source, name, header, max_pixels, depth)
+        yield from _frames(stream, source, name, header, max_pixels, depth, inks)
 
 
 def _header(
@@ -120,21 +125,24 @@ def _frames(
     header: Header,
     max_pixels: int,
     depth: Depth,
+    inks: bool,
 ) -> Iterator[Frame]:
     info = header.info
     if info.n_frames > 1 and info.format != "tiff":
         with plain_errors(name, info.format):
             yield from _animation(stream, name, header, depth)
         return
-    yield Frame(_decoded(stream, name, header, depth))
+    yield Frame(_decoded(stream, name, header, depth, inks))
     for page in range(1, info.n_frames):
         following = read_header(stream, source, name, max_pixels, page)
-        yield Frame(_decoded(stream, name, following, depth))
+        yield Frame(_decoded(stream, name, following, depth, inks))
 
 
-def _decoded(stream: BinaryIO, name: str, header: Header, depth: Depth) -> Picture:
+def _decoded(
+    stream: BinaryIO, name: str, header: Header, depth: Depth, inks: bool = False
+) -> Picture:
     with plain_errors(name, header.info.format):
-        decoded = decode(stream, header)
+        decoded = decode(stream, header, inks=inks)
     return _picture(name, header, decoded, depth)
 
 
@@ -142,12 +150,16 @@ def _picture(name: str, header: Header, decoded: Decoded, depth: Depth) -> Pictu
     pixels, alpha, icc, notes = decoded
     info = header.info
     expected = (info.height, info.width, info.channels)
+    black: Pixels | None = None
+    if info.cmyk and pixels.shape[2] == 4:
+        pixels, black = np.ascontiguousarray(pixels[:, :, :3]), pixels[:, :, 3]
     if pixels.shape != expected or (alpha is not None and alpha.shape != expected[:2]):
         raise MediaError(f"{name} is damaged: its header and its pixels disagree")
-    deep = depth == 16 and info.bits > 8
+    held: Depth = 16 if depth == 16 and info.bits > 8 else 8
     return Picture(
-        pixels=at_depth(pixels, 16 if deep else 8),
-        alpha=None if alpha is None else at_depth(alpha, 16 if deep else 8),
+        pixels=at_depth(pixels, held),
+        alpha=None if alpha is None else at_depth(alpha, held),
+        black=None if black is None else at_depth(np.ascontiguousarray(black), held),
         metadata=replace(header.metadata, icc=icc),
         notes=(*header.notes, *notes, *depth_notes(info, depth)),
     )

@@ -24,6 +24,7 @@ class ImageInfo:
         path: the file, or None for a stream.
         width, height: in pixels, after the EXIF orientation.
         channels: 1 (grey) or 3 (RGB; palettes and CMYK become RGB).
+        cmyk: it is that, of the first page.
         has_alpha: it has transparency.
         bits: per channel, by the file's format and not by its values; of the first page.
         n_frames: more than 1 for animations and TIFFs of several pages.
@@ -43,6 +44,7 @@ class ImageInfo:
     plays: int = 0
     notes: tuple[str, ...] = ()
     page_bits: tuple[int, ...] = ()
+    cmyk: bool = False
 
     @property
     def deepest(self) -> int:
@@ -58,6 +60,8 @@ class Picture:
         pixels: (height, width, channels), channels 1 or 3, uint8 (uint16 if read with depth 16).
         alpha: (height, width) of the same type, not multiplied into pixels; None if opaque.
         metadata: to be written with the result.
+        black: of CMYK that was read as inks: (height, width) of the same type, full where there is
+            no black ink; pixels are then what cyan, magenta and yellow leave, full without ink.
         notes: what was left out or changed, as plain sentences.
     """
 
@@ -65,6 +69,7 @@ class Picture:
     alpha: Pixels | None
     metadata: Metadata
     notes: tuple[str, ...] = ()
+    black: Pixels | None = None
 
     @property
     def bits(self) -> Literal[8, 16]:

@@ -16,18 +16,21 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from srcli.media import tiff
-from srcli.media.colour import at_depth, cmyk_to_rgb, lab_to_rgb, unmultiplied
+from srcli.media.colour import at_depth, cmyk_to_rgb, inks_left, lab_to_rgb, unmultiplied
 from srcli.media.header import ORIENTATION, kind_of_mode, open_image
 from srcli.media.picture import Header, Pixels
 
 Decoded = tuple[Pixels, Pixels | None, bytes | None, tuple[str, ...]]
 
 
-def decode(stream: BinaryIO, header: Header) -> Decoded:
-    """(pixels, alpha, icc, notes), upright; uint16 is of full range, whatever the file's bits."""
+def decode(stream: BinaryIO, header: Header, *, inks: bool = False) -> Decoded:
+    """(pixels, alpha, icc, notes), upright; uint16 is of full range, whatever the file's bits.
+
+    With ``inks``, pixels of CMYK are what each of the four inks leaves, full without ink.
+    """
     info, icc = header.info, header.metadata.icc
     if info.format == "tiff":
-        pixels, alpha, icc, notes = _decode_tiff(stream, header)
+        pixels, alpha, icc, notes = _decode_tiff(stream, header, inks)
     elif info.format == "png" and info.bits == 16:
         samples, key = _deep_png(stream)
         pixels, alpha = samples[:, :, : info.channels], None
@@ -40,7 +43,7 @@ def decode(stream: BinaryIO, header: Header) -> Decoded:
         image = open_image(stream, info.format)
         _check_size(image, header)
         image.load()
-        pixels, alpha, icc, notes = _from_image(image, info.bits, icc)
+        pixels, alpha, icc, notes = _from_image(image, info.bits, icc, inks=inks)
     if info.format != "tiff":
         pixels, alpha = upright(pixels, alpha, header.orientation)
     return pixels, alpha, icc, notes
@@ -52,18 +55,19 @@ def _check_size(image: Image.Image, header: Header) -> None:
         raise ValueError("two sizes in one header")
 
 
-def _decode_tiff(stream: BinaryIO, header: Header) -> Decoded:
+def _decode_tiff(stream: BinaryIO, header: Header, inks: bool) -> Decoded:
     """By Pillow (libtiff) what has up to 8 bits or is packed with LZW; the rest by tifffile."""
     layout = tiff.read_layout(stream, header.page)
     icc = header.metadata.icc
     if layout.bits <= 8 or not layout.decodable:
         try:
-            decoded = _pillow_tiff(stream, header, layout)
+            decoded = _pillow_tiff(stream, header, layout, inks)
         except Exception:  # libtiff declines layouts that tifffile reads (see plain_errors)
             if not layout.decodable:
                 raise
         else:
-            fits = decoded[0].shape[2] == header.info.channels
+            n = 4 if inks and layout.kind == "cmyk" else header.info.channels
+            fits = decoded[0].shape[2] == n
             if fits and (decoded[1] is not None) == (layout.alpha is not None):
                 return decoded
             if not layout.decodable:
@@ -71,6 +75,12 @@ def _decode_tiff(stream: BinaryIO, header: Header) -> Decoded:
     samples, notes = tiff.read_samples(stream, layout)
     pixels: Pixels = samples[:, :, : header.info.channels]
     alpha: Pixels | None = None if layout.alpha is None else samples[:, :, layout.alpha]
+    if layout.kind == "cmyk" and inks:
+        pixels = samples[:, :, :4]
+        if alpha is not None and layout.premultiplied:
+            pixels = unmultiplied(pixels, alpha)
+        pixels, alpha = upright(inks_left(pixels), alpha, layout.orientation)
+        return pixels, alpha, icc, notes
     if layout.kind == "cmyk":
         ink = Image.fromarray(np.ascontiguousarray(at_depth(samples[:, :, :4], 8)), "CMYK")
         rgb, icc, said = cmyk_to_rgb(ink, icc)
@@ -85,7 +95,7 @@ def _decode_tiff(stream: BinaryIO, header: Header) -> Decoded:
     return pixels, alpha, icc, notes
 
 
-def _pillow_tiff(stream: BinaryIO, header: Header, layout: tiff.Layout) -> Decoded:
+def _pillow_tiff(stream: BinaryIO, header: Header, layout: tiff.Layout, inks: bool) -> Decoded:
     image = open_image(stream, "tiff", layout.page)
     _check_size(image, header)
     if layout.bits == 16 and image.mode in ("RGB", "RGBA"):
@@ -94,7 +104,7 @@ def _pillow_tiff(stream: BinaryIO, header: Header, layout: tiff.Layout) -> Decod
     image.load()
     left = tiff.valid_orientation(image.getexif().get(ORIENTATION, 1))
     pixels, alpha, icc, notes = _from_image(
-        image, layout.bits, header.metadata.icc, inverted=layout.inverted
+        image, layout.bits, header.metadata.icc, inverted=layout.inverted, inks=inks
     )
     pixels, alpha = upright(pixels, alpha, left)
     return pixels, alpha, icc, notes
@@ -165,7 +175,12 @@ def _both_bytes(open_again: Callable[[], ImageFile.ImageFile]) -> NDArray[np.uin
 
 
 def _from_image(
-    image: Image.Image, bits: int, icc: bytes | None, *, inverted: bool = False
+    image: Image.Image,
+    bits: int,
+    icc: bytes | None,
+    *,
+    inverted: bool = False,
+    inks: bool = False,
 ) -> Decoded:
     """Arrays of a loaded Pillow image of any mode, not yet upright."""
     notes: tuple[str, ...] = ()
@@ -179,6 +194,8 @@ def _from_image(
     if mode in ("P", "PA"):
         has_alpha = kind_of_mode(image)[1]
         image = image.convert("RGBA" if has_alpha else "RGB")
+    elif mode == "CMYK" and inks:
+        return inks_left(np.asarray(image)), None, icc, ()
     elif mode == "CMYK":
         image, icc, notes = cmyk_to_rgb(image, icc)
     elif mode == "LAB":

@@ -62,6 +62,8 @@ def plain_errors(name: str, format: FormatName) -> Iterator[None]:
             word in low for word in ("truncated", "not enough image data", "cut short", "eof")
         ):
             message = f"{name} is cut short: the end of the {title} is missing"
+        elif isinstance(exc, NotImplementedError) and text:
+            message = f"{name} is a kind of {title} that srcli does not read: {text[:200]}"
         elif (
             not isinstance(exc, (OSError, SyntaxError, ValueError, zlib.error))
             or isinstance(exc, UnidentifiedImageError)

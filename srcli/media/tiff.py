@@ -194,7 +194,7 @@ def read_samples(
     import tifffile
 
     if layout.kind in ("palette", "other"):
-        raise ValueError("its colours are of an unknown kind")
+        raise NotImplementedError("its colours are not grey, RGB, CMYK, a palette or 8-bit Lab")
     stream.seek(0)
     with tifffile.TiffFile(stream) as file:
         page: Any = file.pages[layout.page]
@@ -262,6 +262,7 @@ class _Page:
     type: np.dtype[Any]
     rows_per_strip: int
     carried: Metadata
+    inks: bool
     offsets: list[int] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
 
@@ -298,20 +299,30 @@ class TiffEncoder:
         write(head)
         self._at = len(head)
 
-    def page(self, *, height: int, width: int, channels: int, bits: int, carried: Metadata) -> None:
+    def page(
+        self,
+        *,
+        height: int,
+        width: int,
+        channels: int,
+        bits: int,
+        carried: Metadata,
+        inks: bool = False,
+    ) -> None:
         """Begin a page.
 
         Args:
             height, width: in pixels.
-            channels: 1 or 3, and one more with alpha (not multiplied into the colours).
+            channels: 1, 3, or 4 inks, and one more with alpha (not multiplied into the colours).
             bits: 8 or 16 per sample.
+            inks: the first four channels are CMYK.
             carried: what is to be written of it; EXIF is split into the directories of the file.
         """
         self._end_page()
         kind: np.dtype[Any] = np.dtype("u1" if bits == 8 else "<u2")
         row_bytes = width * channels * kind.itemsize
         rows_per_strip = rows_per_block(row_bytes, height)
-        page = self._page = _Page(height, width, channels, kind, rows_per_strip, carried)
+        page = self._page = _Page(height, width, channels, kind, rows_per_strip, carried, inks)
         self._blocks = RowBlocks(
             height=height,
             row_bytes=row_bytes,
@@ -375,7 +386,7 @@ class TiffEncoder:
             257: numbers(4, "I", [page.height]),
             258: short(*[page.type.itemsize * 8] * channels),
             259: short(8),
-            262: short(1 if channels < 3 else 2),
+            262: short(5 if page.inks else 1 if channels < 3 else 2),
             273: numbers(offset_type, code, page.offsets),
             274: short(1),
             277: short(channels),
@@ -384,7 +395,7 @@ class TiffEncoder:
             284: short(1),
             317: short(2),
         }
-        if channels in (2, 4):
+        if channels in ((5,) if page.inks else (2, 4)):
             tags[338] = short(2)
         if page.carried.dpi:
             for tag, value in zip((282, 283), page.carried.dpi, strict=True):

@@ -10,6 +10,7 @@ from PIL import features
 
 from srcli.errors import MediaError, UsageError
 from srcli.media.carry import Carried, again, carry
+from srcli.media.colour import inks_left
 from srcli.media.deflate import pipeline_bytes
 from srcli.media.encode import Choices, Encoder, Page, Sequence, Strip, mode_of, open_encoder
 from srcli.media.formats import FORMATS, Format, FormatName, check_output, format_of
@@ -36,7 +37,7 @@ def memory_needed(
     Args:
         format: of the output.
         size: (height, width) in pixels.
-        channels: 1 or 3.
+        channels: 1, 3 or 4.
         alpha: there is one more.
         bits: per channel.
         animated: it has frames.
@@ -56,7 +57,7 @@ def open_writer(
     path: Path | BinaryIO,
     *,
     size: tuple[int, int],
-    channels: Literal[1, 3],
+    channels: Literal[1, 3, 4],
     alpha: bool,
     bits: Literal[8, 16] = 8,
     metadata: Metadata | None = None,
@@ -70,7 +71,7 @@ def open_writer(
     Args:
         path: the file, whose folder exists, or a stream, which gets all at the end or nothing.
         size: (height, width) in pixels.
-        channels: 1 or 3.
+        channels: 1, 3, or 4 for CMYK: what each ink leaves, full without ink.
         alpha: the strips have one more channel, the last, not multiplied into the others.
         bits: 8 for uint8 strips, 16 for uint16 strips.
         metadata: written as far as the format can hold it.
@@ -101,6 +102,8 @@ def open_writer(
         raise MediaError(f"{path} cannot be written: it is {kind}")
     if sequence is not None and entry.several is None:
         raise UsageError(f"{entry.title} cannot hold several pictures", "use .gif, .webp or .tif")
+    if channels == 4 and not entry.inks:
+        raise UsageError(f"{entry.title} cannot hold CMYK", "use .tif or .jpg")
     page = Page(size, channels, alpha, bits, metadata or Metadata())
     return Writer(path, entry, page, Choices(quality or QUALITY, lossless), sequence)
 
@@ -203,6 +206,9 @@ class Writer:
         assert self._taken <= height, f"{self._taken} rows of {height}"
         if self._carried.to_srgb is not None:
             strip = self._carried.to_srgb(strip)  # type: ignore[arg-type]
+        if page.channels == 4:
+            strip = strip.copy()
+            strip[:, :, :4] = inks_left(strip[:, :, :4])
         self._encoder.rows(strip)
 
     def _check_complete(self) -> None:

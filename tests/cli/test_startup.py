@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 HEAVY = {"torch", "numpy", "PIL", "requests", "safetensors", "imageio", "tifffile"}
 CALLS = [
@@ -66,3 +67,12 @@ def test_the_package_is_light(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
     )
     assert not set(result.stdout.split()) & {"torch", "numpy", "PIL"}
+
+
+def test_a_picture_needs_no_compiler(tmp_path, alone):
+    """PyTorch's, and all that comes with it, takes a second to import."""
+    Image.new("RGB", (24, 20), "teal").save(tmp_path / "a.png")
+    result, seen = imports("upscale", "a.png", "--backend", "torch", "-o", "b.png", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "torch" in seen
+    assert not seen & {"torch._dynamo", "sympy", "torch.distributed.tensor"}

@@ -20,6 +20,10 @@ from tests.film.conftest import header, make, raw, times
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "25", "-bf", "2")
 FAST = ("-x2", "-m", "bicubic", "--preset", "ultrafast")
 WORK = ".out.mkv.srcli"
+IGNORING = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 def command(*arguments):
@@ -75,7 +79,9 @@ def stopped(here, upscale, monkeypatch):
     make("film.mkv", *X264, "-output_ts_offset", "5", "-f", "matroska", seconds=8)
     assert upscale("film.mkv", *FAST, "-o", "whole.mkv").code == 0
     again = stop_after(monkeypatch, 2)
-    assert upscale("film.mkv", *FAST, "-o", "out.mkv").code == 130
+    done = upscale("film.mkv", *FAST, "-o", "out.mkv")
+    assert done.code == 130
+    assert "stopped; the same command goes on after the 100 frames" in done.err
     again()
     assert len((here / WORK / "journal").read_text().splitlines()) == 3
     assert sorted(p.name for p in (here / WORK).iterdir() if p.suffix) == [
@@ -185,6 +191,21 @@ def test_an_encoder_that_dies_leaves_what_is_finished(here, upscale, monkeypatch
     done, event = finish(upscale, "--ffmpeg", wrapper)
     assert event["resumed_frames"] == 50
     assert times("out.mkv") == times("film.mkv")
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_for_srcli_not_for_ffmpeg(here):
+    """A terminal sends it to all processes of a group; here srcli ignores it, as under nohup."""
+    make("film.mkv", *X264, seconds=8)
+    ignoring = [sys.executable, "-c", IGNORING, *command("film.mkv", *FAST, "--json")]
+    child = subprocess.Popen(ignoring, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    while json.loads(child.stdout.readline())["event"] != "progress":
+        pass
+    os.killpg(child.pid, signal.SIGINT)
+    rest = child.communicate()[0].splitlines()
+    assert child.returncode == 0
+    assert json.loads(rest[-1])["done"] == 1
+    assert times("film_x2.mkv") == times("film.mkv")
 
 
 def test_repeated_frames_are_computed_once(here, upscale, monkeypatch):

@@ -708,11 +708,11 @@ def test_pages_of_different_kinds(here, kinds):
 def test_what_becomes_of_a_later_page_is_said(here, picture):
     with tifffile.TiffWriter("a.tif") as file:
         file.write(picture(6, 7), photometric="rgb")
-        file.write(picture(6, 7, 4), photometric="separated")
+        file.write(picture(6, 7), photometric="cielab")
         file.write(picture(6, 7).astype(np.uint16) * 257, photometric="rgb")
     events, _ = upscale(["a.tif"])
-    (cmyk,) = [note.text for note in only(events, Noted) if "CMYK" in note.text]
-    assert cmyk.startswith("page 2: ")
+    (lab,) = [note.text for note in only(events, Noted) if "Lab" in note.text]
+    assert lab.startswith("page 2: ")
     events, _ = upscale(["a.tif"], depth="8", output="flat.tif")
     assert any("page 3: 16-bit" in note.text for note in only(events, Noted))
 

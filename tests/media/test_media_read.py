@@ -331,6 +331,13 @@ def test_float_and_white_is_zero_and_premultiplied_tiffs(tmp_path: Path) -> None
 # Refusals
 
 
+def test_what_is_sound_but_not_read_is_not_called_damaged(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise(3, 4, 3, dtype="u2"), photometric="cielab")
+    with pytest.raises(MediaError, match="does not read: its colours") as caught:
+        read(tmp_path / "a.tif")
+    assert "damaged" not in caught.value.message
+
+
 def refused(path: Path, *words: str, **options: int) -> MediaError:
     for call in (inspect, read):
         with pytest.raises(MediaError) as caught:
