@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ import typer
 from srcli import catalog
 from srcli.catalog import Model
 from srcli.cli.options import QuietFlag
+from srcli.cli.screen import hush, say
 from srcli.errors import SrcliError, UsageError
 
 if TYPE_CHECKING:
@@ -90,9 +90,8 @@ def export(
         metadata = dict(file_metadata(weights))
     else:
         assert scale is not None
-        say = None if quiet else _say
         options = WeightsOptions.from_environment()
-        state = state_dict(chosen, scale, options, announce=say or (lambda _: None))
+        state = state_dict(chosen, scale, options, announce=hush if quiet else say)
         chosen = replace(chosen, variants=(chosen.variant(scale),))
     module = build(chosen.variant(scale), chosen.arch, state)
     if weights is not None:
@@ -162,7 +161,3 @@ def _check_packages() -> None:
             f"ONNX needs {' and '.join(ONNX_PACKAGES)}; not installed: {', '.join(missing)}",
             f"run: pip install {' '.join(missing)}",
         )
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

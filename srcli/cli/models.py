@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, get_args
 
 import typer
 
 from srcli import catalog
-from srcli.catalog import Catalogue, Family, Model, Variant
+from srcli.catalog import Catalogue, Family, Model
+from srcli.cli.models_table import Row, counted, print_table, record, scales_of, variant_facts
+from srcli.cli.screen import downloading, say
 from srcli.errors import SrcliError, UsageError, WeightsError
-from srcli.weights import Progress, WeightsOptions, is_cached, locate, verify
-from srcli.weights.cache import bundled_path, cached_path, path_of
+from srcli.weights import WeightsOptions, locate, verify
 from srcli.weights.own import data_dir, own_models, with_own_models
 
 app = typer.Typer(help="List, fetch and check the models; add your own.", no_args_is_help=False)
@@ -54,7 +52,7 @@ def _with_own(catalogue: Catalogue) -> Catalogue:
     for problem in own_models(folder).problems:
         if problem not in _warned:
             _warned.add(problem)
-            _say(f"srcli: {problem}")
+            say(f"srcli: {problem}")
     return with_own_models(catalogue, folder)
 
 
@@ -86,7 +84,7 @@ def list_models(
     sort: SortOption = Sort.CATALOGUE,
 ) -> None:
     """List the models: size, parameters, licence and PSNR-Y on Set5."""
-    rows = [_Row.of(m, scale) for m in catalog.models() if _wanted(m, _family(family), scale)]
+    rows = [Row.of(m, scale) for m in catalog.models() if _wanted(m, _family(family), scale)]
     if sort is Sort.NAME:
         rows.sort(key=lambda r: r.model.name)
     elif sort is Sort.PSNR:
@@ -94,12 +92,12 @@ def list_models(
     elif sort is Sort.PARAMS:
         rows.sort(key=lambda r: r.variant.parameters if r.variant else 0)
     elif sort is Sort.SPEED:
-        rows = sorted(map(_counted, rows), key=lambda r: r.multiply_adds or 0)
+        rows = sorted(map(counted, rows), key=lambda r: r.multiply_adds or 0)
     if as_json:
         options = WeightsOptions.from_environment()
-        print(json.dumps([_as_json(r, options) for r in rows], indent=2))
+        print(json.dumps([record(r, options) for r in rows], indent=2))
     else:
-        _print_table(rows, costs=sort is Sort.SPEED)
+        print_table(rows, costs=sort is Sort.SPEED)
 
 
 @app.command("show")
@@ -111,7 +109,7 @@ def show(
     model = catalog.resolve(name, None)
     options = WeightsOptions.from_environment()
     if as_json:
-        print(json.dumps(_as_json(_Row.of(model, None), options), indent=2))
+        print(json.dumps(record(Row.of(model, None), options), indent=2))
         return
     arch = model.arch
     facts = [
@@ -120,7 +118,7 @@ def show(
         ("paper", f"{arch.paper}, {arch.reference}"),
         ("source", model.source),
         ("licence", model.terms),
-        ("scales", _scales(model)),
+        ("scales", scales_of(model)),
     ]
     if not model.is_resampler:
         facts += [
@@ -144,7 +142,7 @@ def show(
     for variant in model.variants:
         print()
         print(f"x{variant.scale}")
-        for key, text in _variant_facts(variant, arch.name, options):
+        for key, text in variant_facts(variant, arch.name, options):
             print(f"  {key:<{width - 2}}{text}")
 
 
@@ -168,14 +166,14 @@ def download(
             failures.append(WeightsError(*catalog.without_weights(model, native)))
             continue
         try:
-            with _progress(weights.file, quiet) as (progress, say):
+            with downloading(weights.file, quiet) as (progress, tell):
                 path = locate(
                     weights,
                     options,
                     model=model.name,
                     licence=model.terms,
                     progress=progress,
-                    announce=say,
+                    announce=tell,
                 )
         except SrcliError as exc:
             failures.append(exc)
@@ -186,7 +184,7 @@ def download(
     if failures:
         *others, last = failures
         for failure in others:
-            _say(f"{failure.message} {failure.hint or ''}".rstrip())
+            say(f"{failure.message} {failure.hint or ''}".rstrip())
         count = f"{len(failures)} of {len(wanted)} files could not be fetched"
         raise WeightsError(f"{count}; the last: {last.message}", last.hint)
 
@@ -199,7 +197,7 @@ def verify_command() -> None:
         state = "ok" if item.ok else "damaged"
         print(f"{state:<8}{item.path.name}  {item.detail}")
     if not found:
-        _say("No weights are bundled or downloaded yet.")
+        say("No weights are bundled or downloaded yet.")
     damaged = [item for item in found if not item.ok]
     if damaged:
         models_ = " ".join(dict.fromkeys(n for item in damaged for n in item.models[:1]))
@@ -249,7 +247,7 @@ def add_command(
         licence=licence,
         note=note,
         overwrite=overwrite,
-        announce=_say,
+        announce=say,
     )
     assert variant.weights is not None
     print(f"{model.name} x{variant.scale}  {own.files_dir(folder) / variant.weights.file}")
@@ -265,7 +263,7 @@ def remove_command(
     """Forget a model that you added, and delete srcli's copy of its weights."""
     from srcli.weights import own
 
-    gone = own.remove(name, folder=data_dir(), scale=scale, announce=_say)
+    gone = own.remove(name, folder=data_dir(), scale=scale, announce=say)
     print(" ".join([name, *(f"x{s}" for s in gone), "removed"]))
 
 
@@ -306,205 +304,3 @@ def _needed(name: str, scale: float | None) -> Iterator[tuple[Model, int]]:
     tags = [first] if name == first.name else [m for m in catalog.models() if m.arch == first.arch]
     for native in sorted({s for model in tags for s in model.scales}):
         yield catalog.resolve(name, native), native
-
-
-# ------------------------------------------------------------------------------------ printing
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A model and the variant that its figures are of (None: a resampler)."""
-
-    model: Model
-    variant: Variant | None
-    multiply_adds: float | None = None  # per output pixel, if counted
-
-    @classmethod
-    def of(cls, model: Model, scale: int | None) -> _Row:
-        if not model.variants:
-            return cls(model, None)
-        return cls(model, model.variant(scale or catalog.default_scale(model)))
-
-    @property
-    def weights(self) -> str:
-        if self.variant is None:
-            return "built in"
-        if self.variant.weights is None:
-            return "trainable"
-        if self.variant.weights.own:
-            return "own"
-        return "bundled" if self.variant.weights.bundled else "download"
-
-    @property
-    def size(self) -> str:
-        file = self.variant.weights if self.variant else None
-        return f"{file.bytes / 1e6:.1f} MB" if file else ""
-
-    @property
-    def parameters(self) -> str:
-        return f"{self.variant.parameters / 1e3:.0f}K" if self.variant else ""
-
-    @property
-    def psnr(self) -> str:
-        if self.variant is None or self.variant.psnr_set5 is None:
-            return ""
-        return f"{self.variant.psnr_set5:.2f} x{self.variant.scale}"
-
-
-def _counted(row: _Row) -> _Row:
-    """With its cost, which the network itself tells."""
-    from srcli.engine.cost import per_pixel
-
-    if row.variant is None:
-        return row
-    return replace(row, multiply_adds=per_pixel(row.model, row.variant.scale))
-
-
-def _scales(model: Model) -> str:
-    return "any" if model.is_resampler else " ".join(f"x{s}" for s in model.scales)
-
-
-def _print_table(rows: Sequence[_Row], *, costs: bool = False) -> None:
-    """``costs``: with multiply-adds."""
-    cells = [
-        (
-            r.model.name,
-            r.model.arch.name,
-            r.model.arch.family,
-            _scales(r.model),
-            r.parameters,
-            r.weights,
-            r.size,
-            r.model.terms,
-            r.psnr,
-            *([f"{r.multiply_adds / 1e3:.1f}K" if r.multiply_adds else ""] if costs else []),
-        )
-        for r in rows
-    ]
-    titles = ["name", "arch", "family", "scales", "params", "weights", "size", "licence", "PSNR"]
-    titles += ["MACs/px"] if costs else []
-    if not sys.stdout.isatty():
-        widths = [max(len(row[i]) for row in [titles, *cells]) for i in range(len(titles))]
-        for row in [titles, *cells]:
-            print("  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip())
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    narrow = console.width < 100
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    shown = [i for i, t in enumerate(titles) if not (narrow and t == "arch")]  # the name says it
-    for title in (titles[i] for i in shown):
-        name = title == "name"
-        table.add_column(
-            "MB" if narrow and title == "size" else title,
-            justify="right" if title in {"params", "size", "MACs/px"} else "left",
-            style="bold" if name else None,
-            max_width={"name": 24, "family": 12, "licence": 12}.get(title) if narrow else None,
-            no_wrap=title in {"params", "size", "weights", "licence", "PSNR", "MACs/px"},
-            overflow="ellipsis" if title == "licence" else "fold",
-        )
-    for row in cells:
-        table.add_row(*(Text(row[i].removesuffix(" MB") if narrow else row[i]) for i in shown))
-    console.print(table)
-    cost = " MACs/px: multiply-adds per output pixel." if costs else ""
-    _say(f"PSNR: dB on Set5, luma.{cost} `srcli models show NAME` tells more.")
-
-
-def _variant_facts(
-    variant: Variant, arch: str, options: WeightsOptions
-) -> Iterable[tuple[str, str]]:
-    yield "parameters", f"{variant.parameters:,}"
-    if variant.psnr_set5 is not None:
-        yield "Set5", f"{variant.psnr_set5:.2f} dB PSNR-Y"
-    if variant.psnr_set14 is not None:
-        yield "Set14", f"{variant.psnr_set14:.2f} dB PSNR-Y"
-    weights = variant.weights
-    if weights is None:
-        yield "weights", f"none: `srcli train {arch}-x{variant.scale}` trains it"
-        return
-    yield "file", f"{weights.file} ({weights.bytes:,} bytes)"
-    yield "sha256", weights.sha256
-    if weights.bundled:
-        yield "at hand", f"bundled: {bundled_path(weights)}"
-        return
-    if weights.own:
-        path = path_of(weights, options)
-        yield "at hand", f"your own: {path}" if path.is_file() else f"no, it is missing: {path}"
-        return
-    yield "from", str(weights.url)
-    cached = is_cached(weights, options)
-    yield "at hand", str(cached_path(weights, options)) if cached else "no, will be downloaded"
-
-
-def _as_json(row: _Row, options: WeightsOptions) -> dict[str, Any]:
-    model, variant = row.model, row.variant
-    size = variant.weights.bytes if variant and variant.weights else None
-    return {
-        "name": model.name,
-        "arch": model.arch.name,
-        "title": model.arch.title,
-        "family": model.arch.family,
-        "paper": model.arch.paper,
-        "reference": model.arch.reference,
-        "scales": list(model.scales),
-        "scale": variant.scale if variant else None,
-        "parameters": variant.parameters if variant else 0,
-        "weights": row.weights,
-        "size_bytes": size,
-        "licence": model.licence,
-        "non_commercial": model.non_commercial,
-        "source": model.source,
-        "psnr_set5": variant.psnr_set5 if variant else None,
-        **({"multiply_adds_per_px": row.multiply_adds} if row.multiply_adds else {}),
-        "note": model.note,
-        "variants": [
-            {
-                "scale": v.scale,
-                "parameters": v.parameters,
-                "psnr_set5": v.psnr_set5,
-                "psnr_set14": v.psnr_set14,
-                "file": v.weights.file if v.weights else None,
-                "size_bytes": v.weights.bytes if v.weights else None,
-                "sha256": v.weights.sha256 if v.weights else None,
-                "url": v.weights.url if v.weights else None,
-                "at_hand": v.weights is not None and is_cached(v.weights, options),
-            }
-            for v in model.variants
-        ],
-    }
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _hush(line: str) -> None:
-    pass
-
-
-@contextmanager
-def _progress(file: str, quiet: bool) -> Iterator[tuple[Progress | None, Any]]:
-    """A bar on stderr if that is a terminal, and how to say a line beside it."""
-    if quiet or not sys.stderr.isatty():
-        yield None, _hush if quiet else _say
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Bars(
-        *columns, TransferSpeedColumn(), console=Console(stderr=True), transient=True
-    ) as bars:
-        task = bars.add_task(file, total=None)
-
-        def move(done: int, total: int) -> None:
-            bars.update(task, completed=done, total=total)
-
-        def say(line: str) -> None:
-            bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-        yield move, say

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from srcli.errors import MediaError, SrcliError, UsageError
 from srcli.media.image import read
 from srcli.quality.benchmarks import Pair
+from srcli.quality.entrants import ALWAYS
 from srcli.quality.metrics import modcrop, psnr_rgb, psnr_y, ssim_y
 from srcli.quality.resize import resize
 
@@ -36,8 +37,6 @@ log = logging.getLogger(__name__)
 
 Pixels = NDArray[Any]
 Metric = Callable[[Pixels, Pixels], float]
-
-ALWAYS = ("psnr_y", "ssim_y", "psnr_rgb")
 
 
 class Engine(Protocol):

@@ -105,9 +105,10 @@ def test_order_by_work(run):
     assert "trainable" in line
 
 
-def test_a_narrow_terminal_shows_every_row(run, monkeypatch):
-    """rich's layout at 80 columns, without a terminal."""
-    monkeypatch.setenv("COLUMNS", "80")
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_narrow_terminal_shows_every_row(run, monkeypatch, columns):
+    """rich's layout, without a terminal."""
+    monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("NO_COLOR", "1")
 
     import io
@@ -122,9 +123,12 @@ def test_a_narrow_terminal_shows_every_row(run, monkeypatch):
     monkeypatch.setattr("sys.stdout", screen)
     list_models()
     text = re.sub(r"\x1b\[\d*m", "", screen.getvalue())
-    assert max(map(len, text.splitlines())) <= 80
+    assert max(map(len, text.splitlines())) <= columns
     for word in ("lesrcnn.authors", "x2 x3 x4", "download", "Apache-2.0", "32.23 x4", "3.1"):
         assert word in text
+    if columns == 120:
+        for word in ("span_ch28.amazingren", "CC-BY-NC-SA-4.0 (non-commercial)"):
+            assert word in text
 
 
 def test_show(run):
@@ -219,7 +223,7 @@ def test_what_forbids_commercial_use_says_so(run, tiny, monkeypatch, tmp_path):
         raise WeightsError(f"{url} is not to be had")
 
     monkeypatch.setattr(sys.modules["srcli.weights.locate"], "download", fetch)
-    monkeypatch.setattr("srcli.cli.models._say", said.append)
+    monkeypatch.setattr("srcli.cli.screen.say", said.append)
     monkeypatch.delenv("SRCLI_OFFLINE")
     with pytest.raises(WeightsError):
         run("download", "bcrn", "-x", "4")

@@ -1,0 +1,157 @@
+"""What an evaluation is to score: models, scales and sets, found and checked before any work."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from srcli import catalog
+from srcli.catalog import Model
+from srcli.catalog.datasets import Dataset, find_dataset
+from srcli.errors import MediaError, UsageError
+from srcli.quality.benchmarks import Benchmark, check_dataset, read_folder, unknown
+from srcli.weights import load_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DEFAULT_MODEL = "bcrn"
+ALWAYS = ("psnr_y", "ssim_y", "psnr_rgb")  # what is computed of every picture
+
+
+@dataclass(frozen=True, eq=False)
+class Entrant:
+    """A model at one scale; ``state`` is of the user's own file, ``sha256`` of the weights."""
+
+    model: Model
+    scale: int
+    sha256: str
+    state: dict[str, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One line of the table."""
+
+    entrant: Entrant
+    benchmark: Benchmark
+
+    @property
+    def model(self) -> Model:
+        return self.entrant.model
+
+    @property
+    def scale(self) -> int:
+        return self.entrant.scale
+
+    @property
+    def reference(self) -> tuple[str, float] | None:
+        """The catalogue's model and its PSNR-Y on this set; for own weights, its architecture's."""
+        model = self.model
+        if self.entrant.state is not None:
+            known = [m for m in catalog.models() if m.arch == model.arch and self.scale in m.scales]
+            if not known:
+                return None
+            model = known[0]
+        if self.scale not in model.scales:
+            return None
+        variant = model.variant(self.scale)
+        counts = {"set5": (5, variant.psnr_set5), "set14": (14, variant.psnr_set14)}
+        count, psnr = counts.get(self.benchmark.name.lower(), (0, None))
+        if psnr is None or count != len(self.benchmark.pairs):
+            return None
+        return model.name, psnr
+
+
+def find_entrants(names: list[str], scales: list[int], weights: Path | None) -> list[Entrant]:
+    """Every model at every scale; what it cannot do natively is refused."""
+    if weights is not None:
+        return [_own(names, scales, weights)]
+    found: dict[tuple[str, int], Entrant] = {}
+    for name in names or [DEFAULT_MODEL]:
+        for scale in scales or [catalog.default_scale(catalog.resolve(name))]:
+            model = catalog.resolve(name, scale)
+            sha256 = ""
+            if not model.is_resampler:
+                _check_native(model, scale)
+                file = model.variant(scale).weights
+                if file is None:
+                    raise UsageError(*catalog.without_weights(model, scale))
+                sha256 = file.sha256
+            found.setdefault((model.name, scale), Entrant(model, scale, sha256))
+    # one model after the other, so that no more than one is in memory
+    order = {name: i for i, (name, _) in reversed(list(enumerate(found)))}
+    return sorted(found.values(), key=lambda e: order[e.model.name])
+
+
+def _own(names: list[str], scales: list[int], weights: Path) -> Entrant:
+    if len(names) > 1 or len(scales) > 1:
+        raise UsageError("--weights is one model at one scale: give -m and -x at most once")
+    model, variant, state = load_file(
+        weights, names[0] if names else None, scales[0] if scales else None
+    )
+    if scales:
+        _check_native(model, scales[0])
+    try:
+        sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+    except OSError as exc:
+        raise MediaError(f"{weights} cannot be read: {exc.strerror or exc}") from exc
+    return Entrant(model, variant.scale, sha256, state)
+
+
+def _check_native(model: Model, scale: int) -> None:
+    if scale not in model.scales:
+        has = " and ".join(f"x{s}" for s in model.scales)
+        raise UsageError(
+            f"{model.name} has no native x{scale}, only {has}",
+            "papers' scores are for native scales",
+        )
+
+
+def find_sets(data: list[str], scales: set[int]) -> dict[tuple[int, int], Benchmark | Dataset]:
+    """Folders as benchmarks, sets of the catalogue as they are, by place in --data and scale."""
+    found: dict[tuple[int, int], Benchmark | Dataset] = {}
+    for i, text in enumerate(dict.fromkeys(data)):
+        dataset = None if Path(text).exists() else find_dataset(text)
+        if dataset is None and not Path(text).exists():
+            raise unknown(text)
+        for scale in sorted(scales):
+            if dataset is None:
+                found[i, scale] = read_folder(Path(text), scale)
+            else:
+                check_dataset(dataset, scale)
+                found[i, scale] = dataset
+    return found
+
+
+def image_folder(images: Path, model: Model, benchmark: Benchmark) -> Path:
+    name = model.name.replace(":", "-").replace("/", "-")
+    return images / f"{name}-x{benchmark.scale}" / benchmark.name
+
+
+def check_images(
+    images: Path,
+    entrants: Sequence[Entrant],
+    benchmarks: dict[tuple[int, int], Benchmark],
+    may_exist: bool,
+) -> None:
+    """--save-images: no two pictures of one name, and none that is there already."""
+    taken: dict[Path, str] = {}
+    for entrant in entrants:
+        for benchmark in (b for b in benchmarks.values() if b.scale == entrant.scale):
+            folder = image_folder(images, entrant.model, benchmark)
+            if folder in taken:
+                raise UsageError(
+                    f"two sets are called {benchmark.name}: "
+                    f"{taken[folder]} and {benchmark.source}; both would be saved in {folder}",
+                    "score them in two calls",
+                )
+            taken[folder] = benchmark.source
+            there = next((p for p in benchmark.pairs if (folder / f"{p.name}.png").exists()), None)
+            if there is not None and not may_exist:
+                raise UsageError(
+                    f"{folder / there.name}.png exists", "name another folder, or say --overwrite"
+                )
