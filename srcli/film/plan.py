@@ -14,7 +14,7 @@ from srcli.film.mux import settle_streams
 from srcli.film.options import FilmOptions
 from srcli.film.probe import Film, Stream, probe
 from srcli.film.sequences import is_pattern, number_of, numbered, sequence_input
-from srcli.media.formats import check_output, format_of
+from srcli.media.formats import check_output, format_of, is_picture
 
 WAITING = 3  # frames, on either side of the network
 
@@ -154,9 +154,11 @@ def plan_film(
     """
     extension = {".m4v": ".mp4"}.get(target.suffix.lower(), target.suffix.lower())
     if extension[1:] not in CONTAINERS:
+        names = ", ".join(f".{name}" for name in CONTAINERS)
+        numbered_name = target.with_name(f"{target.stem}_%05d{target.suffix}")
         raise UsageError(
             f"{target}: {extension or 'no extension'} is no film that srcli writes",
-            "use " + ", ".join(f".{name}" for name in CONTAINERS),
+            f"use {names}" + (f", or {numbered_name} for pictures" if is_picture(target) else ""),
         )
     source = layout_of(film.pix_fmt)
     encoding = choose(options, source, sr_size, extension, film.mastering, ffmpeg)

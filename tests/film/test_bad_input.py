@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.film.conftest import header, make, raw, run, times
+from tests.film.films import header, make, raw, run, times
 
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p")
 FAST = ("-x2", "-m", "bicubic", "--preset", "ultrafast")

@@ -16,7 +16,7 @@ from srcli.film.colour import MATRICES, Conversion, halved, interpolated
 from srcli.film.formats import LAYOUTS
 from srcli.film.frames import FrameUpscaler, conversions
 from srcli.film.probe import Colour
-from tests.film.conftest import header, make, raw, run
+from tests.film.films import header, make, raw, run, slow
 
 TAGS = {
     "bt601": "smpte170m:color_primaries=smpte170m:color_trc=smpte170m",
@@ -93,9 +93,17 @@ def test_rgb_is_ffmpegs(matrix, full, here):
     np.testing.assert_allclose(ours, np.stack([r, g, b], 2), atol=2e-5)
 
 
+KINDS = list(itertools.product(["yuv420p", "yuv420p10le"], [False, True], TAGS))
+QUICK_KINDS = [
+    ("yuv420p", False, "bt601"),
+    ("yuv420p", True, "bt709"),
+    ("yuv420p10le", False, "bt2020"),
+]
+
+
 @pytest.mark.parametrize(
     ("pix_fmt", "full", "matrix"),
-    list(itertools.product(["yuv420p", "yuv420p10le"], [False, True], TAGS)),
+    [*QUICK_KINDS, *slow(*(k for k in KINDS if k not in QUICK_KINDS))],
 )
 def test_an_identity_gives_every_sample_back(pix_fmt, full, matrix, here, upscale):
     """x1 resamples nothing; ffv1 loses nothing."""
@@ -112,7 +120,8 @@ def test_an_identity_gives_every_sample_back(pix_fmt, full, matrix, here, upscal
 
 
 @pytest.mark.parametrize(
-    "pix_fmt", ["yuv422p", "yuv444p", "yuv444p12le", "gray", "gray10le", "gbrp", "gbrp16le"]
+    "pix_fmt",
+    ["yuv422p", "gray10le", "gbrp", *slow("yuv444p", "yuv444p12le", "gray", "gbrp16le")],
 )
 def test_an_identity_in_other_layouts(pix_fmt, here, upscale):
     make("film.mkv", "-pix_fmt", pix_fmt, "-c:v", "ffv1", seconds=0.2)

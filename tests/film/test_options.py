@@ -1,5 +1,6 @@
 """Codecs, containers, parts of a film, previews, rows of pictures."""
 
+import itertools
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,16 +10,30 @@ from PIL import Image
 
 from srcli.errors import UsageError
 from srcli.film.options import parse_rate, parse_time
-from tests.film.conftest import header, make, packets, raw, run, times
+from tests.film.films import header, make, packets, raw, run, slow, times
 
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "20", "-bf", "2")
 BICUBIC = ("-x2", "-m", "bicubic")
 FAST = (*BICUBIC, "--preset", "ultrafast")
 
 
-@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "offset.mkv"])
-@pytest.mark.parametrize("out", ["out.mp4", "out.mkv"])
-@pytest.mark.parametrize("preset", ["ultrafast", "fast"])  # without B-frames, and with them
+PARTS = list(
+    itertools.product(
+        ["ultrafast", "fast"],  # without B-frames, and with them
+        ["film.mp4", "film.mkv", "offset.mkv"],
+        ["out.mp4", "out.mkv"],
+    )
+)
+QUICK_PARTS = [
+    ("fast", "film.mp4", "out.mkv"),
+    ("ultrafast", "film.mkv", "out.mp4"),
+    ("fast", "offset.mkv", "out.mp4"),
+]
+
+
+@pytest.mark.parametrize(
+    ("preset", "name", "out"), [*QUICK_PARTS, *slow(*(p for p in PARTS if p not in QUICK_PARTS))]
+)
 def test_a_part_of_a_film(preset, name, out, here, upscale):
     offset = ("-output_ts_offset", "2") if name == "offset.mkv" else ()
     make(name, "-f", "lavfi", "-i", "sine=d=4", *X264, "-c:a", "aac", *offset, seconds=4)
@@ -166,7 +181,7 @@ CODECS = {
 }
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("codec", ["av1", "prores", "png", *slow("h264", "hevc", "vp9", "ffv1")])
 def test_codecs(codec, here, upscale):
     container, name, pix_fmt = CODECS[codec]
     make("film.mkv", *X264)
@@ -202,6 +217,7 @@ def test_pixel_formats(here, upscale):
         (("--codec", "prores", "-o", "out.mp4"), "does not hold prores"),
         (("--container", "avi"), "--container avi is not one of"),
         (("-o", "out.avi"), "is no film that srcli writes"),
+        (("-o", "out.png"), "or out_%05d.png for pictures"),
         (("-o", "-"), "does not go to standard output"),
         (("--preset", "no-such"), "the encoder libx264 failed"),
         (("--encoder-args", "-no_such 1"), "the encoder libx264 failed"),

@@ -15,7 +15,7 @@ import pytest
 from srcli.film import segments
 from srcli.film.decode import Decoder
 from srcli.film.ffmpeg import find_ffmpeg
-from tests.film.conftest import header, make, raw, times
+from tests.film.films import header, make, raw, slow, times
 
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "25", "-bf", "2")
 FAST = ("-x2", "-m", "bicubic", "--preset", "ultrafast")
@@ -72,10 +72,19 @@ def stop_after(monkeypatch, n):
     return lambda: monkeypatch.setattr(segments.Work, "add", add)
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A folder for what is made once."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
-def stopped(here, upscale, monkeypatch):
+def stopped(here, kept, upscale, monkeypatch):
     """A film of 200 frames that was stopped after two segments; the whole one beside it."""
     monkeypatch.setattr("srcli.film.upscale.LEAST_FRAMES", 40)
+    if any(kept.iterdir()):
+        shutil.copytree(kept, here, dirs_exist_ok=True)
+        return here
     make("film.mkv", *X264, "-output_ts_offset", "5", "-f", "matroska", seconds=8)
     assert upscale("film.mkv", *FAST, "-o", "whole.mkv").code == 0
     again = stop_after(monkeypatch, 2)
@@ -88,6 +97,10 @@ def stopped(here, upscale, monkeypatch):
         "000000.nut",
         "000001.nut",
     ]
+    for path in here.iterdir():
+        if path.suffix == ".mkv":
+            shutil.copy2(path, kept)
+    shutil.copytree(here / WORK, kept / WORK)
     return here
 
 
@@ -136,6 +149,7 @@ def test_a_changed_setting_starts_afresh_and_says_so(stopped, upscale):
     assert "starts afresh" in done.err
 
 
+@pytest.mark.slow
 def test_a_changed_input_starts_afresh(stopped, upscale):
     make("other.mkv", *X264, "-vf", "negate", "-f", "matroska", seconds=8)
     shutil.copy("other.mkv", "film.mkv")
@@ -144,7 +158,7 @@ def test_a_changed_input_starts_afresh(stopped, upscale):
     assert "starts afresh" in done.err
 
 
-@pytest.mark.parametrize("damage", ["journal", "segment", "missing"])
+@pytest.mark.parametrize("damage", ["segment", *slow("journal", "missing")])
 def test_what_a_crash_damaged_is_made_again(damage, stopped, upscale):
     work = stopped / WORK
     if damage == "journal":  # a line half written

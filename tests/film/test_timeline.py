@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.film.conftest import header, make, packets, run, times
+from tests.film.films import header, make, packets, run, slow, times
 
 IRREGULAR = r"select=not(mod(n\,3))+eq(mod(n\,7)\,1)"
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p")
@@ -28,7 +28,10 @@ FILMS = {
 }
 
 
-@pytest.mark.parametrize("name", FILMS)
+QUICK = ["film.mkv", "pal.mp4", "b.mp4", "offset.mkv", "broadcast.ts"]
+
+
+@pytest.mark.parametrize("name", [*QUICK, *slow(*(name for name in FILMS if name not in QUICK))])
 def test_frames_keep_their_times(name, here, upscale):
     rate, arguments = FILMS[name]
     make(name, *arguments, rate=rate)
@@ -51,8 +54,14 @@ def test_frames_keep_their_times(name, here, upscale):
     assert check["last_s"] == pytest.approx(float(after[-1]), abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["film.mp4", "film.mkv"])
-@pytest.mark.parametrize("preset", ["ultrafast", "medium"])  # without B-frames, and with them
+@pytest.mark.parametrize(
+    ("preset", "name"),  # without B-frames, and with them
+    [
+        ("ultrafast", "film.mkv"),
+        ("medium", "film.mp4"),
+        *slow(("ultrafast", "film.mp4"), ("medium", "film.mkv")),
+    ],
+)
 def test_a_last_frame_that_stays_long(preset, name, here, upscale):
     """As in recordings of a screen: the film lasts until its end, not until that frame begins."""
     make(
@@ -154,7 +163,7 @@ def test_attachments_and_covers(here, upscale):
     assert re.findall("filename +: (.*)", header("out.mkv")) == ["font.ttf", "front.png"]
 
 
-@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+@pytest.mark.parametrize("name", ["out.mkv", *slow("out.mp4")])
 def test_the_cover_of_an_mp4(name, here, upscale):
     run("-v", "error", "-f", "lavfi", "-i", "color=red:s=32x32", "-frames:v", "1", "front.png")
     make("plain.mp4", *X264)
@@ -167,8 +176,14 @@ def test_the_cover_of_an_mp4(name, here, upscale):
     assert times(name) == times("film.mp4")
 
 
-@pytest.mark.parametrize("name", ["film.mp4", "film.mkv"])
-@pytest.mark.parametrize("degrees", [90, -90, 180])
+@pytest.mark.parametrize(
+    ("degrees", "name"),
+    [
+        (90, "film.mp4"),
+        (-90, "film.mkv"),
+        *slow((-90, "film.mp4"), (90, "film.mkv"), (180, "film.mp4"), (180, "film.mkv")),
+    ],
+)
 def test_rotation_and_pixel_aspect(name, degrees, here, upscale):
     make("plain.mp4", "-vf", "setsar=4/3", *X264)
     run("-v", "error", "-display_rotation:v:0", degrees, "-i", "plain.mp4", "-c", "copy", name)
