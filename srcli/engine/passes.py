@@ -13,12 +13,13 @@ from srcli.archs.stages import Map
 from srcli.catalog.entries import Architecture, Door
 from srcli.engine.device import free_device_bytes
 from srcli.engine.doors import Doored
+from srcli.engine.maps import Source, Stored
 from srcli.engine.memory import size_text
 from srcli.engine.profile import Profile
 from srcli.engine.regions import Region
 from srcli.engine.result import Pixels, peak
 from srcli.engine.storage import Budget
-from srcli.engine.tiling import Source, Statistics, Stored, TileRun, is_out_of_memory
+from srcli.engine.tiling import Statistics, TileRun, is_out_of_memory
 
 # The widest tensor of a tile should stay in the CPU's caches: measured on 32 MiB of L3, the best
 # tiles were 96 (BCRN, LESRCNN, SwiftSRGAN) and 200 (RLFN) pixels a side; docs/tiling.md.

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from srcli.engine.doors import Doored
+from srcli.engine.maps import Source
 from srcli.engine.storage import Budget
-from srcli.engine.tiling import Source, TileRun
+from srcli.engine.tiling import TileRun
 
 SIDE = 32  # LR pixels of the very small picture: over every network's least size
 

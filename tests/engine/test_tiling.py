@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srcli.archs.stages import Keep, Moments, Windows
+from srcli.engine.maps import At, Source, Stored
 from srcli.engine.regions import Region
 from srcli.engine.storage import Budget
-from srcli.engine.tiling import SMALLEST_TILE, At, Source, Stored, TileRun, is_out_of_memory
+from srcli.engine.tiling import SMALLEST_TILE, TileRun, is_out_of_memory
 
 CPU = torch.device("cpu")
 shapes = st.tuples(st.integers(7, 40), st.integers(7, 40))
