@@ -70,8 +70,8 @@ def test_every_combination(run, mine):
         assert r["share_of_limit"] > 0
     by = {(tuple(r["lr_size"]), r["precision"]): r for r in rows}
     # infinity is null: as the plain network to the last bit
-    assert (by[(16, 20), "fp32"]["psnr_y"] or 999) > 100
-    assert 20 < by[(16, 20), "bf16"]["psnr_y"] < 80
+    assert (by[(16, 20), "fp32"]["psnr_y"] or 999) > 130
+    assert 20 < by[(16, 20), "bf16"]["psnr_y"] < 120  # of weights as a constructor leaves them
     ratio = by[(20, 24), "fp32"]["multiply_adds"] / by[(16, 20), "fp32"]["multiply_adds"]
     assert ratio == pytest.approx(20 * 24 / (16 * 20))
     assert data["limits"][0]["threads"] == 1
