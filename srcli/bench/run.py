@@ -31,7 +31,7 @@ from srcli.engine.result import Pixels
 from srcli.engine.settings import Settings
 from srcli.engine.testcard import testcard
 from srcli.errors import SrcliError
-from srcli.weights import Announce, Progress, WeightsOptions, load, tuned
+from srcli.weights import Announce, Progress, WeightsOptions, build, load, new_network, tuned
 
 Tell = Callable[[str], None]
 
@@ -130,10 +130,15 @@ def bench(
         limits = {n: measure_limits(n, dtypes, device) for n in request.threads}
         with Exports() as exports:
             for model, scale in request.models:
-                module = load(model, scale, weights, announce=announce, progress=progress)
+                state = None
+                if model.variant(scale).weights is None:
+                    state = _random_state(model, scale)
+                    module = build(model.variant(scale), model.arch, state)
+                else:
+                    module = load(model, scale, weights, announce=announce, progress=progress)
                 network = Network(module.eval(), model.arch, model.door, scale)
                 for size in request.sizes:
-                    group = _Group(request, network, model, size, weights, exports, tell)
+                    group = _Group(request, network, model, size, weights, state, exports, tell)
                     skipped += group.skipped
                     rows += group.rows(limits, environment)
                     del group
@@ -141,6 +146,13 @@ def bench(
     finally:
         torch.set_num_threads(before)
     return Result(limits, tuple(rows), tuple(skipped))
+
+
+def _random_state(model: Model, scale: int) -> dict[str, torch.Tensor]:
+    """What a network costs does not depend on its weights: those of a constructor will do."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return new_network(model.variant(scale), model.arch).state_dict()
 
 
 class _Group:
@@ -153,11 +165,12 @@ class _Group:
         model: Model,
         size: tuple[int, int],
         weights: WeightsOptions,
+        state: Mapping[str, torch.Tensor] | None,
         exports: Exports,
         tell: Tell,
     ) -> None:
         self.request, self.model, self.size, self.tell = request, model, size, tell
-        self.network, self.weights = network, weights
+        self.network, self.weights, self.state = network, weights, state
         self.lr = np.ascontiguousarray(testcard(*size, seed=0).transpose(1, 2, 0))
         self.cost = cost(network, size, model.variant(network.scale).parameters)
         self.skipped: list[Skipped] = []
@@ -173,7 +186,9 @@ class _Group:
         if setup.baseline:
             return baseline_runner(setup, self.network, self.model, exports, self.cost, self.lr)
         settings = self.request.settings
-        return engine_runner(setup, self.model, settings, self.weights, self.cost, self.lr)
+        return engine_runner(
+            setup, self.model, settings, self.weights, self.cost, self.lr, state=self.state
+        )
 
     def _reference(self) -> Pixels:
         """The plain network on the whole picture in fp32; the engine's where the door forbids."""
@@ -184,7 +199,7 @@ class _Group:
             runner = eager_runner(setup, self.network, self.cost, self.lr)
             return runner.pixels(runner.run())
         settings = Settings(device="cpu", precision="fp32", backend="torch", tile=0)
-        engine = open_engine(self.model, settings, weights=self.weights)
+        engine = open_engine(self.model, settings, weights=self.weights, state=self.state)
         size = self.size[0] * scale, self.size[1] * scale
         return np.concatenate(list(engine.strips(self.lr, (scale,), size)))
 
@@ -201,6 +216,7 @@ class _Group:
             self.tell(f"{setup.model} x{setup.scale} {width}x{height}: {next(turns)} of {total}")
 
         times, made = alternate(self.runners, request.runs, on_run)
+        said = () if self.state is None else ("random weights: it has none to download",)
         rows = [
             Row(
                 runner.setup,
@@ -208,7 +224,7 @@ class _Group:
                 tuple(own),
                 luma_psnr(sr, reference, runner.setup.scale),
                 limits[runner.setup.threads],
-                notes=() if runner.report is None else tuple(runner.report.notes),
+                notes=said if runner.report is None else (*said, *runner.report.notes),
             )
             for runner, own, sr in zip(self.runners, times, made, strict=True)
         ]
@@ -216,7 +232,7 @@ class _Group:
 
     def _with_first(self, row: Row, environment: Mapping[str, str]) -> Row:
         request = self.request
-        if not request.first or row.setup.baseline:
+        if not request.first or row.setup.baseline or self.state is not None:
             return row
         setup = row.setup
         self.tell(f"{setup.model} x{setup.scale} {setup.backend} {setup.precision}: first picture")

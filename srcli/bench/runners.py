@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -73,9 +73,16 @@ class Runner:
 
 
 def engine_runner(
-    setup: Setup, model: Model, settings: Settings, weights: WeightsOptions, cost: Cost, lr: Pixels
+    setup: Setup,
+    model: Model,
+    settings: Settings,
+    weights: WeightsOptions,
+    cost: Cost,
+    lr: Pixels,
+    *,
+    state: Mapping[str, torch.Tensor] | None = None,
 ) -> Runner:
-    """srcli itself. Its weights are loaded here.
+    """srcli itself. Its weights are loaded here, unless ``state`` has them.
 
     Raises:
         SrcliError: it cannot run so.
@@ -87,7 +94,7 @@ def engine_runner(
         threads=setup.threads,
         tile=setup.tile,
     )
-    engine = open_engine(model, chosen, weights=weights)
+    engine = open_engine(model, chosen, weights=weights, state=state)
     engine.prepare([setup.scale])
     report = Report()
     size = lr.shape[0] * setup.scale, lr.shape[1] * setup.scale

@@ -224,3 +224,15 @@ def test_a_damaged_file_counts_as_none(options, damage):
     assert tuned.choices(options) == {}
     choose(options)  # and is replaced
     assert tuned.choices(options)
+
+
+def test_networks_without_weights_are_timed_with_random_ones(run):
+    data = measured(run, "-m", "sesr_m3", "-x2", "--backend", "torch", "--tune")
+    assert data["rows"]
+    for row in data["rows"]:
+        assert row["model"] == "sesr_m3.untrained"
+        assert row["notes"] == ["random weights: it has none to download"]
+        assert row["median_s"] > 0
+        # against the plain network with the same weights
+        assert row["precision"] != "fp32" or (row["psnr_y"] or 999) > 80
+    assert tuned.choices(WeightsOptions.from_environment()) == {}  # nothing to run is kept
