@@ -211,7 +211,8 @@ def to_openvino(network: Network) -> dict[str, bytes]:
     frontends: Any = importlib.import_module("openvino.frontend")
     module = network.doored()
     height, width = sizes(network)[0]
-    example = torch.full((1, height + 1, width + 1, 3), 0.5)
+    more = network.arch.multiple  # another size than any that is compared
+    example = torch.full((1, height + more, width + more, 3), 0.5)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # tracing takes every size for a possible constant
@@ -234,7 +235,13 @@ def to_openvino(network: Network) -> dict[str, bytes]:
 
     def run(pixels: Pixels) -> Pixels:
         nhwc = pixels.transpose(0, 2, 3, 1)
-        made = [compiled(np.ascontiguousarray(one[None]))[0] for one in nhwc]
+        try:
+            made = [compiled(np.ascontiguousarray(one[None]))[0] for one in nhwc]
+        except RuntimeError as exc:
+            raise SrcliError(
+                f"OpenVINO cannot run {network.arch.name} x{network.scale} at every size",
+                "Use --backend torch.",
+            ) from exc
         return np.concatenate(made).transpose(0, 3, 1, 2)
 
     _compare("its graph", run, module, network, BOUND)
@@ -273,6 +280,7 @@ def _traced(module: nn.Module, network: Network, opset: int) -> ModelProto:
     import onnx
 
     height, width = sizes(network)[0]
+    more = network.arch.multiple
     # tracing complains of itself and of every size that might be a constant; running it tells
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
@@ -283,7 +291,7 @@ def _traced(module: nn.Module, network: Network, opset: int) -> ModelProto:
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 module,
-                (torch.full((1, 3, height + 1, width + 1), 0.5),),
+                (torch.full((1, 3, height + more, width + more), 0.5),),
                 buffer,
                 dynamo=False,
                 opset_version=opset,
