@@ -114,14 +114,25 @@ def _lively(model, scale, seed):
     for parameter in module.parameters():
         if not parameter.any():  # what a constructor switches off
             parameter.data = normal(parameter.shape, 0.3)
+
+    # products of features (SAFMN's modulation) would square what is large from block to block
+    def tamed(layer, _, out):
+        most = 100 * model.door.maximum
+        share = most / max(most, float(out.std()))
+        for parameter in layer.parameters():
+            parameter.data *= share
+        return out * share
+
     # inside, numbers are of the order of 1 whatever white is: else the attention runs wild
     # (the first convolution knows: RLFN is given 0..255, SPAN multiplies by 255 itself)
     seen = []
-    hook = convolutions[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    hooks = [convolutions[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))]
+    hooks += [layer.register_forward_hook(tamed) for layer in convolutions]
     with torch.no_grad():
         lr = torch.rand(1, model.door.channels, 32, 32, generator=generator)
         module.eval()(lr * model.door.maximum)
-    hook.remove()
+    for hook in hooks:
+        hook.remove()
     convolutions[0].weight.data /= max(1.0, float(seen[0].abs().max()))
     for parameter in convolutions[-1].parameters():
         parameter.data *= model.door.maximum

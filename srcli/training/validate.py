@@ -28,7 +28,7 @@ STRIP_PICTURES, STRIP_SIDE = 4, 96
 
 
 class Validation:
-    """Benchmark folders, decoded once, and an engine that has a network of its own.
+    """Benchmark folders, decoded once, scored with the engine that users get.
 
     Args:
         folders: each with HR/ and perhaps LRxN/, as ``srcli eval`` takes them.
@@ -51,28 +51,29 @@ class Validation:
                 lr, hr = load_pair(pair, spec.scale)
                 pairs.append(Pair(pair.name, hr, lr))
             self.sets[found.name] = pairs
-        # The engine freezes its network and never gives it back, so it gets one of its own.
         self._spec = spec
-        self._module = self._plain(spec.build())
-        settings = Settings(device=str(device), precision="fp32", memory_bytes=NO_LIMIT)
-        with _flags():
-            self._engine = Upscaler(
-                lambda scale: Network(self._module, spec.entry, spec.door, scale), settings
-            )
+        self._module = self._plain(spec.build())  # what is trained has another form
+        self._settings = Settings(device=str(device), precision="fp32", memory_bytes=NO_LIMIT)
 
     def score(self, network: nn.Module) -> tuple[dict[str, float], dict[str, Pixels]]:
         """Mean PSNR-Y of each folder, dB, and the enlarged pictures of the first by name."""
         self._module.load_state_dict(self._plain(network).state_dict())
+        with _flags():
+            # an engine of its own each time: it derives what it runs from the weights of that time
+            engine = Upscaler(self._network, self._settings)
         scores: dict[str, float] = {}
         pictures: dict[str, Pixels] = {}
         for name, pairs in self.sets.items():
             save = pictures.__setitem__ if not scores else None
             with _flags():
-                result = evaluate(self._engine, pairs, self.scale, save=save)
+                result = evaluate(engine, pairs, self.scale, save=save)
             if result.failures or result.psnr_y is None:
                 raise MediaError(f"{name} cannot be scored: {result.failures[0].error}")
             scores[name] = round(result.psnr_y, 4)
         return scores, pictures
+
+    def _network(self, scale: int) -> Network:
+        return Network(self._module, self._spec.entry, self._spec.door, scale)
 
     def _plain(self, network: nn.Module) -> nn.Module:
         """As the engine runs it: an expanded network merged."""
