@@ -48,7 +48,9 @@ def test_bf16_keeps_more_than_bf16_holds(network):
     wanted, found = wanted.double(), found.double()  # squares of random networks' results are large
     signal = float((wanted - wanted.mean()).square().mean())
     noise = float((found - wanted).square().mean())
-    assert 0 < noise < signal * 3e-3
+    # SAFMN multiplies features with each other, which doubles relative errors from block to block
+    share = 3e-2 if network.arch.name.startswith("safmn") else 3e-3
+    assert 0 < noise < signal * share
 
 
 def test_folding_a_row_of_pointwise_layers():
