@@ -100,6 +100,12 @@ def export_onnx(
         SrcliError: it cannot be exported, or computes something else.
     """
     assert opset in OPSETS
+    if model.arch.tiling == "whole":
+        raise SrcliError(
+            f"{model.arch.title} has a graph of its own for every size of picture, and an export "
+            "is for all.",
+            "Export its weights: -o FILE.safetensors.",
+        )
     module = network.doored()
     graph = _traced(module, network, opset)
     if half:

@@ -161,6 +161,9 @@ def test_importing_it_is_light():
     assert done.stdout.strip() == "set()"
 
 
+BEYOND_HALF = {"abpn.longcat2957"}  # its BatchNorm's variances
+
+
 @needs_onnx
 @pytest.mark.slow
 @pytest.mark.shared
@@ -175,5 +178,9 @@ def test_the_authors_weights(run, shared, monkeypatch, model, smallest):
     ]
     monkeypatch.setenv("SRCLI_MIRROR", str(shared / "weights"))
     for target, bound, more in (("a.onnx", 1e-5, []), ("a.safetensors", 4e-3, ["--half"])):
+        if more and model.name in BEYOND_HALF:
+            with pytest.raises(WeightsError, match="which fp16 cannot"):
+                run("export", model.name, "-x", there[0], "-o", target, "--json", *more)
+            continue
         result = run("export", model.name, "-x", there[0], "-o", target, "--json", *more)
         assert json.loads(result.stdout)["largest_difference"] <= bound

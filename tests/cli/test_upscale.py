@@ -460,6 +460,8 @@ def command(*arguments):
         stdin=subprocess.DEVNULL,
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        # a shell's background jobs, and what they start, ignore it otherwise
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
 
 

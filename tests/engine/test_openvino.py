@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from catalogue_samples import short
 from tiny_networks import Enlarge, network
 
 from srcli import catalog
@@ -35,7 +36,7 @@ QUICK = {
 }
 VARIANTS = [
     pytest.param(
-        model,
+        short(model),
         variant.scale,
         id=f"{model.name}-x{variant.scale}",
         marks=[] if f"{model.name}-x{variant.scale}" in QUICK else [pytest.mark.slow],
@@ -206,9 +207,7 @@ print(line("VmHWM:"), allowed)
 @pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is Linux's to tell")
-@pytest.mark.parametrize(
-    "model", ["bcrn.authors", "rlfn_s.authors", "lesrcnn.authors", "swift_srgan.authors"]
-)
+@pytest.mark.parametrize("model", ["bcrn.authors", "rlfn_s.authors", "swift_srgan.authors"])
 def test_the_estimate_holds(model, shared, tmp_path):
     """The most that a process of its own takes is what was estimated, and what it is without."""
     environment = os.environ | {

@@ -348,6 +348,12 @@ PUBLISHED = [
 ]
 
 
+def _at_its_largest(name, scale):
+    """In CI, Set14 is scored where a network has least to do; `-m long` does the other scales."""
+    largest = max(s for n, s in PUBLISHED if n == name)
+    return pytest.param(name, scale, marks=[] if scale == largest else [pytest.mark.long])
+
+
 def _check_against_catalogue(shared, tmp_path, name, scale, dataset):
     model = catalog.get(name)
     variant = model.variant(scale)
@@ -372,6 +378,6 @@ def test_set5_as_in_the_catalogue(shared, tmp_path, name, scale):
 
 @pytest.mark.shared
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "scale"), PUBLISHED)
+@pytest.mark.parametrize(("name", "scale"), [_at_its_largest(*p) for p in PUBLISHED])
 def test_set14_as_in_the_catalogue(shared, tmp_path, name, scale):
     _check_against_catalogue(shared, tmp_path, name, scale, "Set14")
