@@ -117,7 +117,7 @@ def _lively(model, scale, seed):
 
     # products of features (SAFMN's modulation) would square what is large from block to block
     def tamed(layer, _, out):
-        most = 100 * model.door.maximum
+        most = 3 * model.door.maximum
         share = most / max(most, float(out.std()))
         for parameter in layer.parameters():
             parameter.data *= share

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from srcli.archs.swift_srgan import ConvBlock
 
 # Pixels. 256 hidden channels in fp32 are then 1 MB, which the second-level cache holds: measured,
 # 512 and 2048 are slower.
-CHUNK = 1024
+CHUNK = 2048
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 COLOURS = 3
@@ -103,46 +104,72 @@ def _matrix(layer: nn.Module) -> tuple[Tensor, Tensor] | None:
 # --------------------------------------------------------------------------------------- forms
 
 
-def by_pixels(fn: Callable[..., Tensor], n_out: int, x: Tensor, *others: Tensor) -> Tensor:
-    """``fn`` of rows of pixels (k, c), chunk by chunk on a CPU, all at once elsewhere.
+def by_pixels(fn: Callable[..., Any], n_out: int, x: Tensor, *others: Tensor) -> Tensor:
+    """``fn`` of rows of pixels, chunk by chunk on a CPU, all at once elsewhere.
 
     Args:
-        fn: (k, c), and (k, c') of each of ``others`` -> (k, n_out).
+        fn: fills rows (k, n_out), its first argument, from (k, c) and (k, c') of each of
+            ``others``.
         x, others: (n, c, h, w); fastest in channels_last.
     """
     n, _, h, w = x.shape
     rows = [t.permute(0, 2, 3, 1).reshape(-1, t.shape[1]) for t in (x, *others)]
-    if x.device.type != "cpu":
-        out = fn(*rows)
-    else:
-        out = rows[0].new_empty((len(rows[0]), n_out))
-        for start in range(0, len(out), CHUNK):
-            chunk = slice(start, start + CHUNK)
-            out[chunk] = fn(*(r[chunk] for r in rows))
+    out = rows[0].new_empty((len(rows[0]), n_out))
+    step = CHUNK if x.device.type == "cpu" else len(out)
+    for chunks in zip(*(t.split(step) for t in (out, *rows)), strict=True):
+        fn(*chunks)
     return out.view(n, h, w, n_out).permute(0, 3, 1, 2)
 
 
 class Hidden(nn.Module):
-    """1x1, activation, 1x1: the layer between is as wide as a network gets.
+    """1x1, GELU, 1x1: the layer between is as wide as a network gets.
 
     Args:
         first, last: the 1x1 convolutions.
     """
 
-    def __init__(self, first: nn.Conv2d, act: Act, last: nn.Conv2d) -> None:
+    def __init__(self, first: nn.Conv2d, last: nn.Conv2d) -> None:
         super().__init__()
-        self.act = act
-        self.w1, self.b1 = _turned(first)
-        self.w2, self.b2 = _turned(last)
+        self.first, self.last = _linear(first), _linear(last)
 
     def forward(self, x: Tensor, plus: Tensor) -> Tensor:
-        """``plus`` + last(act(first(x)))."""
+        """``plus`` + last(gelu(first(x)))."""
+        first, last = self.first, self.last
+        fused = x.device.type == "cpu" and first.weight.dtype in _fusible()
+        linear = _onednn_linear if fused else _torch_linear
 
-        def chunk(x: Tensor, plus: Tensor) -> Tensor:
-            hidden = self.act(torch.addmm(self.b1, x.to(self.w1.dtype), self.w1))
-            return torch.addmm(self.b2, hidden, self.w2).to(plus.dtype).add_(plus)
+        def chunk(out: Tensor, x: Tensor, plus: Tensor) -> None:
+            hidden = linear(x.to(first.weight.dtype), first, "gelu")
+            torch.add(linear(hidden, last, "none"), plus, out=out)
 
-        return by_pixels(chunk, self.w2.shape[1], x, plus)
+        return by_pixels(chunk, last.out_features, x, plus)
+
+
+def _torch_linear(x: Tensor, layer: nn.Linear, act: str) -> Tensor:
+    out = F.linear(x, layer.weight, layer.bias)
+    return F.gelu(out) if act == "gelu" else out
+
+
+def _onednn_linear(x: Tensor, layer: nn.Linear, act: str) -> Tensor:
+    """The same in one step, by the name under which PyTorch's compiler calls it."""
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, act, [], "none")
+    return out
+
+
+@cache
+def _fusible() -> tuple[torch.dtype, ...]:
+    """The dtypes in which this PyTorch has `_onednn_linear`, and it is right."""
+    found = []
+    x, layer = torch.linspace(-3, 3, 64).view(4, 16), nn.Linear(16, 16)
+    layer.weight.data, layer.bias.data = torch.eye(16), torch.zeros(16)
+    for dtype, off in ((torch.float32, 1e-5), (torch.bfloat16, 0.05)):
+        try:
+            made = _onednn_linear(x.to(dtype), layer.to(dtype), "gelu").float()
+        except (AttributeError, RuntimeError):
+            continue  # a build without oneDNN
+        if torch.allclose(made, F.gelu(x), rtol=0, atol=off):
+            found.append(dtype)
+    return tuple(found)
 
 
 class FastConvNeXt(ConvNeXt):
@@ -161,11 +188,11 @@ class Mask(nn.Module):
         self.w2, self.b2 = _turned(last)
 
     def forward(self, x: Tensor, stretched: Tensor) -> Tensor:
-        def chunk(x: Tensor, stretched: Tensor) -> Tensor:
-            low = torch.addmm(self.b1, x.to(self.w1.dtype), self.w1).add_(stretched)
-            return torch.addmm(self.b2, low, self.w2).to(x.dtype).sigmoid_().mul_(x)
-
-        return by_pixels(chunk, self.w2.shape[1], x, stretched)
+        n, _, h, w = x.shape
+        rows, low = (t.permute(0, 2, 3, 1).reshape(-1, t.shape[1]) for t in (x, stretched))
+        low = torch.addmm(self.b1, rows.to(self.w1.dtype), self.w1).add_(low)
+        mask = torch.addmm(self.b2, low, self.w2).to(x.dtype).sigmoid_().mul_(rows)
+        return mask.view(n, h, w, -1).permute(0, 3, 1, 2)
 
 
 class FastESA(ESA):
@@ -178,6 +205,14 @@ class FastESA(ESA):
         return super().gate(x, stretched) if self.mask is None else self.mask(x, stretched)
 
 
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    x = x.float()
+    rows = x.permute(0, 2, 3, 1).flatten(1, 2)
+    mean = rows.mean(1, keepdim=True)
+    variance = (rows - mean).square_().mean(1)
+    return mean.transpose(1,2)[..., None], variance[..., None, None]
+
+
 class FastCCA(CCA):
     dtype: torch.dtype  # of the maps; the gain is computed in fp32
 
@@ -185,7 +220,7 @@ class FastCCA(CCA):
         return super().gain(mean.float(), std.float()).to(self.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        variance, mean = torch.var_mean(x.float(), (2, 3), correction=0, keepdim=True)
+        mean, variance = moments(x)
         return x * self.gain(mean, variance.sqrt())
 
 
@@ -194,6 +229,15 @@ class FastPReLU(nn.PReLU):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.prelu(x, self.weight.to(x.dtype))
+
+
+def _linear(layer: nn.Conv2d) -> nn.Linear:
+    """A 1x1 convolution as a layer of rows of pixels."""
+    linear = nn.Linear(layer.in_channels, layer.out_channels)
+    assert layer.bias is not None
+    linear.weight.data = layer.weight.data[:, :, 0, 0].contiguous()
+    linear.bias.data = layer.bias.data.clone()
+    return linear.requires_grad_(False)
 
 
 def _turned(layer: nn.Conv2d) -> tuple[nn.Parameter, nn.Parameter]:
@@ -210,7 +254,7 @@ def _set_forms(network: nn.Module, dtype: torch.dtype) -> None:
     for module in list(network.modules()):
         form: Any = module
         if type(module) is ConvNeXt:
-            form.hidden = Hidden(module.c1_r_1, F.gelu, module.c1_r_2)
+            form.hidden = Hidden(module.c1_r_1, module.c1_r_2)
             form.__class__ = FastConvNeXt
             del module.c1_r_1, module.c1_r_2
         elif type(module) is ESA:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -67,15 +68,11 @@ class At:
                 (self.region.x, self.region.w, self.size[1]),
             )
         ):
-            n = nhwc.shape[axis]
-            position = torch.arange(start, start + length, device=low.device, dtype=torch.float32)
-            position = ((position + 0.5) * (n / total) - 0.5).clamp_(min=0)
-            before = position.floor()
-            weight = (position - before).to(low.dtype)
+            before, after, weight = _between(
+                start, length, total, nhwc.shape[axis], low.dtype, low.device
+            )
             weight = weight[:, None, None] if axis == 0 else weight[:, None]
-            index = before.long()
-            first = nhwc.index_select(axis, index)
-            second = nhwc.index_select(axis, (index + 1).clamp_(max=n - 1))
+            first, second = nhwc.index_select(axis, before), nhwc.index_select(axis, after)
             nhwc = torch.lerp(first, second, weight)
         return nhwc.permute(2, 0, 1)[None]
 
@@ -91,6 +88,20 @@ class At:
             index = (position * (n / total)).floor_().long().clamp_(max=n - 1)
             low = low.index_select(axis, index)
         return low
+
+
+@lru_cache(256)
+def _between(
+    start: int, length: int, total: int, n: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """For samples start .. start + length of ``total`` that ``n`` are stretched to: the two of the
+    ``n`` that each lies between, and the second's weight."""
+    position = torch.arange(start, start + length, device=device, dtype=torch.float32)
+    position = ((position + 0.5) * (n / total) - 0.5).clamp_(min=0)
+    before = position.floor()
+    weight = (position - before).to(dtype)
+    index = before.long()
+    return index, (index + 1).clamp_(max=n - 1), weight
 
 
 class Walk:

@@ -60,6 +60,18 @@ def keep_freed_memory() -> None:
     mallopt(top_pad, 64 << 20)
 
 
+def reuse_freed_memory() -> None:
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt is None:
+        return
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3
+    mallopt(mmap_threshold, 32 << 20)
+    mallopt(trim_threshold, 256<<20)
+    mallopt(top_pad, 16 << 20)
+
+
 def _system_available() -> int | None:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():

@@ -20,6 +20,7 @@ from srcli.engine.regions import Region
 from srcli.engine.result import Pixels, peak
 from srcli.engine.storage import Budget
 from srcli.engine.tiling import Statistics, TileRun, is_out_of_memory
+from srcli.engine.workers import Workers
 
 # The widest tensor of a tile should stay in the CPU's caches: measured on 32 MiB of L3, the best
 # tiles were 96 (BCRN, LESRCNN, SwiftSRGAN) and 200 (RLFN) pixels a side; docs/tiling.md.
@@ -141,12 +142,13 @@ class Pass:
         tile: int | None,
         budget: Budget,
         limit_bytes: int,
+        workers: Workers,
         on_progress: Callable[[float], None],
         note: Callable[[str], None],
     ) -> None:
         self.network, self.source, self.dtype = network, picture, dtype
         self.doored = network.doored()
-        self.device, self.budget = device, budget
+        self.device, self.budget, self.workers = device, budget, workers
         self.note = note
         self.tiles = 0
         multiple, least = network.arch.multiple, network.arch.min_size
@@ -250,6 +252,7 @@ class Pass:
             device=self.device,
             dtype=self.dtype,
             on_tile=on_tile,
+            workers=self.workers,
         )
         with torch.inference_mode():
             return run, self.doored.stages(run, Source(self._read))

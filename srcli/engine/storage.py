@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -18,11 +19,45 @@ from srcli.engine.regions import Region
 from srcli.errors import ResourceError
 
 
-class Budget:
-    """Bytes that stored maps may take in memory; beyond, they go to a file in ``folder``."""
+class Spares:
+    """Memory of maps that are gone, for the next ones of the same size.
 
-    def __init__(self, memory_bytes: int, folder: Path | None = None) -> None:
+    A map on fresh pages costs ten times as much to write: a fault at every page's first touch.
+    """
+
+    def __init__(self) -> None:
+        self.n_bytes = 0
+        self._buffers: dict[int, list[Tensor]] = {}
+
+    def take(self, n_bytes: int) -> Tensor | None:
+        """So many bytes (n_bytes,), uint8; None if there are none."""
+        found = self._buffers.get(n_bytes)
+        if not found:
+            return None
+        self.n_bytes -= n_bytes
+        return found.pop()
+
+    def give(self, buffer: Tensor) -> None:
+        self.n_bytes += len(buffer)
+        self._buffers.setdefault(len(buffer), []).append(buffer)
+
+    def clear(self) -> None:
+        self.n_bytes = 0
+        self._buffers.clear()
+
+
+class Budget:
+    """Bytes that stored maps may take in memory; beyond, they go to a file in ``folder``.
+
+    Args:
+        spares: where freed maps' memory goes and new ones' comes from.
+    """
+
+    def __init__(
+        self, memory_bytes: int, folder: Path | None = None, spares: Spares | None = None
+    ) -> None:
         self.memory_bytes = memory_bytes
+        self.spares = spares or Spares()
         self.stored_bytes = self.peak_bytes = 0  # in memory: now, and at most so far
         self.folder = Path(folder or tempfile.gettempdir())
         self.spilled_bytes = 0
@@ -55,6 +90,15 @@ class Budget:
         if self.stored_bytes + n_bytes <= self.memory_bytes:
             return MemoryStorage(self, size, channels, dtype, device)
         return FileStorage(self, size, channels, dtype, device)
+
+    def buffer(self, n_bytes: int) -> Tensor:
+        """Host memory (n_bytes,), uint8, for a map that fits."""
+        spare = self.spares.take(n_bytes)
+        if spare is not None:
+            return spare
+        if self.stored_bytes + self.spares.n_bytes + n_bytes > self.memory_bytes:
+            self.spares.clear()
+        return torch.empty(n_bytes, dtype=torch.uint8)
 
 
 class Storage:
@@ -92,7 +136,11 @@ class MemoryStorage(Storage):
         device: torch.device,
     ) -> None:
         super().__init__(budget, size, channels, dtype, device)
-        self._map = torch.empty((*size, channels), dtype=dtype, device=device)
+        self._buffer = budget.buffer(self.n_bytes) if device.type == "cpu" else None
+        if self._buffer is None:
+            self._map = torch.empty((*size, channels), dtype=dtype, device=device)
+        else:
+            self._map = self._buffer.view(dtype).view(*size, channels)
         budget.stored_bytes += self.n_bytes
         budget.peak_bytes = max(budget.peak_bytes, budget.stored_bytes)
 
@@ -105,6 +153,8 @@ class MemoryStorage(Storage):
     def __del__(self) -> None:
         if hasattr(self, "_map"):
             self.budget.stored_bytes -= self.n_bytes
+            if self._buffer is not None:
+                self.budget.spares.give(self._buffer)
 
 
 class FileStorage(Storage):
@@ -120,6 +170,7 @@ class FileStorage(Storage):
     ) -> None:
         super().__init__(budget, size, channels, dtype, device)
         budget.check_disk(self.n_bytes)
+        self._lock = Lock()  # between a seek and what follows it
         try:
             self._file = tempfile.TemporaryFile(  # noqa: SIM115 - closed with the last reference
                 dir=budget.folder, buffering=0, prefix="srcli-"
@@ -135,22 +186,24 @@ class FileStorage(Storage):
     def read(self, region: Region) -> Tensor:
         tile = torch.empty((region.h, region.w, self.channels), dtype=self.dtype)
         for offset, run in self._runs(region, tile):
-            self._file.seek(offset)
-            filled = 0
-            while filled < len(run):
-                n = self._file.readinto(run[filled:])
-                assert n, "the spill file is as long as the map"
-                filled += n
+            with self._lock:
+                self._file.seek(offset)
+                filled = 0
+                while filled < len(run):
+                    n = self._file.readinto(run[filled:])
+                    assert n, "the spill file is as long as the map"
+                    filled += n
         return tile.to(self.device).permute(2, 0, 1)[None]
 
     def write(self, region: Region, tile: Tensor) -> None:
         host = tile[0].permute(1, 2, 0).to("cpu", self.dtype).contiguous()
         try:
             for offset, run in self._runs(region, host):
-                self._file.seek(offset)
-                written = 0
-                while written < len(run):
-                    written += self._file.write(run[written:])
+                with self._lock:
+                    self._file.seek(offset)
+                    written = 0
+                    while written < len(run):
+                        written += self._file.write(run[written:])
         except OSError as exc:
             raise ResourceError(
                 f"cannot write feature maps to {self.budget.folder}: {exc.strerror}",

@@ -19,7 +19,8 @@ from srcli.engine.profile import Profile, profile
 from srcli.engine.regions import Region
 from srcli.engine.result import GREY, Pixels, Report, native_size, pass_shares, peak
 from srcli.engine.settings import MARGIN, Settings
-from srcli.engine.storage import Budget
+from srcli.engine.storage import Budget, Spares
+from srcli.engine.workers import Workers
 from srcli.quality.resize import RowResizer
 
 BAND_PIXELS = 2**20  # of an ensemble's result at a time
@@ -45,7 +46,12 @@ class Upscaler:
         self._networks: dict[int, Network] = {}
         self._derived: dict[tuple[int, torch.dtype], Network] = {}
         self._profiles: dict[int, Profile] = {}
+        self._spares = Spares()
+        cores = self.settings.threads or torch.get_num_threads()
+        self._workers = Workers(cores if self.device.type == "cpu" else 1)
+        self._spares_are_for: object = None
         make_exact()
+        memory.reuse_freed_memory()
 
     @property
     def identity(self) -> str:
@@ -146,8 +152,12 @@ class Upscaler:
         report: Report,
     ) -> Iterator[Tensor]:
         """Bands (rows, width, 3) of the native result, fp32 in about 0..1, on the device."""
-        limit = self.memory_bytes - memory.resident_bytes() - reserve_bytes
-        budget = Budget(0, self.settings.spill_folder)
+        if self._spares_are_for != (pixels.shape, tuple(passes)):
+            self._spares_are_for = pixels.shape, tuple(passes)
+            self._spares.clear()
+        taken = memory.resident_bytes() - self._spares.n_bytes
+        limit = self.memory_bytes - taken - reserve_bytes
+        budget = Budget(0, self.settings.spill_folder, self._spares)
         picture = Picture.of_array(pixels)
         margin = MARGIN if self.settings.border == "reflect" else 0
         before = 0.0
@@ -163,6 +173,7 @@ class Upscaler:
                 tile=self.settings.tile,
                 budget=budget,
                 limit_bytes=limit,
+                workers=self._workers,
                 note=report.note,
                 on_progress=lambda part, start=start, share=share: on_progress(  # type: ignore[misc]
                     min(1.0, start + share * part)

@@ -9,6 +9,7 @@ from srcli import catalog
 from srcli.archs import inference
 from srcli.archs.blocks import BSConv
 from srcli.archs.inference import by_pixels, derive, pointwise
+from srcli.weights import new_network
 
 RGB = at_one_scale([m for m in NETWORKS if m.door.colour in ("rgb", "bgr")])
 
@@ -18,7 +19,7 @@ def network(request, lively):
     return lively(*request.param)
 
 
-def lr(network, height=33, width=41):  # more than a chunk
+def lr(network, height=47, width=45):  # more than a chunk
     multiple = network.arch.multiple
     size = -(-height // multiple) * multiple, -(-width // multiple) * multiple
     lr = torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(0))
@@ -70,14 +71,14 @@ def test_folding_a_row_of_pointwise_layers():
         assert pointwise([nn.Conv2d(3, 4, 1), other]) is None
 
 
-@pytest.mark.parametrize("size", [(1, 1), (31, 33), (32, 32), (45, 47)])
+@pytest.mark.parametrize("size", [(1, 1), (31, 33), (32, 64), (65, 47)])
 def test_chunks_make_no_difference(size):
     x, y = torch.randn(1, 6, *size), torch.randn(1, 2, *size)
     seen = []
 
-    def fn(x, y):
+    def fn(out, x, y):
         seen.append(len(x))
-        return torch.cat([x[:, :1] * y, x[:, 3:]], 1)
+        out.copy_(torch.cat([x[:, :1] * y, x[:, 3:]], 1))
 
     found = by_pixels(fn, 5, x, y)
     assert torch.equal(found, torch.cat([x[:, :1] * y, x[:, 3:]], 1))
@@ -86,17 +87,26 @@ def test_chunks_make_no_difference(size):
 
 
 @torch.inference_mode()
-def test_nothing_wide_is_left_in_one_piece(monkeypatch):
+@pytest.mark.parametrize("fused", [False, True])
+def test_nothing_wide_is_left_in_one_piece(monkeypatch, fused):
     """What lies between two 1x1 convolutions never stands whole in memory."""
+    if fused and torch.float32 not in inference._fusible():
+        pytest.skip("this PyTorch has no oneDNN")
     entry = catalog.resolve("bcrn", 4)
-    from srcli.weights import new_network
-
-    network = derive(new_network(entry.variant(4), entry.arch))
+    name = "_onednn_linear" if fused else "_torch_linear"
+    monkeypatch.setattr(inference, "_fusible", lambda: (torch.float32,) if fused else ())
+    network = new_network(entry.variant(4), entry.arch).eval()
+    lr = torch.rand(1, 3, 48, 64)
+    wanted = network(lr)
     seen = []
-    plain = torch.nn.functional.gelu
-    for module in network.modules():
-        if isinstance(module, inference.Hidden):
-            module.act = lambda x: seen.append(x.shape) or plain(x)
-    network(torch.rand(1, 3, 48, 64))
-    assert {shape[1] for shape in seen} == {256}
+    linear = getattr(inference, name)
+
+    def watched(x, layer, act):
+        out = linear(x, layer, act)
+        seen.append(out.shape)
+        return out
+
+    monkeypatch.setattr(inference, name, watched)
+    assert float((derive(network)(lr) - wanted).abs().max()) < 1e-5
+    assert {shape[1] for shape in seen} == {64, 256}
     assert max(shape[0] for shape in seen) == inference.CHUNK
