@@ -116,7 +116,7 @@ def by_pixels(fn: Callable[..., Any], n_out: int, x: Tensor, *others: Tensor) ->
     rows = [t.permute(0, 2, 3, 1).reshape(-1, t.shape[1]) for t in (x, *others)]
     out = rows[0].new_empty((len(rows[0]), n_out))
     step = CHUNK if x.device.type == "cpu" else len(out)
-    for chunks in zip(*(t.split(step) for t in (out, *rows)), strict=True):
+    for chunks in zip(*(torch.split(t, step) for t in (out, *rows)), strict=True):
         fn(*chunks)
     return out.view(n, h, w, n_out).permute(0, 3, 1, 2)
 
@@ -210,7 +210,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     rows = x.permute(0, 2, 3, 1).flatten(1, 2)
     mean = rows.mean(1, keepdim=True)
     variance = (rows - mean).square_().mean(1)
-    return mean.transpose(1,2)[..., None], variance[..., None, None]
+    return mean.transpose(1, 2)[..., None], variance[..., None, None]
 
 
 class FastCCA(CCA):

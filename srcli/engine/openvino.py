@@ -196,7 +196,7 @@ class OpenVinoUpscaler:
         for graph in self._graphs.values():
             if not any(graph.is_ready(size) for size in sizes):
                 graph.release()
-        limit = self.memory_bytes - memory.resident_bytes() - reserve_bytes
+        limit = self.memory_bytes - memory.taken_bytes() - reserve_bytes
         needed = self._whole_bytes(lr_size, passes)
         if needed <= limit:
             return True

@@ -61,6 +61,7 @@ class TileRun:
         dtype: of stored maps.
         on_tile: called with the share of the sweep done (LR pixels of a tile / of the picture).
         workers: compute the tiles; None: one after the other, in this thread.
+        at_once: tiles that memory allows at one time; None: one for each worker.
     """
 
     def __init__(
@@ -73,9 +74,12 @@ class TileRun:
         dtype: torch.dtype,
         on_tile: Callable[[float], None] = lambda _: None,
         workers: Workers | None = None,
+        at_once: int | None = None,
     ) -> None:
         self.picture = Region(0, 0, *size)
         self.workers = workers or Workers()
+        self.at_once = min(self.workers.most, at_once or self.workers.most)
+        self._turns = threading.Semaphore(self.at_once)
         self.lock = threading.Lock()  # of what the tiles of a sweep share
         self.tile, self.budget = tile, budget
         self.device, self.dtype = device, dtype
@@ -148,9 +152,12 @@ class TileRun:
         self.statistics.tiles = max(self.statistics.tiles, tiles)
 
     def _begin(self, cores: Sequence[Region], sinks: Sequence[Sink], walk: Walk) -> Batch[bool]:
-        return self.workers.start(
-            [partial(self._attempt, core, sinks, walk) for core in cores], len(cores)
-        )
+        def task(core: Region) -> bool:
+            with self._turns:
+                return self._attempt(core, sinks, walk)
+
+        tasks = [partial(task, core) for core in cores]
+        return self.workers.start(tasks, min(self.at_once, len(cores)))
 
     def _finish(
         self, batch: Batch[bool], cores: Sequence[Region], sinks: Sequence[Sink], walk: Walk

@@ -51,7 +51,8 @@ class Upscaler:
         self._workers = Workers(cores if self.device.type == "cpu" else 1)
         self._spares_are_for: object = None
         make_exact()
-        memory.reuse_freed_memory()
+        if self.device.type == "cpu":
+            memory.reuse_freed()
 
     @property
     def identity(self) -> str:
@@ -75,7 +76,8 @@ class Upscaler:
         height, width = lr_size
         most = 0
         for scale in passes:
-            most = max(most, estimate_bytes(self.profile(scale), (height, width), scale))
+            needs = self.profile(scale)
+            most = max(most, estimate_bytes(needs, (height, width), scale, self._workers.most))
             height, width = height * scale, width * scale
         return most
 
@@ -155,8 +157,7 @@ class Upscaler:
         if self._spares_are_for != (pixels.shape, tuple(passes)):
             self._spares_are_for = pixels.shape, tuple(passes)
             self._spares.clear()
-        taken = memory.resident_bytes() - self._spares.n_bytes
-        limit = self.memory_bytes - taken - reserve_bytes
+        limit = self.memory_bytes - memory.taken_bytes() + self._spares.n_bytes - reserve_bytes
         budget = Budget(0, self.settings.spill_folder, self._spares)
         picture = Picture.of_array(pixels)
         margin = MARGIN if self.settings.border == "reflect" else 0
@@ -201,7 +202,7 @@ class Upscaler:
     ) -> Iterator[Tensor]:
         """Like ``_bands``: the mean of the results for all eight flips and turns, in float."""
         size = native_size(pixels, passes)
-        room = self.memory_bytes - memory.resident_bytes() - reserve_bytes
+        room = self.memory_bytes - memory.taken_bytes() - reserve_bytes
         budget = Budget(max(0, room // 2), self.settings.spill_folder)
         total = budget.storage(size, 3, torch.float32, torch.device("cpu"))
         held = reserve_bytes + budget.stored_bytes

@@ -1,13 +1,13 @@
 """Tiles side by side: on a CPU one thread for each, instead of all threads for each operation.
 
-Operations on tiles are short: threads that share every one of them wait for each other at its end.
-Measured with BCRN on 2 cores: 1.3 times as fast as all threads on one tile after the other.
+Operations on tiles are short, and threads that share every one of them wait for each other at its
+end: docs/performance.md.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -17,12 +17,13 @@ T = TypeVar("T")
 
 
 class Batch(Generic[T]):
-    """What came of some tasks, in their order; ``results`` waits for each."""
+    """Tasks under way, or, without threads, yet to be done."""
 
-    def __init__(self, tasks: Iterable[Callable[[], T] | Future[T]]) -> None:
-        self._tasks = list(tasks)
+    def __init__(self, tasks: Sequence[Callable[[], T] | Future[T]]) -> None:
+        self._tasks = tasks
 
-    def results(self) -> Iterable[T]:
+    def results(self) -> Iterator[T]:
+        """Of each task in order; waits for it."""
         for task in self._tasks:
             yield task.result() if isinstance(task, Future) else task()
 
@@ -37,7 +38,7 @@ class Workers:
     """Threads for tiles.
 
     Args:
-        most: threads; 1: tasks run in the calling thread, when their result is asked for.
+        most: threads; 1: tasks are done in the calling thread, when their results are asked for.
     """
 
     def __init__(self, most: int = 1) -> None:
@@ -45,24 +46,15 @@ class Workers:
         self._pool = ThreadPoolExecutor(most, "tiles") if most > 1 else None
         self._own = threading.local()
 
-    def start(self, tasks: Iterable[Callable[[], T]], side_by_side: int) -> Batch[T]:
-        """Begin tasks, of which about so many run at a time, with the cores shared among them."""
-        if self._pool is None or side_by_side < 2:
+    def start(self, tasks: Sequence[Callable[[], T]], at_once: int) -> Batch[T]:
+        """Begin tasks; ``at_once`` of them share the cores."""
+        if self._pool is None or at_once < 2:
             return Batch(tasks)
-        share = max(1, self.most // side_by_side)
-        before = torch.get_num_threads()
-        batch: Batch[T] = Batch(
-            [self._pool.submit(self._with_share, task, share) for task in tasks]
-        )
-        torch.set_num_threads(before)
-        return batch
+        share = max(1, self.most // at_once)
+        return Batch([self._pool.submit(self._with_share, task, share) for task in tasks])
 
     def _with_share(self, task: Callable[[], T], share: int) -> T:
         if getattr(self._own, "share", None) != share:
-            torch.set_num_threads(share)  # of this thread; new threads begin with it, too
+            torch.set_num_threads(share)  # of this thread
             self._own.share = share
         return task()
-
-    def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)

@@ -22,7 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from srcli.engine.memory import keep_freed_memory
+from srcli.engine.memory import reuse_freed
 from srcli.errors import SrcliError, UsageError
 from srcli.training import checkpoint, packing, report
 from srcli.training.config import Config
@@ -454,7 +454,7 @@ def _join(device: str) -> tuple[torch.device, int, int]:
 def _fast() -> None:
     """TF32 where there is no bf16 (scores do without), the fastest algorithm for the shapes, and
     memory that stays."""
-    keep_freed_memory()
+    reuse_freed(2**31, however_large=True)
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
