@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
 from srcli import __version__
-from srcli.cli import bench, compare, export, models, train, upscale
-from srcli.cli import eval as evaluate
 from srcli.cli.console import error
 from srcli.errors import SrcliError
 
-app = typer.Typer(
-    name="srcli",
-    help="Upscale pictures and films with lightweight super-resolution networks, offline.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("upscale")(upscale.upscale)
-app.command("train")(train.train)
-app.command("eval")(evaluate.evaluate)
-app.command("bench")(bench.bench)
-app.command("compare")(compare.compare)
-app.command("export")(export.export)
-app.add_typer(models.app, name="models")
+# module under srcli.cli, and the function or the group of commands in it
+COMMANDS = {
+    "upscale": ("upscale", "upscale"),
+    "train": ("train", "train"),
+    "eval": ("eval", "evaluate"),
+    "bench": ("bench", "bench"),
+    "compare": ("compare", "compare"),
+    "export": ("export", "export"),
+    "models": ("models", "app"),
+}
 
 
 def _version(wanted: bool) -> None:
@@ -39,7 +34,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
@@ -48,11 +42,36 @@ def _root(
     pass
 
 
+def application(arguments: Sequence[str] = ()) -> typer.Typer:
+    """The command line, with just the command that the arguments begin with, if they do.
+
+    Every command's options take time to build, and each of them is asked for alone.
+    """
+    app = typer.Typer(
+        name="srcli",
+        help="Upscale pictures and films with lightweight super-resolution networks, offline.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        callback=_root,
+    )
+    first = arguments[0] if arguments else ""
+    for name in [first] if first in COMMANDS else COMMANDS:
+        module, attribute = COMMANDS[name]
+        found = getattr(importlib.import_module(f"srcli.cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
+
+
 def main() -> None:
     """Run the command line and exit."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        app()
+        application(sys.argv[1:])()
     except SrcliError as problem:
         error(problem)
         sys.exit(problem.exit_code)

@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from srcli import catalog
-from srcli.cli import app
+from srcli.cli import application
 from srcli.engine.open import as_tuned
 from srcli.engine.settings import Settings
 from srcli.errors import SrcliError, UsageError
@@ -30,7 +30,7 @@ def _threads():
 @pytest.fixture
 def run(alone):
     def run(*arguments):
-        result = CliRunner().invoke(app, [str(a) for a in arguments])
+        result = CliRunner().invoke(application(), [str(a) for a in arguments])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result

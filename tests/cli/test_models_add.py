@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from srcli import catalog
 from srcli.catalog import Door
 from srcli.catalog.own import read_entries, to_toml
-from srcli.cli import app
+from srcli.cli import application
 from srcli.cli import models as models_module
 from srcli.errors import SrcliError, UsageError, WeightsError
 from srcli.weights import load_file, new_network, save_file
@@ -35,7 +35,7 @@ def home(tmp_path, monkeypatch, alone):
 @pytest.fixture
 def run(home):
     def run(*arguments):
-        result = CliRunner().invoke(app, [str(a) for a in arguments])
+        result = CliRunner().invoke(application(), [str(a) for a in arguments])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result
