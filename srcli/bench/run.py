@@ -22,6 +22,7 @@ from srcli.bench.runners import (
     baseline_runner,
     eager_runner,
     engine_runner,
+    plain_run,
 )
 from srcli.catalog import Model
 from srcli.engine.device import DTYPES, choose_device, make_exact
@@ -110,7 +111,7 @@ def bench(
 
     Args:
         weights: where they come from.
-        environment: of the processes for first pictures.
+        environment: of the processes for eager PyTorch and first pictures.
         tell: called with a line about each step.
         announce, progress: told about downloads.
 
@@ -138,9 +139,11 @@ def bench(
                     module = load(model, scale, weights, announce=announce, progress=progress)
                 network = Network(module.eval(), model.arch, model.door, scale)
                 for size in request.sizes:
-                    group = _Group(request, network, model, size, weights, state, exports, tell)
+                    group = _Group(
+                        request, network, model, size, weights, state, environment, exports, tell
+                    )
                     skipped += group.skipped
-                    rows += group.rows(limits, environment)
+                    rows += group.rows(limits)
                     del group
                     gc.collect()
     finally:
@@ -166,11 +169,13 @@ class _Group:
         size: tuple[int, int],
         weights: WeightsOptions,
         state: Mapping[str, torch.Tensor] | None,
+        environment: Mapping[str, str],
         exports: Exports,
         tell: Tell,
     ) -> None:
         self.request, self.model, self.size, self.tell = request, model, size, tell
         self.network, self.weights, self.state = network, weights, state
+        self.environment = environment
         self.lr = np.ascontiguousarray(testcard(*size, seed=0).transpose(1, 2, 0))
         self.cost = cost(network, size, model.variant(network.scale).parameters)
         self.skipped: list[Skipped] = []
@@ -183,6 +188,9 @@ class _Group:
 
     def _runner(self, setup: Setup, exports: Exports) -> Runner:
         self.tell(f"{setup.model} x{setup.scale} {setup.backend} {setup.precision}: loading")
+        if setup.backend == "eager":
+            environment = self.environment
+            return eager_runner(setup, self.model, self.state, environment, self.cost, self.lr)
         if setup.baseline:
             return baseline_runner(setup, self.network, self.model, exports, self.cost, self.lr)
         settings = self.request.settings
@@ -192,18 +200,15 @@ class _Group:
 
     def _reference(self) -> Pixels:
         """The plain network on the whole picture in fp32; the engine's where the door forbids."""
-        scale = self.network.scale
-        setup = Setup(self.model.name, scale, self.size, "eager", "fp32", 1, baseline=True)
-        door = self.network.door
+        scale, door = self.network.scale, self.network.door
         if door.colour in ("rgb", "bgr") and not door.enlarged:
-            runner = eager_runner(setup, self.network, self.cost, self.lr)
-            return runner.pixels(runner.run())
+            return plain_run(self.network, self.lr)
         settings = Settings(device="cpu", precision="fp32", backend="torch", tile=0)
         engine = open_engine(self.model, settings, weights=self.weights, state=self.state)
         size = self.size[0] * scale, self.size[1] * scale
         return np.concatenate(list(engine.strips(self.lr, (scale,), size)))
 
-    def rows(self, limits: Mapping[int, Limits], environment: Mapping[str, str]) -> list[Row]:
+    def rows(self, limits: Mapping[int, Limits]) -> list[Row]:
         """Raises SrcliError if a process for a first picture fails."""
         request = self.request
         reference = self._reference()
@@ -228,16 +233,16 @@ class _Group:
             )
             for runner, own, sr in zip(self.runners, times, made, strict=True)
         ]
-        return [self._with_first(row, environment) for row in rows]
+        return [self._with_first(row) for row in rows]
 
-    def _with_first(self, row: Row, environment: Mapping[str, str]) -> Row:
+    def _with_first(self, row: Row) -> Row:
         request = self.request
         if not request.first or row.setup.baseline or self.state is not None:
             return row
         setup = row.setup
         self.tell(f"{setup.model} x{setup.scale} {setup.backend} {setup.precision}: first picture")
         device = request.settings.device
-        first = first_picture(setup, self.lr, environment, device=device, runs=request.first)
+        first = first_picture(setup, self.lr, self.environment, device=device, runs=request.first)
         return replace(row, first=first)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from srcli.bench.cost import Cost
+from srcli.bench.eager import Eager
 from srcli.catalog import Model
 from srcli.engine.export import export_onnx
 from srcli.engine.open import open_engine
@@ -106,22 +107,27 @@ def engine_runner(
     return Runner(setup, cost, lambda: None, run, lambda sr: sr, report)
 
 
-def eager_runner(setup: Setup, network: Network, cost: Cost, lr: Pixels) -> Runner:
-    """PyTorch as a user of the authors' code has it: whole picture, default layout, fp32."""
-    module = network.doored()
-    tensor = torch.from_numpy(_nchw(lr))
+def plain_run(network: Network, lr: Pixels) -> Pixels:
+    """What eager PyTorch makes of the whole picture in fp32: what all others are held against."""
+    with torch.inference_mode():
+        return _hwc(network.doored()(torch.from_numpy(_nchw(lr))).numpy())
 
-    def run() -> torch.Tensor:
-        with torch.inference_mode():
-            return module(tensor)  # type: ignore[no-any-return]
 
-    return Runner(
-        setup,
-        cost,
-        lambda: torch.set_num_threads(setup.threads),
-        run,
-        lambda sr: _hwc(sr.numpy()),
-    )
+def eager_runner(
+    setup: Setup,
+    model: Model,
+    state: Mapping[str, torch.Tensor] | None,
+    environment: Mapping[str, str],
+    cost: Cost,
+    lr: Pixels,
+) -> Runner:
+    """PyTorch as a user of the authors' code has it: whole picture, default layout, fp32.
+
+    Raises:
+        SrcliError: its process failed.
+    """
+    child = Eager(model, setup.scale, setup.threads, state, _nchw(lr), environment)
+    return Runner(setup, cost, lambda: None, child.run, lambda _: _hwc(child.result()))
 
 
 def onnx_runner(setup: Setup, file: Path, cost: Cost, lr: Pixels) -> Runner:
@@ -184,13 +190,11 @@ class Exports:
 def baseline_runner(
     setup: Setup, network: Network, model: Model, exports: Exports, cost: Cost, lr: Pixels
 ) -> Runner:
-    """One of `BASELINES`.
+    """ONNX Runtime or OpenVINO on the exported network.
 
     Raises:
         SrcliError: its packages are not installed, or the network cannot be exported.
     """
-    if setup.backend == "eager":
-        return eager_runner(setup, network, cost, lr)
     for package in ("onnx", "onnxruntime", setup.backend):
         if importlib.util.find_spec(package) is None:
             raise SrcliError(f"{package} is not installed", 'pip install "srcli[onnx,openvino]"')

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from srcli import __version__
+from srcli.cli import own
 from srcli.cli.console import error
 from srcli.errors import SrcliError
 
@@ -47,6 +48,7 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
 
     Every command's options take time to build, and each of them is asked for alone.
     """
+    own.extend()
     app = typer.Typer(
         name="srcli",
         help="Upscale pictures and films with lightweight super-resolution networks, offline.",

@@ -11,12 +11,12 @@ from typing import Annotated, get_args
 import typer
 
 from srcli import catalog
-from srcli.catalog import Catalogue, Family, Model
+from srcli.catalog import Family, Model
 from srcli.cli.models_table import Row, counted, print_table, record, scales_of, variant_facts
 from srcli.cli.screen import downloading, say
 from srcli.errors import SrcliError, UsageError, WeightsError
 from srcli.weights import WeightsOptions, locate, verify
-from srcli.weights.own import data_dir, own_models, with_own_models
+from srcli.weights.own import data_dir
 
 app = typer.Typer(help="List, fetch and check the models; add your own.", no_args_is_help=False)
 
@@ -42,22 +42,6 @@ SortOption = Annotated[
     Sort,
     typer.Option("--sort", help="Order of the rows; speed: multiply-adds per output pixel."),
 ]
-
-_warned: set[str] = set()
-
-
-def _with_own(catalogue: Catalogue) -> Catalogue:
-    """The user's own models after the built-in ones; each thing wrong with them is said once."""
-    folder = data_dir()
-    for problem in own_models(folder).problems:
-        if problem not in _warned:
-            _warned.add(problem)
-            say(f"srcli: {problem}")
-    return with_own_models(catalogue, folder)
-
-
-# every command imports this module, so names mean the same in all of them
-catalog.extend(_with_own)
 
 
 @app.callback(invoke_without_command=True)

@@ -20,12 +20,12 @@ from srcli.engine.regions import Region
 from srcli.engine.result import Pixels, peak
 from srcli.engine.storage import Budget
 from srcli.engine.tiling import Statistics, TileRun, is_out_of_memory
-from srcli.engine.workers import Workers
 
-# The widest tensor of a tile should stay in the CPU's caches: docs/tiling.md.
-CACHE_BYTES = 10 * 2**20
+# The widest tensor of a tile should stay in the CPU's caches: measured on 32 MiB of L3, the best
+# tiles are 96 (LESRCNN, SwiftSRGAN), 160 to 180 (BCRN) and 180 or more (RLFN) pixels a side;
+# docs/tiling.md.
+CACHE_BYTES = 7 * 2**20
 LEAST_AUTO_TILE, LARGEST_AUTO_TILE = 96, 256
-LEAST_SHARED_TILE = 48  # when there would be fewer tiles than threads
 LARGEST_DEVICE_TILE = 1024
 WORKSPACE = 5  # a tile takes about this many times its widest tensor, halos included
 
@@ -44,32 +44,26 @@ class Network:
         return Doored(self.module, self.door, self.scale).eval()
 
 
-def estimate_bytes(needs: Profile, size: tuple[int, int], scale: int, workers: int) -> int:
-    """About what maps, tiles and bands of the result take in fp32, if memory is no limit."""
+def estimate_bytes(needs: Profile, size: tuple[int, int], scale: int) -> int:
+    """About what maps, a tile and a band of the result take in fp32, if memory is no limit."""
     height, width = size
-    side = auto_tile(needs, size, workers)
-    tile = min(height, side), min(width, side)
+    side = min(height, auto_tile(needs)), min(width, auto_tile(needs))
     return (
         needs.map_bytes * height * width
-        + needs.widest_bytes * WORKSPACE * tile[0] * tile[1] * min(workers, n_tiles(size, side))
-        + band_bytes(tile[0], width, scale)
+        + needs.widest_bytes * WORKSPACE * side[0] * side[1]
+        + band_bytes(side[0], width, scale)
     )
 
 
-def auto_tile(needs: Profile, size: tuple[int, int], workers: int) -> int:
-    """The side of the tiles on a CPU; smaller if a small picture would leave threads idle."""
-    cached = int((CACHE_BYTES / max(1, needs.widest_bytes)) ** 0.5)
-    side = min(LARGEST_AUTO_TILE, max(LEAST_AUTO_TILE, cached))
-    return min(side, max(LEAST_SHARED_TILE, int((size[0] * size[1] / workers) ** 0.5)))
-
-
-def n_tiles(size: tuple[int, int], side: int) -> int:
-    return -(-size[0] // side) * -(-size[1] // side)
+def auto_tile(needs: Profile) -> int:
+    """The side of the tiles on a CPU."""
+    side = int((CACHE_BYTES / max(1, needs.widest_bytes)) ** 0.5)
+    return min(LARGEST_AUTO_TILE, max(LEAST_AUTO_TILE, side))
 
 
 def band_bytes(height: int, width: int, scale: int) -> int:
-    """Two rows of tiles of the result, in float, and the copies made of one."""
-    return height * width * scale**2 * 3 * 4 * 4
+    """A row of tiles of the result, in float, and the copies made of it."""
+    return height * width * scale**2 * 3 * 4 * 3
 
 
 class Picture:
@@ -148,16 +142,14 @@ class Pass:
         tile: int | None,
         budget: Budget,
         limit_bytes: int,
-        workers: Workers,
         on_progress: Callable[[float], None],
         note: Callable[[str], None],
     ) -> None:
         self.network, self.source, self.dtype = network, picture, dtype
         self.doored = network.doored()
-        self.device, self.budget, self.workers = device, budget, workers
+        self.device, self.budget = device, budget
         self.note = note
         self.tiles = 0
-        self.at_once = 1
         multiple, least = network.arch.multiple, network.arch.min_size
         h, w = (max(least, -(-n // multiple) * multiple) for n in picture.size)
         self.padded = (h, w)
@@ -184,17 +176,14 @@ class Pass:
             wanted = wanted or None
         if wanted is None:
             if on_host and exact:
-                side = auto_tile(needs, self.padded, self.workers.most)
+                side = auto_tile(needs)
             else:
                 side = int((max(room, 1) / 3 / max(1, workspace)) ** 0.5)
                 side = min(LARGEST_DEVICE_TILE, max(LEAST_AUTO_TILE, side))
         else:
             side = wanted
         height, width = min(side, self.padded[0]), min(side, self.padded[1])
-        tile_bytes = max(1, workspace * height * width)
-        most = min(self.workers.most, n_tiles(self.padded, side))
-        self.at_once = max(1, min(most, max(room, 0) // 2 // tile_bytes))
-        taken = tile_bytes * self.at_once
+        taken = workspace * height * width
         taken += band_bytes(height, self.padded[1], self.network.scale)
         self.budget.memory_bytes = max(0, (limit if on_host else room) - taken)
         maps = needs.map_bytes * itemsize // 4 * self.padded[0] * self.padded[1]
@@ -262,8 +251,6 @@ class Pass:
             device=self.device,
             dtype=self.dtype,
             on_tile=on_tile,
-            workers=self.workers,
-            at_once=self.at_once,
         )
         with torch.inference_mode():
             return run, self.doored.stages(run, Source(self._read))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from srcli.archs.inference import moments
 from srcli.archs.stages import Map, Windows
 from srcli.engine.maps import Node, Stored
 from srcli.engine.regions import Region
@@ -47,12 +47,11 @@ class KeepSink(Sink):
         self.storage: Storage | None = over.storage if over else None
 
     def take(self, core: Region, region: Region, part: Tensor) -> None:
-        with self.run.lock:
-            if self.storage is None:  # the first tile tells the channels
-                whole = self.run.picture.scaled(self.source.scale)
-                self.storage = self.run.budget.storage(
-                    (whole.h, whole.w), part.shape[1], self.run.dtype, self.run.device
-                )
+        if self.storage is None:  # the first tile tells the channels
+            whole = self.run.picture.scaled(self.source.scale)
+            self.storage = self.run.budget.storage(
+                (whole.h, whole.w), part.shape[1], self.run.dtype, self.run.device
+            )
         self.storage.write(region, part)
 
     def result(self) -> Stored:
@@ -65,37 +64,33 @@ class MomentsSink(Sink):
 
     def __init__(self, source: Node) -> None:
         self.source = source
-        self.found: dict[tuple[int, int], tuple[int, Tensor]] = {}
+        self.counts: list[int] = []
+        self.parts: list[Tensor] = []
 
     def compute(self, region: Region, tile: Tensor) -> Tensor:
-        rows = tile.float().permute(0, 2, 3, 1).reshape(-1, tile.shape[1])
-        mean = rows.mean(0)  # var_mean is ten times as slow on channels_last
-        return torch.stack(((rows - mean).square_().mean(0), mean))
+        return torch.cat(moments(tile))
 
     def take(self, core: Region, region: Region, part: Tensor) -> None:
-        self.found[region.y, region.x] = region.pixels, part
+        self.counts.append(region.pixels)
+        self.parts.append(part)
 
     def result(self) -> tuple[Tensor, Tensor]:
-        # in one order, whichever tile was done first
-        sizes, tiles = zip(*(self.found[place] for place in sorted(self.found)), strict=True)
-        parts = torch.stack(tiles).cpu().double()  # (tiles, 2, c)
-        counts = torch.tensor(sizes, dtype=torch.float64)[:, None]
-        variances, means = parts[:, 0], parts[:, 1]
+        parts = torch.stack(self.parts).cpu().double()  # (tiles, 2, c)
+        counts = torch.tensor(self.counts, dtype=torch.float64)[:, None]
+        means, variances = parts[:, 0], parts[:, 1]
         mean = (counts * means).sum(0) / counts.sum()
         variance = (counts * (variances + (means - mean) ** 2)).sum(0) / counts.sum()
-        device = tiles[0].device
-        return _per_channel(mean, device), _per_channel(variance.sqrt(), device)
+        return self._shaped(mean), self._shaped(variance.sqrt())
 
-
-def _per_channel(values: Tensor, device: torch.device) -> Tensor:
-    return values.float().to(device)[None, :, None, None]
+    def _shaped(self, values: Tensor) -> Tensor:
+        return values.float().to(self.parts[0].device)[None, :, None, None]
 
 
 class WindowsSink(Sink):
     """A small map of strided windows; a window belongs to the tile in which it starts."""
 
-    def __init__(self, source: Node, windows: Windows, whole: Region, lock: Lock) -> None:
-        self.source, self.windows, self.lock = source, windows, lock
+    def __init__(self, source: Node, windows: Windows, whole: Region) -> None:
+        self.source, self.windows = source, windows
         self.n = (
             (whole.h - windows.size) // windows.stride + 1,
             (whole.w - windows.size) // windows.stride + 1,
@@ -128,9 +123,8 @@ class WindowsSink(Sink):
         return self.windows.fn(tile)
 
     def take(self, core: Region, region: Region, part: Tensor) -> None:
-        with self.lock:
-            if self.low is None:
-                self.low = part.new_empty((1, part.shape[1], *self.n))
+        if self.low is None:
+            self.low = part.new_empty((1, part.shape[1], *self.n))
         (top, bottom), (left, right) = self._spans(core)
         self.low[:, :, top:bottom, left:right] = part
 
@@ -142,8 +136,8 @@ class WindowsSink(Sink):
 class CellsSink(Sink):
     """Maxima in cells, which tiles may cut and which may overlap by one row or column."""
 
-    def __init__(self, source: Node, divisor: int, whole: Region, lock: Lock) -> None:
-        self.source, self.whole, self.lock = source, whole, lock
+    def __init__(self, source: Node, divisor: int, whole: Region) -> None:
+        self.source, self.whole = source, whole
         self.n = whole.h // divisor, whole.w // divisor
         assert min(self.n) > 0, "the picture is smaller than one cell"
         self.low: Tensor | None = None
@@ -164,13 +158,12 @@ class CellsSink(Sink):
         return tile
 
     def take(self, core: Region, region: Region, part: Tensor) -> None:
+        if self.low is None:
+            self.low = part.new_full((1, part.shape[1], *self.n), -torch.inf)
         top, bottom = _cells(region.y, region.h, self.n[0], self.whole.h)
         left, right = _cells(region.x, region.w, self.n[1], self.whole.w)
-        with self.lock:  # tiles may share cells
-            if self.low is None:
-                self.low = part.new_full((1, part.shape[1], *self.n), -torch.inf)
-            low = self.low[:, :, top:bottom, left:right]
-            torch.maximum(low, part, out=low)
+        low = self.low[:, :, top:bottom, left:right]
+        torch.maximum(low, part, out=low)
 
     def result(self) -> Tensor:
         assert self.low is not None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from threading import Lock
 
 import torch
 from torch import Tensor
@@ -170,7 +169,6 @@ class FileStorage(Storage):
     ) -> None:
         super().__init__(budget, size, channels, dtype, device)
         budget.check_disk(self.n_bytes)
-        self._lock = Lock()  # between a seek and what follows it
         try:
             self._file = tempfile.TemporaryFile(  # noqa: SIM115 - closed with the last reference
                 dir=budget.folder, buffering=0, prefix="srcli-"
@@ -186,24 +184,22 @@ class FileStorage(Storage):
     def read(self, region: Region) -> Tensor:
         tile = torch.empty((region.h, region.w, self.channels), dtype=self.dtype)
         for offset, run in self._runs(region, tile):
-            with self._lock:
-                self._file.seek(offset)
-                filled = 0
-                while filled < len(run):
-                    n = self._file.readinto(run[filled:])
-                    assert n, "the spill file is as long as the map"
-                    filled += n
+            self._file.seek(offset)
+            filled = 0
+            while filled < len(run):
+                n = self._file.readinto(run[filled:])
+                assert n, "the spill file is as long as the map"
+                filled += n
         return tile.to(self.device).permute(2, 0, 1)[None]
 
     def write(self, region: Region, tile: Tensor) -> None:
         host = tile[0].permute(1, 2, 0).to("cpu", self.dtype).contiguous()
         try:
             for offset, run in self._runs(region, host):
-                with self._lock:
-                    self._file.seek(offset)
-                    written = 0
-                    while written < len(run):
-                        written += self._file.write(run[written:])
+                self._file.seek(offset)
+                written = 0
+                while written < len(run):
+                    written += self._file.write(run[written:])
         except OSError as exc:
             raise ResourceError(
                 f"cannot write feature maps to {self.budget.folder}: {exc.strerror}",

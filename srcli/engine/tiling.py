@@ -8,11 +8,8 @@ vocabulary, and docs/tiling.md for the idea).
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +20,6 @@ from srcli.engine.maps import Local, Stored, Walk
 from srcli.engine.regions import Region, Scale, tile_rows
 from srcli.engine.sinks import BandSink, CellsSink, KeepSink, MomentsSink, Sink, WindowsSink
 from srcli.engine.storage import Budget
-from srcli.engine.workers import Batch, Workers
 
 SMALLEST_TILE = 16  # LR pixels per side; when even this does not fit, out of memory is final
 
@@ -60,8 +56,6 @@ class TileRun:
         device: where tiles are computed.
         dtype: of stored maps.
         on_tile: called with the share of the sweep done (LR pixels of a tile / of the picture).
-        workers: compute the tiles; None: one after the other, in this thread.
-        at_once: tiles that memory allows at one time; None: one for each worker.
     """
 
     def __init__(
@@ -73,14 +67,8 @@ class TileRun:
         device: torch.device,
         dtype: torch.dtype,
         on_tile: Callable[[float], None] = lambda _: None,
-        workers: Workers | None = None,
-        at_once: int | None = None,
     ) -> None:
         self.picture = Region(0, 0, *size)
-        self.workers = workers or Workers()
-        self.at_once = min(self.workers.most, at_once or self.workers.most)
-        self._turns = threading.Semaphore(self.at_once)
-        self.lock = threading.Lock()  # of what the tiles of a sweep share
         self.tile, self.budget = tile, budget
         self.device, self.dtype = device, dtype
         self.on_tile = on_tile
@@ -112,8 +100,12 @@ class TileRun:
         sinks = [self._sink(output) for output in outputs]
         walk = Walk([s.source for s in sinks], self.picture)
         self._check_overwrites(sinks, walk)
-        cores = [core for row in self._rows() for core in row]
-        self._count(self._finish(self._begin(cores, sinks, walk), cores, sinks, walk))
+        tiles = 0
+        for row in tile_rows(self.picture.h, self.picture.w, self.tile):
+            for core in row:
+                tiles += self._tile(core, sinks, walk)
+        self.statistics.sweeps += 1
+        self.statistics.tiles = max(self.statistics.tiles, tiles)
         return tuple(sink.result() for sink in sinks)
 
     # what the engine calls
@@ -123,88 +115,39 @@ class TileRun:
         node: Any = source
         walk = Walk([node], self.picture)
         tiles = 0
-        begun: deque[tuple[list[Region], BandSink, Batch[bool]]] = deque()
-        try:
-            for row in self._rows():
-                top = row[0]
-                band = Region(top.y, 0, top.h, self.picture.w).scaled(node.scale)
-                sink = BandSink(node, band, channels, dtype, self.device)
-                begun.append((row, sink, self._begin(row, [sink], walk)))
-                if len(begun) > 1:  # the next row is under way while this one is handed on
-                    cores, sink, batch = begun.popleft()
-                    tiles += self._finish(batch, cores, [sink], walk)
-                    yield sink.band.permute(2, 0, 1)[None]
-            for cores, sink, batch in begun:
-                tiles += self._finish(batch, cores, [sink], walk)
-                yield sink.band.permute(2, 0, 1)[None]
-        finally:
-            for _, _, batch in begun:
-                batch.cancel()
-        self._count(tiles)
-
-    # how
-
-    def _rows(self) -> list[list[Region]]:
-        return list(tile_rows(self.picture.h, self.picture.w, self.tile))
-
-    def _count(self, tiles: int) -> None:
+        for row in tile_rows(self.picture.h, self.picture.w, self.tile):
+            top = row[0]
+            band_region = Region(top.y, 0, top.h, self.picture.w).scaled(node.scale)
+            sink = BandSink(node, band_region, channels, dtype, self.device)
+            with torch.inference_mode():
+                for core in row:
+                    tiles += self._tile(core, [sink], walk)
+            yield sink.band.permute(2, 0, 1)[None]
         self.statistics.sweeps += 1
         self.statistics.tiles = max(self.statistics.tiles, tiles)
 
-    def _begin(self, cores: Sequence[Region], sinks: Sequence[Sink], walk: Walk) -> Batch[bool]:
-        def task(core: Region) -> bool:
-            with self._turns:
-                return self._attempt(core, sinks, walk)
-
-        tasks = [partial(task, core) for core in cores]
-        return self.workers.start(tasks, min(self.at_once, len(cores)))
-
-    def _finish(
-        self, batch: Batch[bool], cores: Sequence[Region], sinks: Sequence[Sink], walk: Walk
-    ) -> int:
-        """Wait for tiles; those for which memory ran out follow. How many pieces it took."""
-        pieces = 0
-        again: list[Region] = []
-        try:
-            for core, done in zip(cores, batch.results(), strict=True):
-                if done:
-                    self.on_tile(core.pixels / self.picture.pixels)
-                    pieces += 1
-                else:
-                    again.append(core)
-        finally:
-            batch.cancel()
-        return pieces + sum(self._in_halves(core, sinks, walk) for core in again)
+    # how
 
     def _tile(self, core: Region, sinks: Sequence[Sink], walk: Walk) -> int:
         """One tile of a sweep, in halves if memory runs out; how many pieces it took."""
         if core.h > self.tile[0] or core.w > self.tile[1]:  # memory ran out before
             return sum(self._tile(half, sinks, walk) for half in core.halves())
-        if self._attempt(core, sinks, walk):
-            self.on_tile(core.pixels / self.picture.pixels)
-            return 1
-        return self._in_halves(core, sinks, walk)
-
-    def _attempt(self, core: Region, sinks: Sequence[Sink], walk: Walk) -> bool:
-        """One tile of a sweep; False if memory ran out. In any thread."""
         try:
-            with torch.inference_mode():
-                self._compute(core, sinks, walk)
+            self._compute(core, sinks, walk)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or max(core.h, core.w) <= SMALLEST_TILE:
                 raise
-            return False
-        return True
-
-    def _in_halves(self, core: Region, sinks: Sequence[Sink], walk: Walk) -> int:
-        """A tile for which memory ran out; tiles of the sweeps to come are smaller, too."""
+        else:
+            self.on_tile(core.pixels / self.picture.pixels)
+            return 1
+        # out of the except block: its traceback holds the failed tile's tensors
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         elif self.device.type == "mps":
             torch.mps.empty_cache()
         self.statistics.smaller += 1
         side = max(SMALLEST_TILE, max(min(core.h, self.tile[0]), min(core.w, self.tile[1])) // 2)
-        self.tile = (min(self.tile[0], side), min(self.tile[1], side))
+        self.tile = (min(self.tile[0], side), min(self.tile[1], side))  # of the sweeps to come
         return sum(self._tile(half, sinks, walk) for half in core.halves())
 
     def _compute(self, core: Region, sinks: Sequence[Sink], walk: Walk) -> None:
@@ -223,12 +166,11 @@ class TileRun:
         node: Any = output.source
         if isinstance(output, Keep):
             return KeepSink(self, node, output.over)
-        whole = self.picture.scaled(node.scale)
         if isinstance(output, Moments):
             return MomentsSink(node)
         if isinstance(output, Cells):
-            return CellsSink(node, output.divisor, whole, self.lock)
-        return WindowsSink(node, output, whole, self.lock)
+            return CellsSink(node, output.divisor, self.picture.scaled(node.scale))
+        return WindowsSink(node, output, self.picture.scaled(node.scale))
 
     @staticmethod
     def _check_overwrites(sinks: Sequence[Sink], walk: Walk) -> None:

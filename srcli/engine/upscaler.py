@@ -20,7 +20,6 @@ from srcli.engine.regions import Region
 from srcli.engine.result import GREY, Pixels, Report, native_size, pass_shares, peak
 from srcli.engine.settings import MARGIN, Settings
 from srcli.engine.storage import Budget, Spares
-from srcli.engine.workers import Workers
 from srcli.quality.resize import RowResizer
 
 BAND_PIXELS = 2**20  # of an ensemble's result at a time
@@ -47,8 +46,6 @@ class Upscaler:
         self._derived: dict[tuple[int, torch.dtype], Network] = {}
         self._profiles: dict[int, Profile] = {}
         self._spares = Spares()
-        cores = self.settings.threads or torch.get_num_threads()
-        self._workers = Workers(cores if self.device.type == "cpu" else 1)
         self._spares_are_for: object = None
         make_exact()
         if self.device.type == "cpu":
@@ -76,8 +73,7 @@ class Upscaler:
         height, width = lr_size
         most = 0
         for scale in passes:
-            needs = self.profile(scale)
-            most = max(most, estimate_bytes(needs, (height, width), scale, self._workers.most))
+            most = max(most, estimate_bytes(self.profile(scale), (height, width), scale))
             height, width = height * scale, width * scale
         return most
 
@@ -174,7 +170,6 @@ class Upscaler:
                 tile=self.settings.tile,
                 budget=budget,
                 limit_bytes=limit,
-                workers=self._workers,
                 note=report.note,
                 on_progress=lambda part, start=start, share=share: on_progress(  # type: ignore[misc]
                     min(1.0, start + share * part)

@@ -109,4 +109,4 @@ def test_nothing_wide_is_left_in_one_piece(monkeypatch, fused):
     monkeypatch.setattr(inference, name, watched)
     assert float((derive(network)(lr) - wanted).abs().max()) < 1e-5
     assert {shape[1] for shape in seen} == {64, 256}
-    assert max(shape[0] for shape in seen) == inference.CHUNK
+    assert max(shape[0] for shape in seen) == 48 * 64 // inference.LEAST_CHUNKS

@@ -83,7 +83,7 @@ def test_baselines_compute_the_same(run, mine):
     bare = {r["backend"]: r for r in data["rows"] if r["baseline"]}
     skipped = {s["backend"] for s in data["skipped"]}
     assert bare.keys() | skipped == {"eager", "onnxruntime", "openvino"}
-    assert bare["eager"]["psnr_y"] is None  # it is the reference
+    assert (bare["eager"]["psnr_y"] or 999) > 140  # it is the reference, in a process of its own
     for r in bare.values():
         assert (r["psnr_y"] or 999) > 100
         assert r["first_picture_s"] is None

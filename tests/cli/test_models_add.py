@@ -16,7 +16,7 @@ from srcli import catalog
 from srcli.catalog import Door
 from srcli.catalog.own import read_entries, to_toml
 from srcli.cli import application
-from srcli.cli import models as models_module
+from srcli.cli import own as own_module
 from srcli.errors import SrcliError, UsageError, WeightsError
 from srcli.weights import load_file, new_network, save_file
 from srcli.weights import own as own_room
@@ -28,7 +28,7 @@ CONFIG = {"n_feats": 8}
 @pytest.fixture
 def home(tmp_path, monkeypatch, alone):
     monkeypatch.setenv("SRCLI_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setattr(models_module, "_warned", set())
+    monkeypatch.setattr(own_module, "_warned", set())
     return tmp_path / "data"
 
 
@@ -362,8 +362,8 @@ def test_two_processes_add_at_once(trained, home):
 def test_listing_is_light(run, trained):
     run("models", "add", trained(2), "--name", "lesrcnn.mine")
     code = (
-        "import sys; from srcli.cli.models import app\n"
-        "app([], standalone_mode=False)\n"
+        "import sys; from srcli.cli import application\n"
+        "application(['models'])(['models'], standalone_mode=False)\n"
         "print({'torch', 'numpy', 'PIL', 'requests'} & set(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

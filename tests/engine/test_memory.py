@@ -1,5 +1,8 @@
 """How much memory there is: read from files that the system keeps."""
 
+import ctypes
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,3 +85,33 @@ def test_nothing_is_known(files):
     assert memory.available_bytes() > 0
     assert memory.resident_bytes() > 0  # from the system call
     assert isinstance(memory.Path(), Path)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallinfo2"),
+    reason="only glibc can be asked",
+)
+def test_what_was_freed_stays_at_hand():
+    """Blocks that come and go are no new pages, and what is kept for that is not called taken."""
+    code = """
+import resource, torch
+from srcli.engine import memory
+
+def use():
+    blocks = [torch.ones(1 << 20) for _ in range(16)]  # 64 MiB
+    held = memory.taken_bytes()
+    del blocks
+    return held
+
+memory.reuse_freed()
+memory.reuse_freed(1)  # changes nothing
+taken = use(), memory.taken_bytes(), memory.resident_bytes()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+use()
+print(*(n >> 20 for n in taken), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    held, after, resident, faults = map(int, done.stdout.split())
+    assert held - after > 50
+    assert resident - after > 50
+    assert faults < 4000  # of 16,384 pages

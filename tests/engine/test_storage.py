@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from srcli.engine import storage as module
 from srcli.engine.regions import Region
-from srcli.engine.storage import Budget, FileStorage, MemoryStorage
+from srcli.engine.storage import Budget, FileStorage, MemoryStorage, Spares
 from srcli.errors import ResourceError
 
 CPU = torch.device("cpu")
@@ -73,6 +73,27 @@ def test_budget(tmp_path):
     maps.clear()
     assert budget.stored_bytes == 0
     assert budget.peak_bytes == 2 * n_bytes
+
+
+def test_memory_is_used_again():
+    """A map of the same size lies where one lay that is gone; what is held so is never too much."""
+    size, n_bytes = (4, 5), 4 * 5 * 6 * 4
+    spares = Spares()
+    budget = Budget(2 * n_bytes, spares=spares)
+    first = budget.storage(size, 6, torch.float32, CPU)
+    place = first.read(Region(0, 0, *size)).data_ptr()
+    del first
+    assert spares.n_bytes == n_bytes
+    again = Budget(2 * n_bytes, spares=spares).storage(size, 12, torch.bfloat16, CPU)
+    assert again.read(Region(0, 0, *size)).data_ptr() == place
+    assert spares.n_bytes == 0
+    del again
+    larger = budget.storage(size, 9, torch.float32, CPU)  # for which there is no room beside it
+    assert spares.n_bytes == 0
+    assert isinstance(larger, MemoryStorage)
+    del larger
+    spares.clear()
+    assert spares.n_bytes == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files by /proc")
