@@ -89,6 +89,7 @@ class OpenVinoUpscaler:
         self._load, self._upscaler, self._say = load, upscaler, say
         self._graphs: dict[int, Graph] = {}
         self._torch: Upscaler | None = None
+        memory.reuse_freed()
 
     @property
     def identity(self) -> str:
@@ -258,7 +259,7 @@ def _finished(
         if resizer is not None:
             band = resizer.push(np.ascontiguousarray(band))
         if len(band):
-            band = np.clip(band, 0, 1)
+            band = np.clip(band, 0, 1, out=band)
             if white != 1:
                 band *= white
             yield quantised(band, pixels.dtype)
