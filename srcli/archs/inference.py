@@ -31,8 +31,6 @@ LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 COLOURS = 3
 SIDE = 32  # of a picture that every network takes
 
-Act = Callable[[Tensor], Tensor]
-
 
 def derive(network: nn.Module, dtype: torch.dtype = torch.float32, channels: int = 3) -> nn.Module:
     """A copy for inference, in evaluation mode, its maps in ``dtype``; it takes fp32.

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,8 @@ class Eager:
 
     def _ask(self, what: str) -> None:
         assert self._process.stdin is not None
-        print(what, file=self._process.stdin, flush=True)
+        with suppress(BrokenPipeError):  # it is gone, and what it said is told
+            print(what, file=self._process.stdin, flush=True)
         self._answer()
 
     def _answer(self) -> None:
