@@ -359,6 +359,14 @@ def test_two_processes_add_at_once(trained, home):
     assert catalog.get("lesrcnn.mine").scales == (2, 3, 4)
 
 
+def test_every_command_knows_the_name(run, trained, photo, tmp_path):
+    """In a process of its own, where only the command that was asked for is built."""
+    run("models", "add", trained(2), "--name", "lesrcnn.mine")
+    command = [sys.executable, "-m", "srcli", "upscale", str(photo), "-x2", "-m", "lesrcnn.mine"]
+    subprocess.run([*command, "-o", str(tmp_path / "a.png")], check=True)
+    assert (tmp_path / "a.png").is_file()
+
+
 def test_listing_is_light(run, trained):
     run("models", "add", trained(2), "--name", "lesrcnn.mine")
     code = (
