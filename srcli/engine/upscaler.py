@@ -63,6 +63,10 @@ class Upscaler:
             return self.settings.memory_bytes
         return memory.default_limit_bytes()
 
+    def _free_bytes(self, reserve_bytes: int) -> int:
+        """What may still be taken; memory of maps that are gone can be had."""
+        return self.memory_bytes - memory.taken_bytes() + self._spares.n_bytes - reserve_bytes
+
     def prepare(self, scales: Iterable[int]) -> None:
         """Load the networks of these native scales; raises what srcli.weights.load raises."""
         for scale in scales:
@@ -153,7 +157,7 @@ class Upscaler:
         if self._spares_are_for != (pixels.shape, tuple(passes)):
             self._spares_are_for = pixels.shape, tuple(passes)
             self._spares.clear()
-        limit = self.memory_bytes - memory.taken_bytes() + self._spares.n_bytes - reserve_bytes
+        limit = self._free_bytes(reserve_bytes)
         budget = Budget(0, self.settings.spill_folder, self._spares)
         picture = Picture.of_array(pixels)
         margin = MARGIN if self.settings.border == "reflect" else 0
@@ -197,7 +201,7 @@ class Upscaler:
     ) -> Iterator[Tensor]:
         """Like ``_bands``: the mean of the results for all eight flips and turns, in float."""
         size = native_size(pixels, passes)
-        room = self.memory_bytes - memory.taken_bytes() - reserve_bytes
+        room = self._free_bytes(reserve_bytes)
         budget = Budget(max(0, room // 2), self.settings.spill_folder)
         total = budget.storage(size, 3, torch.float32, torch.device("cpu"))
         held = reserve_bytes + budget.stored_bytes
