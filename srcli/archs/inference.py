@@ -103,21 +103,25 @@ def _matrix(layer: nn.Module) -> tuple[Tensor, Tensor] | None:
 # --------------------------------------------------------------------------------------- forms
 
 
-def by_pixels(fn: Callable[..., Any], n_out: int, x: Tensor, *others: Tensor) -> Tensor:
+def by_pixels(fn: Callable[[Tensor, Tensor], Any], out: Tensor, x: Tensor) -> Tensor:
     """``fn`` of rows of pixels, chunk by chunk on a CPU, all at once elsewhere.
 
     Args:
-        fn: fills rows (k, n_out), its first argument, from (k, c) and (k, c') of each of
-            ``others``.
-        x, others: (n, c, h, w); fastest in channels_last.
+        fn: changes rows (k, c'), its first argument, by (k, c) of ``x``.
+        out: (n, c', h, w), overwritten unless it has to be copied for its layout.
+        x: (n, c, h, w).
+
+    Both are fastest in channels_last.
+
+    Returns:
+        What became of ``out``.
     """
     n, _, h, w = x.shape
-    rows = [t.permute(0, 2, 3, 1).reshape(-1, t.shape[1]) for t in (x, *others)]
-    out = rows[0].new_empty((len(rows[0]), n_out))
-    step = min(CHUNK, -(-len(out) // LEAST_CHUNKS)) if x.device.type == "cpu" else len(out)
-    for chunks in zip(*(torch.split(t, step) for t in (out, *rows)), strict=True):
+    changed, rows = (t.permute(0, 2, 3, 1).reshape(-1, t.shape[1]) for t in (out, x))
+    step = min(CHUNK, -(-len(rows) // LEAST_CHUNKS)) if x.device.type == "cpu" else len(rows)
+    for chunks in zip(torch.split(changed, step), torch.split(rows, step), strict=True):
         fn(*chunks)
-    return out.view(n, h, w, n_out).permute(0, 3, 1, 2)
+    return changed.view(n, h, w, -1).permute(0, 3, 1, 2)
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,21 +149,27 @@ class Hidden(nn.Module):
         self.first, self.last = _linear(first), _linear(last)
 
     def forward(self, x: Tensor, plus: Tensor) -> Tensor:
-        """``plus`` + last(gelu(first(x)))."""
-        first, last = self.first, self.last
-        fused = x.device.type == "cpu" and first.weight.dtype in _fusible()
-        linear = _onednn_linear if fused else _torch_linear
+        """``plus`` + last(gelu(first(x))), written over ``plus``."""
+        linear = _linear_in(self.first.weight)
 
-        def chunk(out: Tensor, x: Tensor, plus: Tensor) -> None:
-            hidden = linear(x.to(first.weight.dtype), first, "gelu")
-            torch.add(linear(hidden, last, "none"), plus, out=out)
+        def chunk(plus: Tensor, x: Tensor) -> None:
+            hidden = linear(x.to(self.first.weight.dtype), self.first, "gelu")
+            plus.add_(linear(hidden, self.last, "none"))
 
-        return by_pixels(chunk, last.out_features, x, plus)
+        return by_pixels(chunk, plus, x)
+
+
+Linear = Callable[[Tensor, nn.Linear, str], Tensor]
+
+
+def _linear_in(weight: Tensor) -> Linear:
+    """What does a linear layer and an activation for weights like this."""
+    fused = weight.device.type == "cpu" and weight.dtype in _fusible()
+    return _onednn_linear if fused else _torch_linear
 
 
 def _torch_linear(x: Tensor, layer: nn.Linear, act: str) -> Tensor:
-    out = F.linear(x, layer.weight, layer.bias)
-    return F.gelu(out) if act == "gelu" else out
+    return ACTIVATIONS[act](F.linear(x, layer.weight, layer.bias))
 
 
 def _onednn_linear(x: Tensor, layer: nn.Linear, act: str) -> Tensor:
@@ -168,18 +178,34 @@ def _onednn_linear(x: Tensor, layer: nn.Linear, act: str) -> Tensor:
     return out
 
 
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "gelu": F.gelu,
+    "sigmoid": torch.sigmoid_,
+}
+
+
 @cache
 def _fusible() -> tuple[torch.dtype, ...]:
     """The dtypes in which this PyTorch has `_onednn_linear`, and it is right."""
     found = []
     x, layer = torch.linspace(-3, 3, 64).view(4, 16), nn.Linear(16, 16)
     layer.weight.data, layer.bias.data = torch.eye(16), torch.zeros(16)
+    layer.requires_grad_(False)
     for dtype, off in ((torch.float32, 1e-5), (torch.bfloat16, 0.05)):
         try:
-            made = _onednn_linear(x.to(dtype), layer.to(dtype), "gelu").float()
+            right = all(
+                torch.allclose(
+                    _onednn_linear(x.to(dtype), layer.to(dtype), name).float(),
+                    act(x.clone()),
+                    rtol=0,
+                    atol=off,
+                )
+                for name, act in ACTIVATIONS.items()
+            )
         except (AttributeError, RuntimeError):
             continue  # a build without oneDNN
-        if torch.allclose(made, F.gelu(x), rtol=0, atol=off):
+        if right:
             found.append(dtype)
     return tuple(found)
 
@@ -188,6 +214,7 @@ class FastConvNeXt(ConvNeXt):
     hidden: Hidden
 
     def forward(self, x: Tensor) -> Tensor:
+        """Overwrites x, which in a block is what its first convolution has just made."""
         return self.hidden(self.c1_d_3(x), x)  # type: ignore[no-any-return]
 
 
@@ -196,14 +223,14 @@ class Mask(nn.Module):
 
     def __init__(self, first: nn.Conv2d, last: nn.Conv2d) -> None:
         super().__init__()
-        self.w1, self.b1 = _turned(first)
-        self.w2, self.b2 = _turned(last)
+        self.first, self.last = _linear(first), _linear(last)
 
     def forward(self, x: Tensor, stretched: Tensor) -> Tensor:
         n, _, h, w = x.shape
         rows, low = (t.permute(0, 2, 3, 1).reshape(-1, t.shape[1]) for t in (x, stretched))
-        low = torch.addmm(self.b1, rows.to(self.w1.dtype), self.w1).add_(low)
-        mask = torch.addmm(self.b2, low, self.w2).to(x.dtype).sigmoid_().mul_(rows)
+        linear = _linear_in(self.first.weight)
+        low = linear(rows.to(self.first.weight.dtype), self.first, "none").add_(low)
+        mask = linear(low, self.last, "sigmoid").to(x.dtype).mul_(rows)
         return mask.view(n, h, w, -1).permute(0, 3, 1, 2)
 
 
@@ -242,16 +269,6 @@ def _linear(layer: nn.Conv2d) -> nn.Linear:
     linear.weight.data = layer.weight.data[:, :, 0, 0].contiguous()
     linear.bias.data = layer.bias.data.clone()
     return linear.requires_grad_(False)
-
-
-def _turned(layer: nn.Conv2d) -> tuple[nn.Parameter, nn.Parameter]:
-    """(n_in, n_out) and (n_out,), as a product of pixels with a matrix wants them."""
-    assert layer.bias is not None
-    weight = layer.weight.data[:, :, 0, 0].t().contiguous()
-    return (
-        nn.Parameter(weight, requires_grad=False),
-        nn.Parameter(layer.bias.data.clone(), requires_grad=False),
-    )
 
 
 def _set_forms(network: nn.Module, dtype: torch.dtype) -> None:

@@ -61,20 +61,15 @@ class At:
 
     def stretch(self, low: Tensor) -> Tensor:
         """This tile's part of ``low`` stretched bilinearly over the map; see archs.stages.Where."""
-        nhwc = low[0].permute(1, 2, 0)
-        for axis, (start, length, total) in enumerate(
-            (
-                (self.region.y, self.region.h, self.size[0]),
-                (self.region.x, self.region.w, self.size[1]),
-            )
-        ):
-            before, after, weight = _between(
-                start, length, total, nhwc.shape[axis], low.dtype, low.device
-            )
-            weight = weight[:, None, None] if axis == 0 else weight[:, None]
-            first, second = nhwc.index_select(axis, before), nhwc.index_select(axis, after)
-            nhwc = torch.lerp(first, second, weight)
-        return nhwc.permute(2, 0, 1)[None]
+        nhwc = low[0].permute(1, 2, 0).float()
+        top, down = _between(self.region.y, self.region.h, self.size[0], len(nhwc), low.device)
+        left, right = _between(
+            self.region.x, self.region.w, self.size[1], nhwc.shape[1], low.device
+        )
+        near = nhwc[top : top + down.shape[1], left : left + right.shape[1]]
+        rows = torch.matmul(right, near).flatten(1)  # one for each of the small map
+        stretched = (down @ rows).view(self.region.h, self.region.w, -1)
+        return stretched.permute(2, 0, 1)[None].to(low.dtype)
 
     def nearest(self, low: Tensor) -> Tensor:
         """As ``stretch``, with mode="nearest"."""
@@ -92,16 +87,25 @@ class At:
 
 @lru_cache(256)
 def _between(
-    start: int, length: int, total: int, n: int, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """For samples start .. start + length of ``total`` that ``n`` are stretched to: the two of the
-    ``n`` that each lies between, and the second's weight."""
-    position = torch.arange(start, start + length, device=device, dtype=torch.float32)
+    start: int, length: int, total: int, n: int, device: torch.device
+) -> tuple[int, Tensor]:
+    """For samples start .. start + length of ``total`` that ``n`` are stretched to: the first of
+    the ``n`` that they lie between, and the weights (length, k) of k from there on.
+
+    A product with a matrix of two numbers a row is several times as fast as picking and mixing.
+    """
+    position = torch.arange(start, start + length, dtype=torch.float32)
     position = ((position + 0.5) * (n / total) - 0.5).clamp_(min=0)
     before = position.floor()
-    weight = (position - before).to(dtype)
+    share = position - before
     index = before.long()
-    return index, (index + 1).clamp_(max=n - 1), weight
+    after = (index + 1).clamp_(max=n - 1)
+    first = int(index[0])
+    weights = torch.zeros((length, int(after[-1]) + 1 - first))
+    sample = torch.arange(length)
+    weights[sample, index - first] = 1 - share
+    weights[sample, after - first] += share  # the same one as before at the end
+    return first, weights.to(device)
 
 
 class Walk:

@@ -76,12 +76,12 @@ def test_chunks_make_no_difference(size):
     x, y = torch.randn(1, 6, *size), torch.randn(1, 2, *size)
     seen = []
 
-    def fn(out, x, y):
+    def fn(out, x):
         seen.append(len(x))
-        out.copy_(torch.cat([x[:, :1] * y, x[:, 3:]], 1))
+        out.mul_(x[:, :1]).add_(x[:, 4:])
 
-    found = by_pixels(fn, 5, x, y)
-    assert torch.equal(found, torch.cat([x[:, :1] * y, x[:, 3:]], 1))
+    found = by_pixels(fn, y.clone(), x)
+    assert torch.equal(found, x[:, :1] * y + x[:, 4:])
     assert max(seen) <= inference.CHUNK
     assert sum(seen) == size[0] * size[1]
 
@@ -108,5 +108,6 @@ def test_nothing_wide_is_left_in_one_piece(monkeypatch, fused):
 
     monkeypatch.setattr(inference, name, watched)
     assert float((derive(network)(lr) - wanted).abs().max()) < 1e-5
-    assert {shape[1] for shape in seen} == {64, 256}
-    assert max(shape[0] for shape in seen) == 48 * 64 // inference.LEAST_CHUNKS
+    wide = [n for n, channels in seen if channels == 256]
+    assert max(wide) == 48 * 64 // inference.LEAST_CHUNKS
+    assert sum(wide) == 48 * 64 * 6  # blocks
