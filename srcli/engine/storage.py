@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from io import FileIO
 from pathlib import Path
 
 import torch
@@ -55,6 +56,7 @@ class Budget:
     def __init__(
         self, memory_bytes: int, folder: Path | None = None, spares: Spares | None = None
     ) -> None:
+        self._files: dict[int, list[FileIO]] = {}  # of maps that are gone, by size
         self.memory_bytes = memory_bytes
         self.spares = spares or Spares()
         self.stored_bytes = self.peak_bytes = 0  # in memory: now, and at most so far
@@ -75,6 +77,9 @@ class Budget:
     def check_disk(self, n_bytes: int) -> None:
         """Raises ResourceError if the folder has no room for so many bytes."""
         free = shutil.disk_usage(self.folder).free
+        if n_bytes > free and self._files:
+            self._close()
+            free = shutil.disk_usage(self.folder).free
         if n_bytes > free:
             raise ResourceError(
                 f"feature maps need {size_text(n_bytes)} in {self.folder}, "
@@ -98,6 +103,41 @@ class Budget:
         if self.stored_bytes + self.spares.n_bytes + n_bytes > self.memory_bytes:
             self.spares.clear()
         return torch.empty(n_bytes, dtype=torch.uint8)
+
+    def file(self, n_bytes: int) -> FileIO:
+        """A temporary file of so many bytes without a name, for a map that does not fit; what was
+        written to it once is overwritten faster, and not all of that ever reaches the disk.
+
+        Raises:
+            ResourceError: there is no room for it, or none can be made.
+        """
+        spare = self._files.get(n_bytes)
+        if spare:
+            return spare.pop()
+        self.check_disk(n_bytes)
+        try:
+            file = tempfile.TemporaryFile(  # noqa: SIM115 - closed with the budget
+                dir=self.folder, buffering=0, prefix="srcli-"
+            )
+            file.truncate(n_bytes)
+        except OSError as exc:
+            raise ResourceError(
+                f"cannot make a temporary file in {self.folder}: {exc.strerror}",
+                "name another folder in SRCLI_TMP_DIR",
+            ) from exc
+        return file
+
+    def give_back(self, file: FileIO, n_bytes: int) -> None:
+        self._files.setdefault(n_bytes, []).append(file)
+
+    def _close(self) -> None:
+        for files in self._files.values():
+            for file in files:
+                file.close()
+        self._files.clear()
+
+    def __del__(self) -> None:
+        self._close()
 
 
 class Storage:
@@ -168,17 +208,7 @@ class FileStorage(Storage):
         device: torch.device,
     ) -> None:
         super().__init__(budget, size, channels, dtype, device)
-        budget.check_disk(self.n_bytes)
-        try:
-            self._file = tempfile.TemporaryFile(  # noqa: SIM115 - closed with the last reference
-                dir=budget.folder, buffering=0, prefix="srcli-"
-            )
-            self._file.truncate(self.n_bytes)
-        except OSError as exc:
-            raise ResourceError(
-                f"cannot make a temporary file in {budget.folder}: {exc.strerror}",
-                "name another folder in SRCLI_TMP_DIR",
-            ) from exc
+        self._file = budget.file(self.n_bytes)
         budget.spilled_bytes += self.n_bytes
 
     def read(self, region: Region) -> Tensor:
@@ -222,4 +252,4 @@ class FileStorage(Storage):
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
-            self._file.close()
+            self.budget.give_back(self._file, self.n_bytes)

@@ -113,6 +113,40 @@ def test_the_file_leaves_nothing_behind(tmp_path):
     assert open_files() == before
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files by /proc")
+def test_files_are_used_again(tmp_path, monkeypatch):
+    """By maps of the same size; given up for the room of others, and with the budget."""
+
+    def n_open():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    def stored(channels):
+        tile = torch.full((1, channels, 4, 5), float(channels))
+        made = budget.storage((4, 5), channels, torch.float32, CPU)
+        made.write(Region(0, 0, 4, 5), tile)
+        assert torch.equal(made.read(Region(0, 0, 4, 5)), tile)
+        return made
+
+    gc.collect()
+    before = n_open()
+    budget = Budget(0, tmp_path)
+    maps = [stored(6), stored(6), stored(3)]
+    assert n_open() == before + 3
+    for channels in (6, 3, 6):
+        maps = maps[:2]
+        maps.append(stored(channels))
+        assert n_open() <= before + 4
+    assert budget.spilled_bytes == (4 * 6 + 2 * 3) * 4 * 5 * 4
+    maps.clear()
+    free = iter([0, 1000])
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=next(free)))
+    maps.append(stored(8))
+    assert n_open() == before + 1
+    maps.clear()
+    del budget
+    assert n_open() == before
+
+
 def test_no_room_is_said_before_work(tmp_path, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=479))
     with pytest.raises(ResourceError, match="0 MiB free") as caught:
