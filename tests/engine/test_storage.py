@@ -143,7 +143,7 @@ def test_files_are_used_again(tmp_path, monkeypatch):
     maps.append(stored(8))
     assert n_open() == before + 1
     maps.clear()
-    del budget
+    budget = None
     assert n_open() == before
 
 
