@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from srcli.archs.bcrn import Block, ConvNeXt
+from srcli.archs.bcrn import BCRN, Block, ConvNeXt
 from srcli.archs.blocks import CCA, ESA, BSConv
 from srcli.archs.swift_srgan import ConvBlock
 
@@ -39,8 +39,7 @@ def derive(network: nn.Module, dtype: torch.dtype = torch.float32, channels: int
         network: plain, in fp32; it is left as it is.
         channels: of the network's input.
     """
-    derived = copy.deepcopy(network).eval().requires_grad_(False)
-    _fold(derived)
+    derived = folded(network)
     _set_forms(derived, dtype)
     if dtype != torch.float32:
         _halve(derived, dtype, channels)
@@ -48,6 +47,30 @@ def derive(network: nn.Module, dtype: torch.dtype = torch.float32, channels: int
 
 
 # ------------------------------------------------------------------------------------- folding
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """A copy, in evaluation mode, that needs fewer layers; still what any runtime can take."""
+    copied = copy.deepcopy(network).eval().requires_grad_(False)
+    _fold(copied)
+    for module in copied.modules():
+        if type(module) is BCRN:
+            module.__class__ = AddedBCRN
+    return copied
+
+
+class AddedBCRN(BCRN):
+    """The fusion of all blocks is added up instead of concatenated."""
+
+    def forward(self, lr: Tensor) -> Tensor:
+        head = x = self.conv1(lr)
+        fused: Tensor | None = None
+        shares = torch.split(self.conv2.pw.weight, self.n_feats, 1)
+        for block, weight in zip(self.blocks, shares, strict=True):
+            x = block(x)
+            share = F.conv2d(x.to(weight.dtype), weight)
+            fused = share if fused is None else fused + share
+        return self.upsample_block(F.gelu(self.conv2.dw(fused)) + head)  # type: ignore[no-any-return]
 
 
 def _fold(network: nn.Module) -> None:

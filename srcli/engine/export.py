@@ -15,7 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import srcli
+from srcli.archs.inference import folded
 from srcli.catalog import Model
 from srcli.engine import graphs
 from srcli.engine.passes import Network
@@ -215,7 +216,7 @@ def to_openvino(network: Network) -> dict[str, bytes]:
     openvino: Any = importlib.import_module("openvino")
     decoders: Any = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
     frontends: Any = importlib.import_module("openvino.frontend")
-    module = network.doored()
+    module = replace(network, module=folded(network.module)).doored()
     height, width = sizes(network)[0]
     more = network.arch.multiple  # another size than any that is compared
     example = torch.full((1, height + more, width + more, 3), 0.5)
@@ -250,7 +251,7 @@ def to_openvino(network: Network) -> dict[str, bytes]:
             ) from exc
         return np.concatenate(made).transpose(0, 3, 1, 2)
 
-    _compare("its graph", run, module, network, BOUND)
+    _compare("its graph", run, network.doored(), network, BOUND)
     facts = {"widest_bytes": profile(module).widest_bytes}
     with tempfile.TemporaryDirectory(prefix="srcli-openvino-") as folder:
         xml = Path(folder) / graphs.GRAPH
