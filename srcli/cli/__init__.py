@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -65,7 +66,7 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
         if isinstance(found, typer.Typer):
             app.add_typer(found, name=name)
         else:
-            app.command(name)(found)
+            app.command(name)(_interruptible(found))
     return app
 
 
@@ -78,12 +79,29 @@ def main() -> None:
         error(problem)
         sys.exit(problem.exit_code)
     except KeyboardInterrupt:
-        print("srcli: interrupted", file=sys.stderr)
-        sys.exit(130)
+        _interrupted()
     except BrokenPipeError:
         # whoever read our output has gone; say nothing more to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Typer would end at Ctrl-C without a word."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except KeyboardInterrupt:
+            _interrupted()
+
+    return run
+
+
+def _interrupted() -> NoReturn:
+    print("srcli: interrupted", file=sys.stderr)
+    sys.exit(130)
 
 
 def _terminate(signum: int, frame: FrameType | Any) -> None:

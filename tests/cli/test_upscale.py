@@ -395,7 +395,9 @@ def test_interrupted(srcli_upscale, put, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("srcli.jobs.run.run", run)
-    assert srcli_upscale("a.png", "-m", "bicubic")[0] == 130
+    code, out, err = srcli_upscale("a.png", "-m", "bicubic")
+    assert (code, out) == (130, "")
+    assert err == "srcli: interrupted\n"
 
 
 def test_out_of_the_blue(srcli_upscale, put, monkeypatch):
