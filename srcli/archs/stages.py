@@ -11,8 +11,8 @@ all at once. ``run`` (the engine's) offers four verbs:
   of the whole picture (``Moments``), or a small map made of strided windows (``Windows``) or of
   cells (``Cells``).
 - ``keep``: a sweep that stores one map.
-- ``rest``: a point where storing would save the recomputation of halos; the engine stores the map
-  if there is memory and leaves it unevaluated if not.
+- ``rest``: a ``keep`` that is there only to save the recomputation of halos; an engine may leave
+  the map unevaluated instead.
 
 Results equal ``forward`` on the whole picture up to floating-point rounding, at any tile size.
 """
