@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from srcli.errors import MediaError
 from srcli.film.ffmpeg import Child, FFmpeg, plain
 from srcli.film.formats import Layout, layout_of, raw_name
-from srcli.film.probe import Film, Packet, read_packet
+from srcli.film.probe import Film, Packet, read_packet, read_tick
 
 Planes = tuple[NDArray[Any], ...]
 
@@ -103,9 +103,10 @@ class Decoder:
         self._child.__exit__(None, None, None)
 
     def _line(self, line: str) -> bool:
+        if tick := read_tick(line):
+            self._tick.put(tick)
+            return True
         if line.startswith("#"):
-            if line.startswith("#tb"):
-                self._tick.put(Fraction(line.rpartition(" ")[2]))
             return True
         packet = read_packet(line)
         if packet is None:
@@ -174,4 +175,7 @@ class Decoder:
                 self.repaired += 1
             last = time
             yield Frame(time, tick, packet.checksum, data)
+        more = self._child.stdout.read(1)
         self._child.finish(f"{path} cannot be decoded")
+        if more:
+            raise MediaError(f"ffmpeg gave more frames of {path} than it told the times of")

@@ -44,7 +44,10 @@ _STREAM = re.compile(
     r"^ *Stream #0:(?P<index>\d+)(\[0x[0-9a-f]+\])?(\((?P<language>[^)]*)\))?: "
     r"(?P<kind>Video|Audio|Subtitle|Data|Attachment): (?P<codec>[^\s,]+)(?P<rest>.*)$"
 )
-_PACKET = re.compile(r"^\d+, *(-?\d+), *(-?\d+), *(-?\d+), *(\d+), *(0x[0-9a-f]+)(.*)$")
+# Not from the line's start: in a pipe that ffmpeg's messages go through too, it may come in the
+# middle of one. A message so cut goes on in the next line.
+_PACKET = re.compile(r"\d, *(-?\d+), *(-?\d+), *(-?\d+), *(\d+), *(0x[0-9a-f]{8})((?:,.*)?)$")
+_TICK = re.compile(r"#tb \d+: (\d+/\d+)$")
 _ERROR = re.compile(r"\[(error|fatal)\] ")
 _NO_TIME = -(2**63)
 
@@ -233,9 +236,9 @@ def packets(path: Path, source: tuple[str, ...], stream: int | str, ffmpeg: FFmp
     tick, shown, keys = Fraction(1), [], []
     with Child(ffmpeg, asked) as child:
         for raw in child.stdout:
-            line = raw.decode(errors="replace")
-            if line.startswith("#tb"):
-                tick = Fraction(line.rpartition(" ")[2].strip())
+            line = raw.decode(errors="replace").rstrip()
+            if found := read_tick(line):
+                tick = found
             elif (packet := read_packet(line)) is not None and packet.time is not None:
                 shown.append((packet.time, packet.duration))
                 if packet.key:
@@ -262,13 +265,19 @@ class Packet:
 
 
 def read_packet(line: str) -> Packet | None:
-    """A line of framecrc; None if it is something else."""
-    found = _PACKET.match(line)
+    """A line of framecrc, or the end of one; None if it is something else."""
+    found = _PACKET.search(line)
     if found is None:
         return None
     time = int(found[2])
     key = ", F=0x0" not in found[6]
     return Packet(None if time == _NO_TIME else time, int(found[3]), int(found[4]), found[5], key)
+
+
+def read_tick(line: str) -> Fraction | None:
+    """framecrc's line with the time base; None if it is something else."""
+    found = _TICK.search(line)
+    return Fraction(found[1]) if found else None
 
 
 def _header(path: Path, ffmpeg: FFmpeg, source: tuple[str, ...]) -> list[str]:

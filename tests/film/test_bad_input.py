@@ -3,12 +3,18 @@
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
+from srcli.film.decode import Decoder
+from srcli.film.ffmpeg import find_ffmpeg
+from srcli.film.probe import Packet, probe, read_packet, read_tick
 from tests.film.films import header, make, raw, run, times
 
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p")
@@ -77,16 +83,46 @@ def test_truncated_matroska_is_done_as_far_as_it_goes(here, upscale):
     assert times("film_x2.mkv") == times("film.mkv")
 
 
-def test_corrupt_packets(here, upscale):
-    make("film.mkv", *X264, "-g", "10", seconds=2)
-    data = bytearray((here / "film.mkv").read_bytes())
+def corrupt(path):
+    make(path, *X264, "-g", "10", seconds=2)
+    data = bytearray(Path(path).read_bytes())
     for at in range(6000, len(data) - 3000, 1500):
         data[at] ^= 0xFF
-    (here / "film.mkv").write_bytes(data)
+    Path(path).write_bytes(data)
+
+
+def test_corrupt_packets(here, upscale):
+    corrupt("film.mkv")
     done = upscale("film.mkv", *FAST)
     assert done.code == 0, done.err
     assert "the source is damaged" in done.err
     assert times("film_x2.mkv") == times("film.mkv")
+
+
+def test_complaints_cut_no_frame_short(here):
+    """ffmpeg's threads complain of damage into the pipe by which it tells the frames' times."""
+    corrupt("film.mkv")
+    ffmpeg = find_ffmpeg()
+    film, wanted = probe(Path("film.mkv"), ffmpeg), times("film.mkv")
+    for _ in range(12):
+        with Decoder(film, ffmpeg) as decoder:
+            assert [frame.seconds for frame in decoder] == wanted
+            assert any("error while decoding" in line for line in decoder.complaints)
+
+
+@given(
+    before=st.sampled_from(["", "[h264 @ 0x5581", "[h264 @ 0x55c211e59580] ", "error 3, 4, 5, 6,"]),
+    numbers=st.tuples(*[st.integers(-(2**63), 2**63 - 1)] * 2),
+    size=st.integers(0, 2**40),
+    after=st.sampled_from(["", ", F=0x0", ", F=0x0, S=1, 8, 0x00000000"]),
+)
+def test_a_line_in_the_middle_of_a_message(before, numbers, size, after):
+    dts, pts = numbers
+    packet = read_packet(f"{before}0, {dts:10}, {pts:10}, {40:8}, {size:8}, 0x22710246{after}")
+    time = None if pts == -(2**63) else pts
+    assert packet == Packet(time, 40, size, "0x22710246", key=not after)
+    assert read_packet(f"{before}error while decoding MB 3 4, bytestream -5") is None
+    assert read_tick(f"{before}#tb 0: 1/25") == Fraction(1, 25)
 
 
 def test_the_size_changes(here, upscale):
