@@ -105,8 +105,8 @@ class Budget:
         return torch.empty(n_bytes, dtype=torch.uint8)
 
     def file(self, n_bytes: int) -> FileIO:
-        """A temporary file of so many bytes without a name, for a map that does not fit; what was
-        written to it once is overwritten faster, and not all of that ever reaches the disk.
+        """A temporary file of so many bytes without a name, for a map that does not fit: that of a
+        map that is gone if there is one, for what was written before is overwritten faster.
 
         Raises:
             ResourceError: there is no room for it, or none can be made.
