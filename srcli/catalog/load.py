@@ -133,7 +133,12 @@ def _catalogue(document: dict[str, Any]) -> Catalogue:
                 raise EntryError(f"alias {alias.name}: there are two of this name")
             aliases[alias.name] = alias
     root.end()
-    catalogue = Catalogue(*map(MappingProxyType, (archs, models, purposes, aliases)))
+    catalogue = Catalogue(
+        architectures=MappingProxyType(archs),
+        models=MappingProxyType(models),
+        purposes=MappingProxyType(purposes),
+        aliases=MappingProxyType(aliases),
+    )
     _check_names(catalogue)
     return catalogue
 

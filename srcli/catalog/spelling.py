@@ -41,7 +41,8 @@ def canonical(name: str, catalogue: Catalogue) -> str:
 
 def unknown(name: str, catalogue: Catalogue) -> UsageError:
     """What is said of a name that is none; it names those that are written nearly alike."""
-    near = suggestions(name, _all_spellings(catalogue))
+    absent = [(alias.name, alias.name) for alias in catalogue.aliases.values() if alias.nearest]
+    near = suggestions(name, _all_spellings(catalogue)) or suggestions(name, absent)
     hint = "`srcli models` lists the models."
     if near:
         hint = f"Did you mean {_listed(near)}? " + hint
@@ -49,7 +50,7 @@ def unknown(name: str, catalogue: Catalogue) -> UsageError:
 
 
 def suggestions(name: str, known: Iterable[tuple[str, str]]) -> list[str]:
-    """What was probably meant: first what a typo or two apart is, then what begins alike.
+    """What was probably meant: what a typo apart is, what begins so, what two typos apart is.
 
     Args:
         known: (a way to write it, what to suggest), the more likely ones first.
@@ -60,15 +61,13 @@ def suggestions(name: str, known: Iterable[tuple[str, str]]) -> list[str]:
     if not wanted:
         return []
     spelled = [(squeezed(written), meant) for written, meant in known]
-    least = min(MOST_TYPOS, len(wanted) - 1)  # two letters of two would be anything
-    typos = sorted(
-        ((distance, meant) for w, meant in spelled if (distance := _typos(wanted, w)) <= least),
-        key=lambda pair: pair[0],
-    )
+    apart = sorted(((_typos(wanted, w), meant) for w, meant in spelled), key=lambda pair: pair[0])
+    tagged = "." in name
     close = difflib.get_close_matches(wanted, [w for w, _ in spelled], n=3, cutoff=0.6)
     found = [
-        *(meant for _, meant in typos),
-        *(meant for w, meant in spelled if w.startswith(wanted)),
+        *(meant for typos, meant in apart if typos <= 1),
+        *(meant for w, meant in spelled if w.startswith(wanted) and ("." not in meant or tagged)),
+        *(meant for typos, meant in apart if typos <= MOST_TYPOS),
         *(meant for match in close for w, meant in spelled if w == match),
     ]
     return list(dict.fromkeys(found))[:MOST_SUGGESTIONS]
@@ -84,11 +83,11 @@ def _spellings(catalogue: Catalogue) -> Iterator[tuple[str, str]]:
 
 
 def _all_spellings(catalogue: Catalogue) -> Iterator[tuple[str, str]]:
-    """Also by other names, each with what it means."""
+    """Also by other names, each with what it means here."""
     yield from ((name, name) for name in catalogue.architectures)
     yield from _spellings(catalogue)
     for alias in catalogue.aliases.values():
-        yield from ((alias.name, target) for target in alias.models or [alias.name])
+        yield from ((alias.name, target) for target in alias.models)
 
 
 def _of_alias(name: str, alias: Alias, catalogue: Catalogue) -> str:
@@ -98,25 +97,29 @@ def _of_alias(name: str, alias: Alias, catalogue: Catalogue) -> str:
         raise _several(name, alias.models, catalogue)
     raise UsageError(
         f"srcli has no {name}.",
-        f"The nearest that it has: {_listed([_described(n, catalogue) for n in alias.nearest])}. "
-        "`srcli models` lists all.",
+        f"The nearest that it has: {_choice(alias.nearest, catalogue)}. `srcli models` lists all.",
     )
 
 
 def _several(name: str, meant: Iterable[str], catalogue: Catalogue) -> UsageError:
     return UsageError(
         f"{name} can mean several models.",
-        f"Write the one you mean: {_listed([_described(n, catalogue) for n in meant])}.",
+        f"Write the one you mean: {_choice(meant, catalogue)}.",
     )
 
 
-def _described(name: str, catalogue: Catalogue) -> str:
-    """With a word on whether it can be used at once."""
-    models = [catalogue.models[name]] if name in catalogue.models else []
-    models += catalogue.of_architecture(name)
-    if any(model.trained for model in models):
-        return name
-    return f"{name} (srcli has no weights of it: bring a file with --weights)"
+def _choice(names: Iterable[str], catalogue: Catalogue) -> str:
+    """Names of which one is to be written; those that need a file of weights are told apart."""
+
+    def usable(name: str) -> bool:
+        of_architecture = catalogue.of_architecture(name)
+        return name not in catalogue.architectures or any(m.trained for m in of_architecture)
+
+    here = [name for name in names if usable(name)]
+    bare = [name for name in names if not usable(name)]
+    parts = [_listed(here)] if here else []
+    parts += [f"with a file of weights (--weights FILE) {_listed(bare)}"] if bare else []
+    return "; or ".join(parts)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -17,8 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from srcli import __version__
-from srcli import catalog
+from srcli import __version__, catalog
 from srcli.cli import own
 from srcli.cli.console import error
 from srcli.errors import SrcliError, UsageError

@@ -19,11 +19,13 @@ from srcli.cli.models_table import (
     Row,
     counted,
     grouped,
+    print_purpose,
     print_purposes,
     print_tables,
     record,
     scales_of,
     variant_facts,
+    wrapped,
 )
 from srcli.cli.options import parse_scale, parse_whole_scale
 from srcli.cli.screen import downloading, say
@@ -71,9 +73,7 @@ PurposeFilter = Annotated[
         autocompletion=complete.purposes,
     ),
 ]
-AllFlag = Annotated[
-    bool, typer.Option("--all", help="Also networks that srcli has no weights of.")
-]
+AllFlag = Annotated[bool, typer.Option("--all", help="Also networks that srcli has no weights of.")]
 SortOption = Annotated[
     Sort,
     typer.Option("--sort", help="Order of the rows; speed: multiply-adds per output pixel."),
@@ -115,7 +115,8 @@ def list_models(
         purpose=catalog.purpose(purpose) if purpose is not None else None,
         everything=everything,
     )
-    rows = [Row.of(m, scale) for m in catalog.models() if wanted.has(m)]
+    every = catalog.default_catalogue()
+    rows = [Row.of(m, scale, every) for m in every.models.values() if wanted.has(m)]
     if sort is Sort.NAME:
         rows.sort(key=lambda r: r.model.name)
     elif sort is Sort.PSNR:
@@ -131,8 +132,8 @@ def list_models(
         return
     print_tables(groups, costs=sort is Sort.SPEED, advice=wanted.purpose is not None)
     if wanted.purpose is not None:
-        taken = catalog.short_name(catalog.resolve(wanted.purpose.name, scale))
-        print(f"\n{wanted.purpose.about}\n-m {wanted.purpose.name} takes {taken}.")
+        print()
+        print_purpose(wanted.purpose, scale)
     elif family is None:
         print_purposes(scale)
     if sys.stdout.isatty():
@@ -156,7 +157,9 @@ def show(
     model = catalog.resolve(name, None)
     options = WeightsOptions.from_environment()
     if as_json:
-        print(json.dumps(record(Row.of(model, None), options), indent=2))
+        print(
+            json.dumps(record(Row.of(model, None, catalog.default_catalogue()), options), indent=2)
+        )
         return
     arch = model.arch
     short = catalog.short_name(model)
@@ -180,8 +183,8 @@ def show(
             ),
         ]
     if model.purposes:
-        titles = {p.name: p.title for p in catalog.purposes()}
-        facts.append(("for", ", ".join(titles[name] for name in model.purposes)))
+        titles = [p.title for p in catalog.purposes() if p.name in model.purposes]
+        facts.append(("for", ", ".join(titles)))
     if model.advice:
         facts.append(("advice", model.advice))
     if model.note:
@@ -191,7 +194,8 @@ def show(
         facts.append(("other weights", ", ".join(others)))
     width = max(len(key) for key, _ in facts) + 2
     for key, text in facts:
-        print(f"{key:<{width}}{text}")
+        head = f"{key:<{width}}"
+        print(wrapped(text, " " * width, head) if key in ("advice", "note") else head + text)
     for variant in model.variants:
         print()
         print(f"x{variant.scale}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from srcli import catalog
-from srcli.catalog import Model, Variant
+from srcli.catalog import Catalogue, Model, Purpose, Variant
 from srcli.weights import WeightsOptions, is_cached
 from srcli.weights.cache import bundled_path, cached_path, path_of
 
@@ -21,21 +21,20 @@ LONGEST_LINE = 100  # of sentences
 
 @dataclass(frozen=True)
 class Row:
-    """A model and the variant that its figures are of (None: a resampler)."""
+    """A model, the shortest name for it, and the variant that its figures are of (None: a
+    resampler)."""
 
     model: Model
+    name: str
     variant: Variant | None
     multiply_adds: float | None = None  # per output pixel, if counted
 
     @classmethod
-    def of(cls, model: Model, scale: int | None) -> Row:
+    def of(cls, model: Model, scale: int | None, catalogue: Catalogue) -> Row:
+        name = catalog.short_name(model, catalogue)
         if not model.variants:
-            return cls(model, None)
-        return cls(model, model.variant(scale or catalog.default_scale(model)))
-
-    @property
-    def name(self) -> str:
-        return catalog.short_name(self.model)
+            return cls(model, name, None)
+        return cls(model, name, model.variant(scale or catalog.default_scale(model)))
 
     @property
     def scale(self) -> int | None:
@@ -115,7 +114,7 @@ def _columns(scale: int | None, costs: bool) -> list[Column]:
         Column("name", lambda r: r.name, 0),
         Column("for", lambda r: " ".join(r.model.purposes), 4),
         Column("scales", lambda r: scales_of(r.model), 3, "x", lambda r: r.bare_scales),
-        Column("params", lambda r: r.parameters, 2, right=True),
+        Column("params", lambda r: r.parameters, 2, "param", right=True),
         Column(f"PSNR{at}", lambda r: r.psnr, 1, f"dB{at}", right=True),
         Column("licence", lambda r: r.model.terms, 5, short=lambda r: _short_terms(r.model)),
         Column("weights", lambda r: r.weights, 7),
@@ -139,7 +138,7 @@ def grouped(rows: Iterable[Row]) -> list[list[Row]]:
     """Rows by the scale that their figures are of, the usual one first: figures of different
     scales say nothing beside each other. Resamplers, which have none, go with the first."""
     found: dict[int, list[Row]] = {}
-    resamplers = []
+    resamplers: list[Row] = []
     for row in rows:
         (resamplers if row.scale is None else found.setdefault(row.scale, [])).append(row)
     usual = catalog.DEFAULT_SCALE
@@ -172,9 +171,7 @@ def print_tables(
     columns = [_columns(scale, costs) for scale in scales]
     kept = _fitting(columns, every, width)
     widths = [max(len(c[i].title) for c in kept) for i in range(len(kept[0]))] if kept else []
-    widths = [
-        max([w, *(len(kept[0][i].cell(row)) for row in every)]) for i, w in enumerate(widths)
-    ]
+    widths = [max([w, *(len(kept[0][i].cell(row)) for row in every)]) for i, w in enumerate(widths)]
     for number, (group, shown) in enumerate(zip(groups, kept, strict=True)):
         if number:
             print()
@@ -182,7 +179,7 @@ def print_tables(
         for row in group:
             _print_line([c.cell(row) for c in shown], shown, widths)
             if advice and row.model.advice:
-                print(_wrapped(row.model.advice, "    ", width))
+                print(wrapped(row.model.advice, "    "))
 
 
 def _fitting(
@@ -212,15 +209,30 @@ def _print_line(cells: Sequence[str], columns: Sequence[Column], widths: Sequenc
     print((" " * GAP).join(padded).rstrip())
 
 
-def _wrapped(text: str, indent: str, width: int, first: str | None = None) -> str:
+def wrapped(text: str, indent: str, first: str | None = None) -> str:
+    """A sentence in lines that can be read.
+
+    Args:
+        indent: before each line.
+        first: before the first one, instead.
+    """
     return textwrap.fill(
         text,
-        min(width, LONGEST_LINE),
+        min(terminal_width(), LONGEST_LINE),
         initial_indent=indent if first is None else first,
         subsequent_indent=indent,
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def print_purpose(purpose: Purpose, scale: int | None) -> None:
+    """What ``-m`` with its name takes."""
+    model = catalog.resolve(purpose.name, scale)
+    native = scale is None or model.is_resampler or scale in model.scales
+    how = "" if native else f", which has {scales_of(model)}"
+    print(wrapped(purpose.about, ""))
+    print(f"-m {purpose.name} takes {catalog.short_name(model)}{how}.")
 
 
 def print_purposes(scale: int | None) -> None:
@@ -231,10 +243,10 @@ def print_purposes(scale: int | None) -> None:
     taken = [catalog.short_name(catalog.resolve(p.name, scale)) for p in purposes]
     names = max(len(p.name) for p in purposes) + GAP
     models = max(map(len, taken)) + GAP
-    print("\nBy purpose: -m photo and so on take one of them, `srcli models --for photo` lists all.")
+    print("\nA purpose is a name for -m, too; `srcli models --for photo` tells more of each.")
     for purpose, name in zip(purposes, taken, strict=True):
         first = f"  {purpose.name:<{names}}{name:<{models}}"
-        print(_wrapped(purpose.about, " " * len(first), terminal_width(), first))
+        print(wrapped(purpose.about, " " * len(first), first))
 
 
 def variant_facts(
