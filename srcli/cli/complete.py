@@ -65,13 +65,13 @@ def metrics(incomplete: str) -> list[Offer]:
 
 def _purposes() -> Iterator[Offer]:
     for purpose in catalog.purposes():
-        yield purpose.name, purpose.about
+        yield purpose.name, f"for {purpose.title}"
 
 
 def _models(*, trained: bool) -> Iterator[Offer]:
     for model in catalog.models():
         if model.trained or not trained:
-            yield catalog.short_name(model), model.advice or model.arch.title
+            yield catalog.short_name(model), model.arch.title
 
 
 def _beginning(incomplete: str, offers: Iterable[Offer]) -> list[Offer]:
