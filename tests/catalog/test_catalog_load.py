@@ -203,7 +203,7 @@ note = "No network."
         (lambda t: PURPOSE.replace("photo", "tiny") + t, "'tiny' can be taken for tiny"),
         (lambda t: ALIAS + t, "alias T_I-N.Y: 'T_I-N.Y' can be taken for tiny"),
         (lambda t: ALIAS.replace("T_I-N.Y", "small") * 2 + t, "alias small: there are two"),
-        (lambda t: ALIAS.replace("['tiny']", "['huge']").replace("T_I", "x") + t, "names huge, which"),
+        (lambda t: ALIAS.replace("T_I", "x").replace("'tiny'", "'huge'") + t, "names huge, which"),
         (lambda t: ALIAS.replace("['tiny']", "[]") + t, "models must be a list of names"),
         (lambda t: ALIAS.replace("['tiny']", "['tiny', 'tiny']") + t, "models has a name twice"),
         (
