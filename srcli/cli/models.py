@@ -118,7 +118,7 @@ def list_models(
     every = catalog.default_catalogue()
     rows = [Row.of(m, scale, every) for m in every.models.values() if wanted.has(m)]
     if sort is Sort.NAME:
-        rows.sort(key=lambda r: r.model.name)
+        rows.sort(key=lambda r: r.name)
     elif sort is Sort.PSNR:
         rows.sort(key=lambda r: -((r.variant and r.variant.psnr_set5) or 0))
     elif sort is Sort.PARAMS:

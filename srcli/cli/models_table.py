@@ -17,6 +17,7 @@ from srcli.weights.cache import bundled_path, cached_path, path_of
 
 GAP = 2  # between columns
 LONGEST_LINE = 100  # of sentences
+USUAL_RANK = 5  # columns of this rank and below are shortened rather than left out
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Row:
 
     @property
     def parameters(self) -> str:
-        return f"{self.variant.parameters / 1e3:.0f}K" if self.variant else ""
+        count = self.variant.parameters if self.variant else 0
+        return f"{count / 1e6:.1f}M" if count >= 10**7 else f"{count / 1e3:.0f}K" if count else ""
 
     @property
     def psnr(self) -> str:
@@ -185,20 +187,25 @@ def print_tables(
 def _fitting(
     tables: Sequence[Sequence[Column]], rows: Sequence[Row], width: int
 ) -> list[list[Column]]:
-    """The columns that there is room for: all, else short ones, else the most important ones."""
+    """The columns that there is room for: the usual ones in full, else as many as fit in short."""
 
     def needed(columns: Sequence[Column]) -> int:
         widest = [max([len(c.title), *(len(c.cell(row)) for row in rows)]) for c in columns]
         return sum(widest) + GAP * (len(columns) - 1)
 
-    kept = [list(columns) for columns in tables]
+    def without_least(tables: list[list[Column]], above: int) -> list[list[Column]]:
+        """As few columns taken off as will do, down to those of rank ``above``."""
+        while any(needed(columns) > width for columns in tables):
+            least = max(column.rank for column in tables[0])
+            if least <= above:
+                break
+            tables = [[c for c in columns if c.rank != least] for columns in tables]
+        return tables
+
+    kept = without_least([list(columns) for columns in tables], USUAL_RANK)
     if all(needed(columns) <= width for columns in kept):
         return kept
-    kept = [[c.shortened() for c in columns] for columns in kept]
-    while any(needed(columns) > width and len(columns) > 1 for columns in kept):
-        least = max(c.rank for c in kept[0])
-        kept = [[c for c in columns if c.rank != least] for columns in kept]
-    return kept
+    return without_least([[c.shortened() for c in columns] for columns in tables], 0)
 
 
 def _print_line(cells: Sequence[str], columns: Sequence[Column], widths: Sequence[int]) -> None:
@@ -243,7 +250,8 @@ def print_purposes(scale: int | None) -> None:
     taken = [catalog.short_name(catalog.resolve(p.name, scale)) for p in purposes]
     names = max(len(p.name) for p in purposes) + GAP
     models = max(map(len, taken)) + GAP
-    print("\nA purpose is a name for -m, too; `srcli models --for photo` tells more of each.")
+    print()
+    print(wrapped("A purpose is a name for -m, too; `srcli models --for photo` tells more.", ""))
     for purpose, name in zip(purposes, taken, strict=True):
         first = f"  {purpose.name:<{names}}{name:<{models}}"
         print(wrapped(purpose.about, " " * len(first), first))

@@ -247,7 +247,9 @@ def tiny(tmp_path, monkeypatch):
         (mirror / weights.file).write_bytes(data)
     model = replace(real, variants=tuple(variants))
     default = catalog.default_catalogue()
-    changed = replace(default, models={model.name: model, "bicubic": catalog.get("bicubic")})
+    models = {model.name: model, "bicubic": catalog.get("bicubic")}
+    changed = replace(default, models=models, purposes={}, aliases={})
+    monkeypatch.setattr("srcli.catalog.default_catalogue", lambda: changed)
     monkeypatch.setattr("srcli.catalog.names.default_catalogue", lambda: changed)
     monkeypatch.setattr("srcli.weights.cache.default_catalogue", lambda: changed)
     return model, mirror
@@ -286,6 +288,7 @@ def test_what_forbids_commercial_use_says_so(run, tiny, monkeypatch, tmp_path):
     free = replace(model, licence="CC-BY-NC-SA-4.0")
     default = catalog.names.default_catalogue()
     changed = replace(default, models={**default.models, free.name: free})
+    monkeypatch.setattr("srcli.catalog.default_catalogue", lambda: changed)
     monkeypatch.setattr("srcli.catalog.names.default_catalogue", lambda: changed)
     assert "CC-BY-NC-SA-4.0 (non-commercial)" in run().stdout
     assert "CC-BY-NC-SA-4.0 (non-commercial)" in run("show", "bcrn").stdout
