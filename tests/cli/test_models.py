@@ -214,7 +214,8 @@ def test_show(run):
             assert variant.weights.sha256 in text
     text = " ".join(run("show", "drawing").stdout.split())
     chosen = catalog.resolve("drawing")
-    for word in (chosen.name, f"or {catalog.short_name(chosen)} alone", chosen.advice, "damaged photo"):
+    alone = f"{chosen.name}, or {catalog.short_name(chosen)} alone"
+    for word in (alone, chosen.advice, "damaged photo"):
         assert word in text
     assert "`srcli train drrn_b1u9-x3` trains it" in run("show", "drrn_b1u9").stdout
     assert json.loads(run("show", "bcrn.authors", "--json").stdout)["name"] == "bcrn.authors"
