@@ -135,7 +135,7 @@ def list_models(
         print()
         print_purpose(wanted.purpose, scale)
     elif family is None:
-        print_purposes(scale)
+        print_purposes(scale, every)
     if sys.stdout.isatty():
         cost = " MACs/px: multiply-adds per output pixel." if sort is Sort.SPEED else ""
         say(f"PSNR: dB on Set5, luma.{cost} `srcli models show NAME` tells more.")

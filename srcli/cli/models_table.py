@@ -242,12 +242,13 @@ def print_purpose(purpose: Purpose, scale: int | None) -> None:
     print(f"-m {purpose.name} takes {catalog.short_name(model)}{how}.")
 
 
-def print_purposes(scale: int | None) -> None:
+def print_purposes(scale: int | None, catalogue: Catalogue) -> None:
     """What ``-m photo`` and the like take, and what they are for."""
-    purposes = catalog.purposes()
+    purposes = catalog.purposes(catalogue)
     if not purposes:
         return
-    taken = [catalog.short_name(catalog.resolve(p.name, scale)) for p in purposes]
+    found = [catalog.resolve(p.name, scale, catalogue) for p in purposes]
+    taken = [catalog.short_name(model, catalogue) for model in found]
     names = max(len(p.name) for p in purposes) + GAP
     models = max(map(len, taken)) + GAP
     print()
