@@ -12,7 +12,8 @@ import typer
 
 from srcli import catalog
 from srcli.catalog import Model
-from srcli.cli.options import QuietFlag
+from srcli.cli import complete
+from srcli.cli.options import QuietFlag, parse_whole_scale
 from srcli.cli.screen import hush, say
 from srcli.errors import SrcliError, UsageError
 
@@ -31,12 +32,20 @@ def export(
     ],
     model: Annotated[
         str | None,
-        typer.Argument(metavar="MODEL", help="Network by name; with --weights its architecture."),
+        typer.Argument(
+            metavar="MODEL",
+            help="Network by name; with --weights its architecture.",
+            autocompletion=complete.networks,
+        ),
     ] = None,
     scale: Annotated[
         int | None,
         typer.Option(
-            "--scale", "-x", metavar="X", help="A native scale; 4, or the model's only one."
+            "--scale",
+            "-x",
+            metavar="X",
+            parser=parse_whole_scale,
+            help="A native scale; 4, or the model's only one.",
         ),
     ] = None,
     half: Annotated[

@@ -26,6 +26,7 @@ from srcli.cli.options import (
     ThreadsOption,
     TileOption,
     parse_choice,
+    parse_scale,
 )
 from srcli.errors import UsageError
 from srcli.film.sequences import is_pattern
@@ -54,7 +55,13 @@ def upscale(
     ] = None,
     scale: Annotated[
         float | None,
-        typer.Option("--scale", "-x", metavar="X", help="Factor; 4, or the model's only scale."),
+        typer.Option(
+            "--scale",
+            "-x",
+            metavar="X",
+            parser=parse_scale,
+            help="Factor; 4, or the model's only scale.",
+        ),
     ] = None,
     model: ModelOption = None,
     output: Annotated[
@@ -232,6 +239,8 @@ def upscale(
     if to_stdout and sys.stdout.isatty():
         raise UsageError("a picture on a terminal would be noise", "name a file with -o")
     with Console(as_json=as_json, quiet=quiet, results=not to_stdout) as console:
+        if model is not None and (told := catalog.meaning(model, chosen)) is not None:
+            console.announce(told)
         from srcli.engine.open import open_engine
         from srcli.jobs.run import run
 
