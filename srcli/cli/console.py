@@ -21,6 +21,7 @@ from srcli.jobs.events import (
 )
 from srcli.jobs.inputs import STREAM
 from srcli.jobs.plan import Job
+from srcli.sizes import size_text
 
 PROGRESS_S = 1.0  # between two lines about a film's progress
 
@@ -93,10 +94,10 @@ class Console:
             return
         steps = "".join(f", x{s}" for s in job.passes)
         spill = ", the rest in a temporary file" if memory_bytes > limit_bytes else ""
-        memory = min(memory_bytes, limit_bytes) / 2**30
+        memory = size_text(min(memory_bytes, limit_bytes))
         print(
             f"{job.source} -> {job.target}  {w}x{h} to {sr_w}x{sr_h}, {model}{steps}, "
-            f"about {memory:.2f} GiB of memory{spill}"
+            f"about {memory} of memory{spill}"
         )
 
     def say(self, text: str) -> None:

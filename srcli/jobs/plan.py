@@ -22,6 +22,7 @@ from srcli.film.sequences import is_pattern
 from srcli.jobs.inputs import STREAM, Found, find
 from srcli.jobs.outputs import Naming, naming
 from srcli.media.formats import FORMATS, FormatName, check_output, check_several, format_of
+from srcli.sizes import sizes_apart
 
 if TYPE_CHECKING:
     from srcli.film.plan import FilmPlan, PicturesPlan
@@ -306,9 +307,9 @@ def _check_disk(jobs: Sequence[Job]) -> None:
     for folder, n_bytes in needed.values():
         free = shutil.disk_usage(folder).free
         if n_bytes > free:
+            takes, there = sizes_apart(n_bytes, free)
             raise ResourceError(
-                f"the outputs may take {n_bytes / 2**30:.1f} GiB, and {folder.resolve()} has "
-                f"{free / 2**30:.1f} GiB free",
+                f"the outputs may take {takes}, and {folder.resolve()} has {there} free",
                 "choose another place with -o, or a format that packs more (.webp, .jpg)",
             )
 

@@ -26,6 +26,7 @@ from srcli.media.atomic import make_folder
 from srcli.media.formats import FORMATS
 from srcli.media.image import Frame, Picture
 from srcli.media.write import Page, Sequence, Writer, open_writer
+from srcli.sizes import sizes_apart
 
 STRIPS_WAITING = 2  # between the network and the writer
 
@@ -196,10 +197,10 @@ def _writing_bytes(job: Job, memory_bytes: int) -> int:
     """Memory that writing takes; refused if a format that cannot stream needs too much."""
     entry, n_bytes = FORMATS[job.format], written_bytes(job)
     if not entry.streams and n_bytes > memory_bytes:
+        takes, allowed = sizes_apart(n_bytes, memory_bytes)
         raise ResourceError(
-            f"writing {job.sr_size[1]} x {job.sr_size[0]} pixels as {entry.title} takes "
-            f"{n_bytes / 2**30:.1f} GiB of memory, more than the {memory_bytes / 2**30:.1f} GiB "
-            "allowed",
+            f"writing {job.sr_size[1]} x {job.sr_size[0]} pixels as {entry.title} takes {takes} "
+            f"of memory, more than the {allowed} allowed",
             "write .png or .tif, which go to disk strip by strip, or allow more with --memory",
         )
     return n_bytes
