@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from srcli.errors import SrcliError
+from srcli.cli.streams import OutputError, one_line, print_json
 from srcli.jobs.events import (
     Done,
     Event,
     Failed,
     FilmProgressed,
+    LeftOut,
     Noted,
     Progressed,
     Skipped,
@@ -24,12 +25,6 @@ from srcli.jobs.plan import Job
 from srcli.sizes import size_text
 
 PROGRESS_S = 1.0  # between two lines about a film's progress
-
-
-def error(problem: SrcliError) -> None:
-    """A failure of the whole command, on stderr."""
-    hint = f"\nhint: {problem.hint}" if problem.hint else ""
-    print(f"srcli: {problem.message}{hint}", file=sys.stderr)
 
 
 class Console:
@@ -45,6 +40,7 @@ class Console:
         self.as_json, self.quiet, self.results = as_json, quiet, results
         self._bar = None if quiet or not sys.stderr.isatty() else _Bar()
         self._told_s = 0.0  # when progress was last printed as JSON
+        self.lost: OutputError | None = None  # why results cannot be printed any more
 
     def __enter__(self) -> Console:
         return self
@@ -58,14 +54,14 @@ class Console:
             self._bar.show(event)
         if isinstance(event, Done | Failed | Skipped):
             if self.as_json:
-                print(json.dumps(event.as_json(), ensure_ascii=False), flush=True)
+                self._result(event.as_json())
             elif isinstance(event, Done) and self.results and not self.quiet:
-                print(_line(event), flush=True)
+                self._result(_line(event))
         if isinstance(event, FilmProgressed) and self.as_json:
             now = time.monotonic()
             if now - self._told_s >= PROGRESS_S or event.frames == event.total:
                 self._told_s = now
-                print(json.dumps(event.as_json(), ensure_ascii=False), flush=True)
+                self._result(event.as_json())
         if isinstance(event, Failed):
             named = str(event.source) in event.error or event.source == STREAM
             name = "" if named else f"{event.source}: "
@@ -74,6 +70,8 @@ class Console:
             self.say(f"{event.target} exists, skipped")
         elif isinstance(event, Noted) and not self.quiet:
             self.say(f"{event.source}: {event.text}" if event.source else event.text)
+        elif isinstance(event, LeftOut) and not self.quiet:
+            self.say(_left_out(event))
 
     def planned(self, job: Job, model: str, memory_bytes: int, limit_bytes: int) -> None:
         """One line of --dry-run."""
@@ -90,18 +88,30 @@ class Console:
                 "memory_bytes": memory_bytes,
                 "memory_limit_bytes": limit_bytes,
             }
-            print(json.dumps(fields, ensure_ascii=False), flush=True)
+            self._result(fields)
             return
         steps = "".join(f", x{s}" for s in job.passes)
         spill = ", the rest in a temporary file" if memory_bytes > limit_bytes else ""
         memory = size_text(min(memory_bytes, limit_bytes))
-        print(
+        self._result(
             f"{job.source} -> {job.target}  {w}x{h} to {sr_w}x{sr_h}, {model}{steps}, "
             f"about {memory} of memory{spill}"
         )
 
+    def _result(self, result: str | Mapping[str, Any]) -> None:
+        """One line on stdout. Where it takes no more, that is said once and the work goes on."""
+        try:
+            if isinstance(result, str):
+                print(one_line(result), flush=True)
+            else:
+                print_json(result)
+        except OutputError as exc:
+            self.lost = exc
+            self.say(f"{exc.message}; the work goes on")
+
     def say(self, text: str) -> None:
         """One line on stderr."""
+        text = one_line(text)
         if self._bar is not None:
             self._bar.say(text)
         else:
@@ -121,12 +131,23 @@ class Console:
         if self._bar is not None:
             self._bar.stop()
         if self.as_json:
-            print(json.dumps(summary.as_json()), flush=True)
+            self._result(summary.as_json())
         elif summary.done + summary.skipped + summary.failed > 1 and not self.quiet:
             parts = [f"{summary.done} done"]
             parts += [f"{summary.skipped} skipped"] if summary.skipped else []
             parts += [f"{summary.failed} failed"] if summary.failed else []
             self.say(", ".join(parts))
+
+
+def _left_out(event: LeftOut) -> str:
+    """Up to three of them by name."""
+    names = [path.name for path in event.paths]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    files = "1 file" if len(names) == 1 else f"{len(names)} files"
+    return (
+        f"{event.source}: {files} left out, named like outputs of others: "
+        f"{', '.join(names[:3])}{more} (name them to have them done)"
+    )
 
 
 def _line(done: Done) -> str:

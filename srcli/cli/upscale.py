@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import glob
+import codecs
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -27,9 +28,9 @@ from srcli.cli.options import (
     TileOption,
     parse_choice,
 )
+from srcli.cli.streams import read_stdin
 from srcli.errors import UsageError
-from srcli.film.sequences import is_pattern
-from srcli.jobs.inputs import STREAM
+from srcli.jobs.inputs import STREAM, check_name
 from srcli.jobs.plan import MAX_PIXELS, Job, Options, picture_bytes, plan
 from srcli.media.formats import FORMATS
 
@@ -37,11 +38,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from srcli.engine.settings import Border, Ensemble, Settings
-    from srcli.jobs.events import Summary
+    from srcli.jobs.events import Event, Summary
     from srcli.jobs.plan import AlphaMode, Depth, Frames
     from srcli.media.formats import FormatName
 
 DEFAULT_MODEL = "bcrn"
+# of lists of names; that of UTF-32 begins like that of UTF-16
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 def upscale(
@@ -64,7 +73,7 @@ def upscale(
             "-o",
             metavar="PATH",
             help="File, or folder for several, - for standard output, or a name with fields, "
-            "{dir}/{stem}@{scale}x{ext}. Default: <name>_x4 beside the input.",
+            "{dir}/{stem}_{ext}@{scale}x.png. Default: <name>_x4 beside the input.",
         ),
     ] = None,
     width: Annotated[
@@ -199,7 +208,10 @@ def upscale(
         raise UsageError("--overwrite and --skip-existing exclude each other")
     if width is None and height is None and scale is not None:
         catalog.check_scale(scale)
-    _check_names(inputs, weights)
+    if len(inputs) == 1:
+        check_name(inputs[0])
+    if weights is not None and not weights.is_file():
+        raise UsageError(f"{weights} does not exist")
     chosen, state = _model(model, scale, weights)
     if width is None and height is None and scale is None:
         scale = float(catalog.default_scale(chosen))
@@ -225,13 +237,16 @@ def upscale(
     )
     if scale is not None:
         catalog.chain(chosen, scale)  # a scale that cannot be reached is refused at once
-    jobs = plan(inputs, options, stdin=sys.stdin.buffer.read)
-    to_stdout = any(job.target == STREAM for job in jobs)
+    before: list[Event] = []
+    jobs = plan(inputs, options, stdin=read_stdin, tell=before.append)
+    to_stdout = any(job.target == STREAM and job.failure is None for job in jobs)
     if to_stdout and as_json:
         raise UsageError("-o - and --json both want standard output", "name a file with -o")
     if to_stdout and sys.stdout.isatty():
         raise UsageError("a picture on a terminal would be noise", "name a file with -o")
     with Console(as_json=as_json, quiet=quiet, results=not to_stdout) as console:
+        for event in before:
+            console.tell(event)
         from srcli.engine.open import open_engine
         from srcli.jobs.run import run
 
@@ -252,18 +267,12 @@ def upscale(
                 progress=console.downloading,
             )
             summary = run(jobs, options, engine, tell=console.tell)
+        for event in before:
+            summary.count(event)
         console.summary(summary)
+    if console.lost is not None:
+        raise console.lost
     raise typer.Exit(summary.exit_code)
-
-
-def _check_names(inputs: list[str], weights: Path | None) -> None:
-    """What does not exist is said before anything heavy is imported."""
-    for name in inputs:
-        known = name == "-" or Path(name).exists() or glob.has_magic(name)
-        if not known and not is_pattern(Path(name)):
-            raise UsageError(f"{name} does not exist")
-    if weights is not None and not weights.is_file():
-        raise UsageError(f"{weights} does not exist")
 
 
 def _listed(path: Path | None) -> list[str]:
@@ -271,11 +280,23 @@ def _listed(path: Path | None) -> list[str]:
     if path is None:
         return []
     try:
-        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-        lines = data.decode("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"the list {path} cannot be read: {exc}") from exc
-    return [line.strip() for line in lines if line.strip()]
+        data = read_stdin() if str(path) == "-" else path.read_bytes()
+        text = _decoded(data)
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or exc
+        raise UsageError(f"the list {path} cannot be read: {reason}") from exc
+    # and not splitlines, which knows line ends that may stand in a name
+    return [line.strip() for line in text.split("\n") if line.strip()]
+
+
+def _decoded(data: bytes) -> str:
+    """UTF-16 or UTF-32 if a byte order mark says so; else as the system's names are."""
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return data.decode(encoding)
+    if b"\0" in data:
+        raise ValueError("it is neither UTF-8 nor, with a byte order mark, UTF-16")
+    return os.fsdecode(data)
 
 
 def _model(
