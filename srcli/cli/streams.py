@@ -82,8 +82,9 @@ class _Results(io.FileIO):
     _failed = False
 
     def write(self, data: Any, /) -> int:
-        if self._failed:
-            return memoryview(data).nbytes
+        n_bytes = memoryview(data).nbytes
+        if self._failed or not n_bytes:  # nothing at all is how libraries try what a stream takes
+            return n_bytes
         try:
             return super().write(data)
         except BrokenPipeError:  # whoever read has gone, and is no failure of ours

@@ -125,7 +125,7 @@ def real_path(path: Path) -> Path:
     """Without links and dots: what tells that two names are one file."""
     try:
         return path if path == STREAM else path.resolve()
-    except (OSError, RuntimeError):  # a link to itself, say: its own failure, later
+    except (OSError, RuntimeError, ValueError):  # a link to itself, say: a failure, told elsewhere
         return path.absolute()
 
 
