@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from srcli.cli.screen import duration_text
 from srcli.cli.streams import OutputError, one_line, print_json
 from srcli.jobs.events import (
     Done,
@@ -41,6 +42,7 @@ class Console:
         self._bar = None if quiet or not sys.stderr.isatty() else _Bar()
         self._told_s = 0.0  # when progress was last printed as JSON
         self.lost: OutputError | None = None  # why results cannot be printed any more
+        self.n_done = 0
 
     def __enter__(self) -> Console:
         return self
@@ -53,6 +55,7 @@ class Console:
         if self._bar is not None:
             self._bar.show(event)
         if isinstance(event, Done | Failed | Skipped):
+            self.n_done += isinstance(event, Done)
             if self.as_json:
                 self._result(event.as_json())
             elif isinstance(event, Done) and self.results and not self.quiet:
@@ -73,8 +76,10 @@ class Console:
         elif isinstance(event, LeftOut) and not self.quiet:
             self.say(_left_out(event))
 
-    def planned(self, job: Job, model: str, memory_bytes: int, limit_bytes: int) -> None:
-        """One line of --dry-run."""
+    def planned(
+        self, job: Job, model: str, memory_bytes: int, limit_bytes: int, seconds: float | None
+    ) -> None:
+        """One line of --dry-run; ``seconds``: about how long it will take, if that is known."""
         (h, w), (sr_h, sr_w) = job.lr_size, job.sr_size
         if self.as_json:
             fields = {
@@ -87,6 +92,7 @@ class Console:
                 "sr_size": [sr_h, sr_w],
                 "memory_bytes": memory_bytes,
                 "memory_limit_bytes": limit_bytes,
+                "seconds": None if seconds is None else round(seconds, 3),
             }
             self._result(fields)
             return
@@ -96,6 +102,7 @@ class Console:
         self._result(
             f"{job.source} -> {job.target}  {w}x{h} to {sr_w}x{sr_h}, {model}{steps}, "
             f"about {memory} of memory{spill}"
+            + ("" if seconds is None else f", about {duration_text(seconds)}")
         )
 
     def _result(self, result: str | Mapping[str, Any]) -> None:
@@ -137,6 +144,34 @@ class Console:
             parts += [f"{summary.skipped} skipped"] if summary.skipped else []
             parts += [f"{summary.failed} failed"] if summary.failed else []
             self.say(", ".join(parts))
+
+
+def opening(jobs: Sequence[Job], model: str, scale: float | None, library: str | None) -> str:
+    """The first line: what is to be done, and with what.
+
+    Args:
+        jobs: that are to be done.
+        library: what runs the network; None: there is none.
+    """
+    what = model + ("" if scale is None else f" x{scale:g}")
+    what += "" if library is None else f" with {library}"
+    if len(jobs) == 1:
+        (h, w), (sr_h, sr_w) = jobs[0].lr_size, jobs[0].sr_size
+        name = "standard input" if jobs[0].source == STREAM else jobs[0].source
+        return f"{what}: {name}, {w}x{h} to {sr_w}x{sr_h}"
+    pictures = [job for job in jobs if job.film is None]
+    parts = []
+    if pictures:
+        before = sum(job.lr_size[0] * job.lr_size[1] * job.n_frames for job in pictures)
+        after = sum(job.sr_size[0] * job.sr_size[1] * job.n_frames for job in pictures)
+        count = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
+        sizes = f"{before:,} to {after:,} pixels"
+        if min(before, after) >= 100_000:
+            sizes = f"{before / 1e6:,.1f} to {after / 1e6:,.1f} megapixels"
+        parts.append(f"{count}, {sizes}")
+    if n_films := len(jobs) - len(pictures):
+        parts.append("1 film" if n_films == 1 else f"{n_films} films")
+    return f"{what}: {', and '.join(parts)}"
 
 
 def _left_out(event: LeftOut) -> str:
@@ -186,6 +221,9 @@ class _Bar:
         if isinstance(event, Started):
             if event.total > 1 and self._batch is None:
                 self._batch = self._progress.add_task("all", total=event.total, speed="")
+            if self._batch is not None:
+                done = f"{event.number - 1} of {event.total} done"
+                self._progress.update(self._batch, speed=done)
             if self._picture is not None:
                 self._progress.remove_task(self._picture)
             self._picture = self._progress.add_task(event.source.name, total=1.0, speed="")

@@ -22,8 +22,8 @@ class InterruptionError(SrcliError):
 
     exit_code = 130
 
-    def __init__(self, hint: str | None = None) -> None:
-        super().__init__("interrupted", hint)
+    def __init__(self, message: str = "interrupted", hint: str | None = None) -> None:
+        super().__init__(message, hint)
 
 
 def end(command: Callable[[], Any], arguments: Sequence[str]) -> NoReturn:

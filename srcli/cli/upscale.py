@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ import typer
 from srcli import catalog
 from srcli.catalog import Model
 from srcli.cli import film
-from srcli.cli.console import Console
+from srcli.cli.console import Console, opening
+from srcli.cli.ending import InterruptionError
 from srcli.cli.options import (
     BackendOption,
     DeviceOption,
@@ -28,11 +30,13 @@ from srcli.cli.options import (
     TileOption,
     parse_choice,
 )
+from srcli.cli.screen import duration_text
 from srcli.cli.streams import read_stdin
 from srcli.errors import UsageError
 from srcli.jobs.inputs import STREAM, check_name
 from srcli.jobs.plan import MAX_PIXELS, Job, Options, picture_bytes, plan
 from srcli.media.formats import FORMATS
+from srcli.weights import WeightsOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from srcli.media.formats import FormatName
 
 DEFAULT_MODEL = "bcrn"
+_LIBRARIES = {"auto": "PyTorch", "torch": "PyTorch", "openvino": "OpenVINO"}
 # of lists of names; that of UTF-32 begins like that of UTF-16
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -247,8 +252,7 @@ def upscale(
     with Console(as_json=as_json, quiet=quiet, results=not to_stdout) as console:
         for event in before:
             console.tell(event)
-        from srcli.engine.open import open_engine
-        from srcli.jobs.run import run
+        from srcli.engine.open import as_tuned, open_engine
 
         settings = replace(
             how.settings(),
@@ -256,9 +260,18 @@ def upscale(
             border=cast("Border | None", border),
             color_fix=color_fix,
         )
+        if state is None and not chosen.is_resampler:
+            settings = as_tuned(chosen, settings, WeightsOptions.from_environment())
+        todo = [job for job in jobs if not job.skip and job.failure is None]
+        if todo and not as_json and not dry_run:
+            # before the network's libraries, which take seconds to import
+            library = None if chosen.is_resampler else _LIBRARIES[settings.backend]
+            console.announce(opening(todo, chosen.name, options.scale, library))
         if dry_run:
             summary = _show(jobs, options, settings, console)
         else:
+            from srcli.jobs.run import run
+
             engine = open_engine(
                 chosen,
                 settings,
@@ -266,13 +279,30 @@ def upscale(
                 announce=console.announce,
                 progress=console.downloading,
             )
-            summary = run(jobs, options, engine, tell=console.tell)
+            try:
+                summary = run(jobs, options, engine, tell=console.tell)
+            except KeyboardInterrupt as exc:
+                raise _interruption(todo, options, console.n_done) from exc
         for event in before:
             summary.count(event)
         console.summary(summary)
     if console.lost is not None:
         raise console.lost
     raise typer.Exit(summary.exit_code)
+
+
+def _interruption(todo: list[Job], options: Options, n_done: int) -> InterruptionError:
+    """What is to be said at Ctrl-C: how far it went, and the command that goes on from there."""
+    if len(todo) == 1 and todo[0].film is None:
+        return InterruptionError()
+    said = f"interrupted; {n_done} of {len(todo)} done"
+    if options.overwrite:
+        return InterruptionError(said, "with --overwrite, the same command begins anew")
+    arguments = sys.argv[1:]
+    if not options.skip_existing:
+        where = arguments.index("--") if "--" in arguments else len(arguments)
+        arguments.insert(where, "--skip-existing")
+    return InterruptionError(said, f"to go on: {shlex.join(['srcli', *arguments])}")
 
 
 def _listed(path: Path | None) -> list[str]:
@@ -313,6 +343,7 @@ def _model(
 
 def _show(jobs: list[Job], options: Options, settings: Settings, console: Console) -> Summary:
     """--dry-run: what would be written, how large, with how much memory."""
+    from srcli.engine.forecast import forecast
     from srcli.engine.passes import Network
     from srcli.engine.resampler import Resampler
     from srcli.engine.upscaler import Upscaler
@@ -327,6 +358,8 @@ def _show(jobs: list[Job], options: Options, settings: Settings, console: Consol
         return Network(module, model.arch, model.door, scale)
 
     engine = Resampler("bicubic") if model.is_resampler else Upscaler(untrained, settings)
+    seconds_of = forecast(model, settings, WeightsOptions.from_environment())
+    total: float | None = 0.0
     summary = Summary()
     for job in jobs:
         if job.skip:
@@ -338,5 +371,11 @@ def _show(jobs: list[Job], options: Options, settings: Settings, console: Consol
             console.tell(failed)
         else:
             n_bytes = engine.estimate_bytes(job.lr_size, job.passes) + picture_bytes(job)
-            console.planned(job, model.name, n_bytes, engine.memory_bytes)
+            seconds = None if job.film is not None else seconds_of(job.lr_size, job.passes)
+            if seconds is not None:
+                seconds *= job.n_frames
+            total = None if total is None or seconds is None else total + seconds
+            console.planned(job, model.name, n_bytes, engine.memory_bytes, seconds)
+    if total and len(jobs) > 1:
+        console.announce(f"all together about {duration_text(total)} of the network's work")
     return summary
