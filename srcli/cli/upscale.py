@@ -270,16 +270,16 @@ def upscale(
         if dry_run:
             summary = _show(jobs, options, settings, console)
         else:
-            from srcli.jobs.run import run
-
-            engine = open_engine(
-                chosen,
-                settings,
-                state=state,
-                announce=console.announce,
-                progress=console.downloading,
-            )
             try:
+                from srcli.jobs.run import run
+
+                engine = open_engine(
+                    chosen,
+                    settings,
+                    state=state,
+                    announce=console.announce,
+                    progress=console.downloading,
+                )
                 summary = run(jobs, options, engine, tell=console.tell)
             except KeyboardInterrupt as exc:
                 raise _interruption(todo, options, console.n_done) from exc
