@@ -42,7 +42,6 @@ class Console:
         self._bar = None if quiet or not sys.stderr.isatty() else _Bar()
         self._told_s = 0.0  # when progress was last printed as JSON
         self.lost: OutputError | None = None  # why results cannot be printed any more
-        self.n_done = 0
 
     def __enter__(self) -> Console:
         return self
@@ -55,7 +54,6 @@ class Console:
         if self._bar is not None:
             self._bar.show(event)
         if isinstance(event, Done | Failed | Skipped):
-            self.n_done += isinstance(event, Done)
             if self.as_json:
                 self._result(event.as_json())
             elif isinstance(event, Done) and self.results and not self.quiet:

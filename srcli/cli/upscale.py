@@ -282,7 +282,7 @@ def upscale(
                 )
                 summary = run(jobs, options, engine, tell=console.tell)
             except KeyboardInterrupt as exc:
-                raise _interruption(todo, options, console.n_done) from exc
+                raise _interruption(todo, options) from exc
         for event in before:
             summary.count(event)
         console.summary(summary)
@@ -291,13 +291,14 @@ def upscale(
     raise typer.Exit(summary.exit_code)
 
 
-def _interruption(todo: list[Job], options: Options, n_done: int) -> InterruptionError:
+def _interruption(todo: list[Job], options: Options) -> InterruptionError:
     """What is to be said at Ctrl-C: how far it went, and the command that goes on from there."""
     if len(todo) == 1 and todo[0].film is None:
         return InterruptionError()
-    said = f"interrupted; {n_done} of {len(todo)} done"
     if options.overwrite:
-        return InterruptionError(said, "with --overwrite, the same command begins anew")
+        return InterruptionError(hint="with --overwrite, the same command begins anew")
+    # none of them was there before; what was finished last was not told any more
+    said = f"interrupted; {sum(job.target.exists() for job in todo)} of {len(todo)} done"
     arguments = sys.argv[1:]
     if not options.skip_existing:
         where = arguments.index("--") if "--" in arguments else len(arguments)
