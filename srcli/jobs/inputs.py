@@ -14,7 +14,7 @@ from pathlib import Path
 from srcli.errors import MediaError, SrcliError, UsageError
 from srcli.film.formats import is_film
 from srcli.film.sequences import is_pattern
-from srcli.jobs.events import LeftOut
+from srcli.jobs.events import LeftOut, Noted
 from srcli.jobs.failures import failure_of
 from srcli.media.formats import is_picture
 
@@ -45,12 +45,12 @@ class Meant:
 
     Attributes:
         found: each once, in order.
-        left_out: what was left out of a folder or pattern as srcli's own outputs.
+        events: what is to be told: own outputs left out, folders without a picture.
         one_file: exactly one file was named, or standard input.
     """
 
     found: tuple[Found, ...]
-    left_out: tuple[LeftOut, ...]
+    events: tuple[LeftOut | Noted, ...]
     one_file: bool
 
 
@@ -64,11 +64,15 @@ def find(inputs: Sequence[str], *, recursive: bool = False) -> Meant:
         UsageError: the only name does not exist, or the only pattern matches nothing.
     """
     found: dict[Path | str, Found] = {}
-    left_out: list[LeftOut] = []
+    events: list[LeftOut | Noted] = []
     for name in inputs:
+        is_empty = True
         try:
-            for one in _meant_by(name, recursive, left_out):
+            for one in _meant_by(name, recursive, events):
+                is_empty = False
                 found.setdefault(real_path(one.path), one)
+            if is_empty:
+                events.append(Noted(Path(name), "there are no pictures or films in it"))
         except Exception as exc:
             failure = failure_of(exc, Path(name))
             if len(inputs) == 1 and isinstance(failure, UsageError):
@@ -76,7 +80,7 @@ def find(inputs: Sequence[str], *, recursive: bool = False) -> Meant:
             found.setdefault(name, Found(Path(name), failure=failure))
     every = tuple(found.values())
     alone = len(inputs) == 1 and len(every) == 1 and every[0].root is None
-    return Meant(every, tuple(left_out), alone and every[0].path == Path(inputs[0]))
+    return Meant(every, tuple(events), alone and every[0].path == Path(inputs[0]))
 
 
 def check_name(name: str) -> None:
@@ -89,13 +93,13 @@ def check_name(name: str) -> None:
         log.debug("%s: %s", name, exc)
 
 
-def _meant_by(name: str, recursive: bool, left_out: list[LeftOut]) -> Iterator[Found]:
+def _meant_by(name: str, recursive: bool, events: list[LeftOut | Noted]) -> Iterator[Found]:
     path = Path(name)
     status = None if name == "-" else _status(path)
     if name == "-":
         yield Found(STREAM)
     elif status is not None and stat.S_ISDIR(status.st_mode):
-        yield from _pictures_in(path, recursive, left_out)
+        yield from _pictures_in(path, recursive, events)
     elif status is not None or is_pattern(path):
         yield Found(path)
     elif glob.has_magic(name):
@@ -105,7 +109,7 @@ def _meant_by(name: str, recursive: bool, left_out: list[LeftOut]) -> Iterator[F
             raise UsageError(f"nothing matches {name}")
         meant, own = _without_own([p for p in files if is_meant(p)])
         if own:
-            left_out.append(LeftOut(path, own))
+            events.append(LeftOut(path, own))
         yield from map(Found, meant)
     else:
         raise UsageError(f"{name} does not exist")
@@ -134,7 +138,7 @@ def is_meant(path: Path) -> bool:
     return is_picture(path) or is_film(path)
 
 
-def _pictures_in(folder: Path, recursive: bool, left_out: list[LeftOut]) -> Iterator[Found]:
+def _pictures_in(folder: Path, recursive: bool, events: list[LeftOut | Noted]) -> Iterator[Found]:
     """By their extension, sorted; neither hidden files nor srcli's own outputs."""
     errors: list[OSError] = []
     own: list[Path] = []
@@ -149,7 +153,7 @@ def _pictures_in(folder: Path, recursive: bool, left_out: list[LeftOut]) -> Iter
         failure = MediaError(f"cannot list {path}: {error.strerror or error}")
         yield Found(path, folder, failure)
     if own:
-        left_out.append(LeftOut(folder, tuple(own)))
+        events.append(LeftOut(folder, tuple(own)))
 
 
 def _without_own(pictures: Sequence[Path]) -> tuple[list[Path], tuple[Path, ...]]:

@@ -171,14 +171,14 @@ def plan(
         inputs: files, folders, glob patterns, and ``-``, as typed.
         options: what to make of them.
         stdin: gives the picture that ``-`` stands for.
-        tell: called with what was left out.
+        tell: called with what was left out, and of folders without a picture.
 
     Raises:
         UsageError: the only name does not exist, an output exists, options contradict ...
         ResourceError: the disk is too full for what would be written.
     """
     meant = find(inputs, recursive=options.recursive)
-    for event in meant.left_out:
+    for event in meant.events:
         tell(event)
     found = list(meant.found)
     names = naming(options.output, found, meant.one_file, options.format, options.film.container)

@@ -11,7 +11,7 @@ from srcli import catalog
 from srcli.errors import UsageError
 from srcli.jobs import inputs, plan, reading
 from srcli.jobs import run as running
-from srcli.jobs.events import Done, Failed, LeftOut, Summary
+from srcli.jobs.events import Done, Failed, LeftOut, Noted, Summary
 from srcli.media import image
 
 BCRN = catalog.resolve("bcrn.authors")
@@ -209,6 +209,15 @@ def test_own_outputs_left_out_are_told(here):
         summary.count(event)
     assert summary.as_json()["left_out"] == 3
     assert summary.exit_code == 0
+
+
+def test_a_folder_without_pictures_among_others_is_told(here):
+    put("a.png")
+    Path("empty").mkdir()
+    events = []
+    jobs = plan.plan(["a.png", "empty"], plan.Options(model=BCRN, scale=2.0), tell=events.append)
+    assert [job.source.name for job in jobs] == ["a.png"]
+    assert events == [Noted(Path("empty"), "there are no pictures or films in it")]
 
 
 # pipes
