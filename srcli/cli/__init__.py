@@ -5,22 +5,21 @@ from __future__ import annotations
 import functools
 import glob
 import importlib
-import os
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from srcli import __version__, catalog
-from srcli.cli import own
-from srcli.cli.console import error
-from srcli.errors import SrcliError, UsageError
+from srcli.cli import ending, own, streams
+from srcli.cli.ending import InterruptionError
+from srcli.errors import UsageError
 
 # module under srcli.cli, and the function or the group of commands in it
 COMMANDS = {
@@ -109,18 +108,10 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
 
 def main() -> None:
     """Run the command line and exit."""
+    streams.prepare()
     signal.signal(signal.SIGTERM, _terminate)
-    try:
-        application(sys.argv[1:])()
-    except SrcliError as problem:
-        error(problem)
-        sys.exit(problem.exit_code)
-    except KeyboardInterrupt:
-        _interrupted()
-    except BrokenPipeError:
-        # whoever read our output has gone; say nothing more to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    arguments = sys.argv[1:]
+    ending.end(lambda: application(arguments)(standalone_mode=False), arguments)
 
 
 def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -130,15 +121,10 @@ def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*arguments: Any, **options: Any) -> Any:
         try:
             return command(*arguments, **options)
-        except KeyboardInterrupt:
-            _interrupted()
+        except KeyboardInterrupt as exc:
+            raise InterruptionError from exc
 
     return run
-
-
-def _interrupted() -> NoReturn:
-    print("srcli: interrupted", file=sys.stderr)
-    sys.exit(130)
 
 
 def _terminate(signum: int, frame: FrameType | Any) -> None:

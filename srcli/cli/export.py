@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +14,7 @@ from srcli.catalog import Model
 from srcli.cli import complete
 from srcli.cli.options import QuietFlag, parse_whole_scale
 from srcli.cli.screen import hush, say
+from srcli.cli.streams import print_json
 from srcli.errors import SrcliError, UsageError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def export(
             "largest_difference": done.difference,
             "bound": done.bound,
         }
-        print(json.dumps(fields, ensure_ascii=False))
+        print_json(fields)
     elif not quiet:
         kind = f"opset {done.opset}, " if done.opset is not None else ""
         at = " and ".join(f"{w}x{h}" for h, w in done.sizes)
