@@ -9,11 +9,15 @@ In Python::
     model = srcli.load_model("bcrn", scale=4)  # loaded once, called often
     larges = [model(frame) for frame in frames]
 
-Importing the package loads neither torch nor numpy nor Pillow; the first call does.
+Importing the package loads neither torch nor numpy nor Pillow; the first call does. It does choose
+how PyTorch's threads wait for each other, see srcli.threads: import it before torch.
 """
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
+from srcli import threads
 from srcli.errors import MediaError, ResourceError, SrcliError, UsageError, WeightsError
 
 if TYPE_CHECKING:
@@ -32,6 +36,9 @@ __all__ = [
     "load_model",
     "upscale",
 ]
+
+if "torch" not in sys.modules:  # which has read its environment by then
+    threads.settle(os.environ)
 
 _API = ("LoadedModel", "load_model", "upscale")
 
