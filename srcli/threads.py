@@ -1,8 +1,8 @@
 """How threads wait for each other, chosen before the libraries that compute are loaded.
 
-PyTorch's threads wait for the next piece of work by counting in a loop. Alone on a machine that costs
-nothing; beside another busy program each of them counts on a core that the other threads need, and
-everything takes many times as long. A thread that sleeps instead is woken within microseconds.
+PyTorch's threads wait for the next piece of work by counting in a loop. On an idle machine that
+costs nothing; beside another busy program each of them counts on a core that the other threads
+need, and everything takes many times as long. A thread that sleeps is woken within microseconds.
 
 The libraries read these variables once, when they are loaded, so they are set when ``srcli`` is
 imported; children inherit them. What the user has set stays as it is.

@@ -113,7 +113,11 @@ def calls(tree, *names):
     ]
 
 
-PROCESSES = {"srcli.__main__", "srcli.bench.eager"}  # what Python is started with
+PROCESSES = {
+    "srcli.__main__",
+    "srcli.bench.eager",
+    "srcli.bench.launcher",
+}  # what Python is started with
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import re
 import sys
@@ -271,7 +272,7 @@ def _table(rows: tuple[Row, ...]) -> None:
     heads = ("network", "LR", "backend", "precision", "threads", "tile")
     for head in heads:
         table.add_column(head, no_wrap=True)
-    figures = ("ms", "quartiles", "MP/s", "of limit", "PSNR-Y", "first s", "MiB", "params", "MACs")
+    figures = ("ms", "quartiles", "MP/s", "of limit", "to fp32", "first s", "MiB", "params", "MACs")
     for figure in figures:
         table.add_column(figure, justify="right", no_wrap=True)
     for row in rows:
@@ -288,7 +289,7 @@ def _table(rows: tuple[Row, ...]) -> None:
             f"{low * 1e3:.1f}-{high * 1e3:.1f}",
             f"{row.megapixels_per_s:.2f}",
             "-" if row.share_of_limit is None else f"{row.share_of_limit:.0%}",
-            f"{row.psnr_y:.1f}",
+            "equal" if math.isinf(row.agreement_db) else f"{row.agreement_db:.0f} dB",
             "-" if row.first is None else f"{row.first.seconds:.2f}",
             _mebibytes(row),
             f"{row.cost.parameters / 1e3:.0f}K",
