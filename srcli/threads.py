@@ -23,6 +23,12 @@ def is_chosen(environment: Mapping[str, str]) -> bool:
     return any(environment.get(name, "").strip() for name in SPOKEN_FOR)
 
 
+def is_ours(environment: Mapping[str, str]) -> bool:
+    """Whether what it says is just what ``settle`` chooses."""
+    said = {name: environment[name] for name in SPOKEN_FOR if environment.get(name, "").strip()}
+    return said == WAITING
+
+
 def settle(environment: MutableMapping[str, str]) -> None:
     """Choose how threads wait, unless the environment does."""
     if not is_chosen(environment):

@@ -27,6 +27,7 @@ COMMANDS = {
     "compare": ("compare", "compare"),
     "export": ("export", "export"),
     "models": ("models", "app"),
+    "doctor": ("doctor", "doctor"),
 }
 
 
