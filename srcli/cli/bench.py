@@ -21,7 +21,6 @@ from srcli.cli.options import (
     DeviceOption,
     EngineOptions,
     MemoryOption,
-    QuietFlag,
     parse_choice,
     parse_tile,
     split,
@@ -125,7 +124,9 @@ def bench(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on stdout.")
     ] = False,
-    quiet: QuietFlag = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the figures, and nothing else but errors.")
+    ] = False,
 ) -> None:
     """Measure what networks cost on this machine."""
     if tune and device not in ("auto", "cpu"):
@@ -246,8 +247,6 @@ def _show(
         }
         print(json.dumps(data, ensure_ascii=False))
         return
-    if quiet:
-        return
     for n, limits in result.limits.items():
         speeds = ", ".join(f"{v:.0f} GFLOP/s {k}" for k, v in limits.gflops.items())
         print(f"{tuned.processor()}, {n} threads: {speeds}, copy {limits.copy_gb_s:.1f} GB/s")
@@ -257,6 +256,8 @@ def _show(
         kind = "bare " if setup.baseline else ""
         what = f"{setup.model} x{setup.scale} {kind}{setup.backend} {setup.precision}"
         print(f"{what}: {skipped.error}", file=sys.stderr)
+    if quiet:
+        return
     for row in result.rows:
         for note in row.notes:
             print(f"{row.setup.model} {row.setup.backend}: {note}", file=sys.stderr)
