@@ -20,7 +20,12 @@ ORDER = (
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
-DOORS = {"srcli", "srcli.__main__", "srcli.api"}  # the package's own front doors stand outside
+DOORS = {
+    "srcli",
+    "srcli.__main__",
+    "srcli.api",
+    "srcli.api_words",
+}  # the package's own front doors stand outside
 
 
 def name_of(path):
