@@ -104,7 +104,7 @@ def auto() -> Facts:
         "why": {
             "device": _why_device(device.type),
             "precision": "fp32 is the result of record"
-            if settings.precision == "auto"
+            if choose_precision(settings.precision) == "fp32"
             else "`srcli bench --tune` was asked for it",
             "backend": why,
         },
