@@ -25,9 +25,7 @@ def read_header(stream: BinaryIO, path: Path | None) -> Header:
     else:
         header = pillow_header(one, path, "ico")
     notes = (f"the largest of {number} pictures was taken",) if number > 1 else ()
-    return replace(
-        header, info=replace(header.info, format="ico"), notes=(*header.notes, *notes)
-    )
+    return replace(header, info=replace(header.info, format="ico"), notes=(*header.notes, *notes))
 
 
 def decode(stream: BinaryIO, header: Header, *, inks: bool) -> Decoded:

@@ -80,9 +80,7 @@ def _layout(stream: BinaryIO) -> _Layout:
     elif magic not in (b"P1", b"P4"):
         maxval = _number(stream)
     return _checked(
-        _Layout(
-            magic, width, height, _SAMPLES[magic], maxval, little_endian, False, stream.tell()
-        )
+        _Layout(magic, width, height, _SAMPLES[magic], maxval, little_endian, False, stream.tell())
     )
 
 
