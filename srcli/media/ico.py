@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from srcli.media import samples
+from srcli.media.formats import FormatName
 from srcli.media.header import pillow_header
 from srcli.media.picture import Decoded, Header
 from srcli.media.pngchunks import SIGNATURE
@@ -31,7 +32,7 @@ def read_header(stream: BinaryIO, path: Path | None) -> Header:
 def decode(stream: BinaryIO, header: Header, *, inks: bool) -> Decoded:
     """See readers.Reader."""
     data, _ = _largest(stream)
-    kind = "png" if data.startswith(SIGNATURE) else "ico"
+    kind: FormatName = "png" if data.startswith(SIGNATURE) else "ico"
     plain = replace(header, info=replace(header.info, format=kind), orientation=1)
     return samples.decode_plain(io.BytesIO(data), plain)
 

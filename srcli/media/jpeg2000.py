@@ -5,6 +5,7 @@ extra, gives the samples as they are.
 """
 
 import io
+import logging
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -75,8 +76,10 @@ def decode(stream: BinaryIO, header: Header, *, inks: bool) -> Decoded:
         if array.shape != (info.height, info.width, samples) or array.dtype != np.uint16:
             raise ValueError("its samples are laid out in an unknown way")
         array = full_range(array, info.bits)
-        alpha = np.ascontiguousarray(array[:, :, -1]) if info.has_alpha else None
-        return array[:, :, : info.channels], alpha, icc, ()
+        colours = array[:, :, : info.channels]
+        if info.has_alpha:
+            return colours, np.ascontiguousarray(array[:, :, -1]), icc, ()
+        return colours, None, icc, ()
     pixels, alpha, icc, notes = decode_plain(stream, header, inks=inks)
     if samples == 1 and info.bits != 8:
         image = open_image(stream, "jpeg2000")
@@ -94,6 +97,8 @@ def _openjpeg() -> Any:
         import openjpeg
     except ImportError:
         return None
+    # It logs what is wrong with a file, and raises it too.
+    logging.getLogger("openjpeg").setLevel(logging.CRITICAL + 1)
     return openjpeg
 
 

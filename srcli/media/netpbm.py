@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srcli.media.metadata import Metadata
-from srcli.media.picture import Decoded, Header, ImageInfo
+from srcli.media.picture import Decoded, Header, ImageInfo, Pixels
 from srcli.media.tiff import float_notes, full_range
 
 _SPACE = b" \t\n\v\f\r"
@@ -43,9 +43,14 @@ class _Layout:
 def read_header(stream: BinaryIO, path: Path | None) -> Header:
     """See readers.Reader."""
     layout = _layout(stream)
-    channels = 3 if layout.samples >= 3 else 1
     info = ImageInfo(
-        path, "netpbm", layout.width, layout.height, channels, layout.has_alpha, layout.bits
+        path,
+        "netpbm",
+        layout.width,
+        layout.height,
+        3 if layout.samples >= 3 else 1,
+        layout.has_alpha,
+        layout.bits,
     )
     return Header(info, 1, Metadata())
 
@@ -162,9 +167,10 @@ def _binary(stream: BinaryIO, layout: _Layout) -> NDArray[Any]:
         rows = packed.reshape(layout.height, row_bytes)
         return np.unpackbits(rows, axis=1, count=layout.width)
     if layout.magic in _FLOATS:
-        kind = np.dtype("<f4" if layout.little_endian else ">f4")
+        name = "<f4" if layout.little_endian else ">f4"
     else:
-        kind = np.dtype("u1" if layout.maxval < 256 else ">u2")
+        name = "u1" if layout.maxval < 256 else ">u2"
+    kind: np.dtype[Any] = np.dtype(name)
     data = _exactly(stream, shape[0] * shape[1] * kind.itemsize)
     samples = np.frombuffer(data, kind).reshape(shape)
     return samples[::-1] if layout.magic in _FLOATS else samples
@@ -177,16 +183,18 @@ def _exactly(stream: BinaryIO, n: int) -> bytes:
     return data
 
 
-def _stretched(samples: NDArray[Any], layout: _Layout) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _stretched(samples: NDArray[Any], layout: _Layout) -> Pixels:
     """Samples of 0..maxval in the full range of their type."""
     if layout.magic in _FLOATS:
         return full_range(samples, 32)
     if layout.magic in (b"P1", b"P4"):  # 1 is black
         return (np.uint8(255) * (1 - samples)).astype(np.uint8)
     deep = layout.maxval > 255
+    kind = np.uint16 if deep else np.uint8
     if layout.maxval in (255, 65_535):
-        return samples.astype(np.uint16 if deep else np.uint8)
+        return samples.astype(kind)
     full = 65_535 if deep else 255
     steps = np.arange(full + 1, dtype=np.int64) * full
     table = np.minimum((steps + layout.maxval // 2) // layout.maxval, full)
-    return table.astype(np.uint16 if deep else np.uint8)[samples]
+    out: Pixels = table.astype(kind)[samples]
+    return out

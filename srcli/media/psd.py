@@ -86,7 +86,9 @@ def decode(stream: BinaryIO, header: Header, *, inks: bool) -> Decoded:
         bits = np.unpackbits(samples[:, :, 0], axis=1, count=layout.width)
         return (np.uint8(255) * (1 - bits)).astype(np.uint8)[:, :, None], None, icc, notes
     full = full_range(samples, layout.bits)
-    alpha = np.ascontiguousarray(full[:, :, colours]) if layout.has_alpha else None
+    alpha: Pixels | None = None
+    if layout.has_alpha:
+        alpha = np.ascontiguousarray(full[:, :, colours])
     pixels: Pixels = full[:, :, :colours]
     if layout.mode == _INDEXED:
         palette = np.frombuffer(layout.palette, np.uint8).reshape(3, 256).T

@@ -43,18 +43,17 @@ def decode_plain(stream: BinaryIO, header: Header, *, inks: bool = False) -> Dec
     info, icc = header.info, header.metadata.icc
     if info.format == "png" and info.bits == 16:
         samples, key = _deep_png(stream)
-        pixels, alpha = samples[:, :, : info.channels], None
+        pixels: Pixels = samples[:, :, : info.channels]
+        alpha: Pixels | None = None
         if samples.shape[2] > info.channels:
             alpha = samples[:, :, info.channels]
         elif key is not None:
             alpha = _keyed(pixels, key, 65_535)
-        notes = ()
-    else:
-        image = open_image(stream, info.format)
-        _check_size(image, header)
-        image.load()
-        pixels, alpha, icc, notes = from_image(image, info.bits, icc, inks=inks)
-    return pixels, alpha, icc, notes
+        return pixels, alpha, icc, ()
+    image = open_image(stream, info.format)
+    _check_size(image, header)
+    image.load()
+    return from_image(image, info.bits, icc, inks=inks)
 
 
 def _check_size(image: Image.Image, header: Header) -> None:

@@ -33,7 +33,9 @@ def decode(stream: BinaryIO, header: Header, *, inks: bool) -> Decoded:
     elif packed:
         # Pillow unpacks one byte of the two; told the other byte order, the other one.
         high, low = _pillow(stream, "B"), _pillow(stream, "L")
-        array = high.astype(np.uint16) << 8 | low
+        array = high.astype(np.uint16)
+        array <<= 8
+        array |= low
     else:
         stream.seek(_HEAD_BYTES)
         data = stream.read(width * height * samples * 2)
@@ -64,7 +66,8 @@ def _pillow(stream: BinaryIO, order: str | None) -> NDArray[np.uint8]:
     image = open_image(stream, "sgi")
     if order is not None:
         (tile,) = image.tile
-        _, orientation, sample_bytes = tile.args  # type: ignore[misc]
+        assert isinstance(tile.args, tuple)
+        _, orientation, sample_bytes = tile.args
         kind = f"{image.mode};16{order}".replace("L;16L", "L;16")
         image.tile = [tile._replace(args=(kind, orientation, sample_bytes))]
     image.load()
