@@ -92,7 +92,7 @@ def sweep(folder: Path) -> list[Path]:
 
     Only what this user has made on this machine counts: locks of others may not be seen here.
     """
-    removed = []
+    removed: list[Path] = []
     try:
         with os.scandir(folder) as entries:
             found = [Path(e.path) for e in entries if e.name.endswith(".part")]

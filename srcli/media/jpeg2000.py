@@ -1,6 +1,6 @@
 """JPEG 2000 (ISO/IEC 15444-1): OpenJPEG decodes, through Pillow or pylibjpeg-openjpeg.
 
-Pillow keeps 16 bits of grey alone, and carries no metadata of a JP2 file. pylibjpeg-openjpeg, an
+Pillow reads 16 bits of grey alone, and carries no metadata of a JP2 file. pylibjpeg-openjpeg, an
 extra, gives the samples as they are.
 """
 
@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from srcli.errors import MediaError
 from srcli.media.exif import strip_prefix
 from srcli.media.header import open_image, pillow_header
 from srcli.media.metadata import Metadata
@@ -21,7 +22,6 @@ from srcli.media.picture import Decoded, Header
 from srcli.media.samples import decode_plain
 from srcli.media.tiff import full_range
 
-EXTRA = 'pip install "srcli[jpeg2000]"'
 _MAX_BOXES = 10_000
 _MAX_BYTES = 1 << 26  # of metadata
 _CODESTREAM = b"\xff\x4f\xff\x51"
@@ -50,19 +50,21 @@ class _Scan:
 def read_header(stream: BinaryIO, path: Path | None) -> Header:
     """See readers.Reader."""
     header = pillow_header(stream, path, "jpeg2000")
-    found, info, notes = _scan(stream), header.info, header.notes
-    shallow = False
+    found, info = _scan(stream), header.info
     if found.bits > 8 and found.components > 1:
-        possible = not found.sycc and not info.cmyk
-        shallow = not possible or _openjpeg() is None
-        if shallow and possible:
-            notes = (*notes, f"to keep more than 8 bits of JPEG 2000 in colour: {EXTRA}")
+        # Pillow's 8 bits of them would be wrong: what is nearly white becomes black.
+        if found.sycc or info.cmyk:
+            raise NotImplementedError(f"CMYK or YCC of {found.bits} bits")
+        if _openjpeg() is None:
+            raise MediaError(
+                f"JPEG 2000 of {found.bits} bits in colour needs a package that is not installed",
+                'pip install "srcli[jpeg2000]"',
+            )
     return replace(
         header,
-        info=replace(info, bits=found.bits, shallow=shallow),
+        info=replace(info, bits=found.bits),
         orientation=1,  # the standard has none: the picture is stored as it is seen
         metadata=replace(found.metadata, dpi=header.metadata.dpi),
-        notes=notes,
     )
 
 
@@ -70,7 +72,7 @@ def decode(stream: BinaryIO, header: Header, *, inks: bool) -> Decoded:
     """See readers.Reader."""
     info, icc, decoder = header.info, header.metadata.icc, _openjpeg()
     samples = info.channels + info.has_alpha
-    if info.bits > 8 and samples > 1 and not info.shallow and decoder is not None:
+    if info.bits > 8 and samples > 1 and decoder is not None:
         stream.seek(0)
         array = decoder.decode(stream.read())
         if array.shape != (info.height, info.width, samples) or array.dtype != np.uint16:

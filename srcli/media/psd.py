@@ -55,9 +55,8 @@ def read_header(stream: BinaryIO, path: Path | None) -> Header:
         layout.height,
         1 if grey else 3,
         layout.has_alpha,
-        8 if layout.mode == _INDEXED else layout.bits,
+        8 if layout.mode in (_INDEXED, _LAB) else layout.bits,
         cmyk=layout.mode == _CMYK,
-        shallow=layout.mode == _LAB,
     )
     iptc = held.get(_IPTC)
     metadata = Metadata(
