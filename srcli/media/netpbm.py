@@ -52,7 +52,7 @@ def read_header(stream: BinaryIO, path: Path | None) -> Header:
         layout.has_alpha,
         layout.bits,
     )
-    return Header(info, 1, Metadata())
+    return Header(info, 1, Metadata(), least_bytes=_least_bytes(layout))
 
 
 def decode(stream: BinaryIO, header: Header, *, inks: bool) -> Decoded:
@@ -71,6 +71,15 @@ def decode(stream: BinaryIO, header: Header, *, inks: bool) -> Decoded:
     if layout.has_alpha:
         return pixels[:, :, :-1], np.ascontiguousarray(pixels[:, :, -1]), None, notes
     return pixels, None, None, notes
+
+
+def _least_bytes(layout: _Layout) -> int:
+    samples = layout.width * layout.height * layout.samples
+    if layout.magic in _PLAIN:
+        return samples if layout.magic == b"P1" else 2 * samples - 1
+    if layout.magic == b"P4":
+        return (layout.width + 7) // 8 * layout.height
+    return samples * (4 if layout.magic in _FLOATS else 1 + (layout.maxval > 255))
 
 
 def _layout(stream: BinaryIO) -> _Layout:

@@ -84,13 +84,18 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """An ImageInfo, and what only reading needs."""
+    """An ImageInfo, and what only reading needs.
+
+    Attributes:
+        least_bytes: that the pixels take in the file; 0 where that is not known here.
+    """
 
     info: ImageInfo
     orientation: int
     metadata: Metadata
     notes: tuple[str, ...] = ()
     page: int = 0
+    least_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

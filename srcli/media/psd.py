@@ -66,7 +66,13 @@ def read_header(stream: BinaryIO, path: Path | None) -> Header:
         xmp=held.get(_XMP),
         iptc=iptc or None,
     )
-    return Header(info, 1, metadata)
+    stream.seek(layout.at)
+    packing = _length(stream, 2)
+    row_bytes = (layout.width * layout.bits + 7) // 8
+    least = row_bytes * layout.height * layout.channels if packing == 0 else 0
+    if packing == 1:  # the length of each row, and two bytes for 128
+        least = (2 + row_bytes // 64) * layout.height * layout.channels
+    return Header(info, 1, metadata, least_bytes=least)
 
 
 def decode(stream: BinaryIO, header: Header, *, inks: bool) -> Decoded:
@@ -99,6 +105,8 @@ def decode(stream: BinaryIO, header: Header, *, inks: bool) -> Decoded:
         pixels, icc = np.asarray(lab_to_rgb(image)), None
         alpha = None if alpha is None else at_depth(alpha, 8)
         notes = (*notes, "Lab colours were converted to sRGB")
+        if layout.bits > 8:
+            notes = (*notes, f"{layout.bits}-bit Lab was converted at 8 bits")
     if alpha is not None and layout.mode != _INDEXED:
         pixels = _without_white(pixels, alpha)
     if layout.mode == _CMYK and not inks:

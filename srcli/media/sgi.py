@@ -17,11 +17,13 @@ _HEAD_BYTES = 512
 
 def read_header(stream: BinaryIO, path: Path | None) -> Header:
     """See readers.Reader."""
-    _, width, height, samples, bits = _layout(stream)
+    packed, width, height, samples, bits = _layout(stream)
     if samples not in (1, 3, 4) or bits not in (8, 16):
         raise NotImplementedError(f"{samples} channels of {bits} bits")
     info = ImageInfo(path, "sgi", width, height, 1 if samples == 1 else 3, samples == 4, bits)
-    return Header(info, 1, Metadata())
+    # rows of runs may share their bytes; each has a place in two tables
+    least = 8 * height * samples if packed else width * height * samples * bits // 8
+    return Header(info, 1, Metadata(), least_bytes=least)
 
 
 def decode(stream: BinaryIO, header: Header, *, inks: bool) -> Decoded:
