@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 from icc_profiles import rgb_profile
+from picture_files import dng, hdr, jxl
 from PIL import Image
 
 from srcli.errors import MediaError
@@ -30,14 +30,6 @@ def srgb(light: np.ndarray) -> np.ndarray:
 
 
 # JPEG XL
-
-
-def jxl(samples: np.ndarray, **more: object) -> bytes:
-    import pillow_jxl.JpegXLImagePlugin  # noqa: F401
-
-    out = io.BytesIO()
-    Image.fromarray(samples).save(out, "JXL", lossless=True, **more)
-    return out.getvalue()
 
 
 @needs("pillow_jxl", "pillow-jxl-plugin")
@@ -129,19 +121,6 @@ def test_exr_window_grey_and_primaries(tmp_path: Path) -> None:
     assert red[0] > 50_000 and red[1] == red[2] == 0  # beyond sRGB's red
 
 
-def hdr(rgbe: np.ndarray, *, packed: bool) -> bytes:
-    height, width = rgbe.shape[:2]
-    head = b"#?RADIANCE\nEXPOSURE=2\nFORMAT=32-bit_rle_rgbe\n\n-Y %d +X %d\n" % (height, width)
-    if not packed:
-        return head + rgbe.tobytes()
-    rows = b""
-    for row in rgbe:
-        rows += bytes((2, 2, width >> 8, width & 255))
-        for plane in row.T:
-            rows += bytes((128 + 3, plane[0])) + bytes((width - 3,)) + plane[3:].tobytes()
-    return head + rows
-
-
 @pytest.mark.parametrize("packed", [False, True])
 def test_radiance(packed: bool) -> None:
     rgbe = RNG.integers(2, 256, (13, 17, 4), np.uint8)
@@ -158,24 +137,6 @@ def test_radiance(packed: bool) -> None:
 
 
 # Camera raw
-
-
-def dng(path: Path) -> Path:
-    """A sensor of red, green and blue pixels that saw an even grey, and a small preview."""
-    sensor = np.full((48, 64), 8000, np.uint16)
-    tags = [
-        (33421, "H", 2, (2, 2), True),  # the pattern of colours
-        (33422, "B", 4, bytes((0, 1, 1, 2)), True),
-        (50706, "B", 4, bytes((1, 4, 0, 0)), True),  # DNG's version
-        (50708, "s", 0, "srcli test", True),
-        (50717, "I", 1, 16_000, True),  # white
-        (50721, "2i", 9, (1, 1, 0, 1, 0, 1, 0, 1, 1, 1, 0, 1, 0, 1, 0, 1, 1, 1), True),
-        (50728, "2I", 3, (1, 1, 1, 1, 1, 1), True),  # neutral as shot
-        (50778, "H", 1, 21, True),
-        (271, "s", 0, "Acme", True),
-    ]
-    tifffile.imwrite(path, sensor, photometric=32803, extratags=tags)
-    return path
 
 
 @needs("rawpy", "rawpy")

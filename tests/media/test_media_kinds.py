@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from icc_profiles import rgb_profile
+from picture_files import NEGATIVE, box, pnm, psd, qoi, resource, saved, sgi
 from PIL import Image
 
 from srcli.errors import MediaError
@@ -27,21 +28,7 @@ def read(data: bytes, name: str = "a", folder: Path | None = None, depth: int = 
     return media.read(path, depth=depth)
 
 
-def saved(pixels: np.ndarray, kind: str, **more: object) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, kind, **more)
-    return out.getvalue()
-
-
 # PNM and PFM
-
-
-def pnm(magic: bytes, samples: np.ndarray, maxval: int) -> bytes:
-    height, width = samples.shape[:2]
-    head = b"%s # a word\n%d %d\n%d\n" % (magic, width, height, maxval)
-    if magic in (b"P2", b"P3"):
-        return head + " ".join(map(str, samples.ravel())).encode()
-    return head + samples.astype("u1" if maxval < 256 else ">u2").tobytes()
 
 
 @pytest.mark.parametrize("maxval", [1, 15, 200, 255, 256, 1023, 4095, 40_000, 65_535])
@@ -119,56 +106,6 @@ def test_damaged_pnm(data: bytes) -> None:
 # Photoshop
 
 
-def psd(
-    samples: np.ndarray,
-    mode: int,
-    *,
-    large: bool = False,
-    packed: bool = False,
-    layers: bytes = b"",
-    resources: bytes = b"",
-    palette: bytes = b"",
-) -> bytes:
-    height, width, channels = samples.shape
-    wide = ">Q" if large else ">I"
-    kind = samples.dtype.newbyteorder(">")
-    planes = np.moveaxis(samples, 2, 0).astype(kind).reshape(channels * height, -1)
-    if packed:
-        rows = [packbits(row.tobytes()) for row in planes]
-        counts = np.array([len(row) for row in rows], ">u4" if large else ">u2")
-        body = b"\0\1" + counts.tobytes() + b"".join(rows)
-    else:
-        body = b"\0\0" + planes.tobytes()
-    head = struct.pack(
-        ">4sH6xHIIHH", b"8BPS", 2 if large else 1, channels, height, width, kind.itemsize * 8, mode
-    )
-    return b"".join(
-        (
-            *(head, struct.pack(">I", len(palette)), palette),
-            *(struct.pack(">I", len(resources)), resources),
-            *(struct.pack(wide, len(layers)), layers, body),
-        )
-    )
-
-
-def packbits(row: bytes) -> bytes:
-    out = b""
-    for at in range(0, len(row), 128):
-        part = row[at : at + 128]
-        if len(set(part)) == 1 and len(part) > 1:
-            out += bytes((257 - len(part), part[0]))
-        else:
-            out += bytes((len(part) - 1,)) + part
-    return out
-
-
-def resource(code: int, data: bytes) -> bytes:
-    return b"8BIM" + struct.pack(">HHI", code, 0, len(data)) + data + bytes(len(data) % 2)
-
-
-NEGATIVE = struct.pack(">Ih", 2, -1)  # of PSD: one layer, and an alpha of the composite
-
-
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("samples", [SMALL, DEEP])
@@ -241,10 +178,6 @@ def test_jpeg2000_grey_keeps_16_bits() -> None:
     assert np.array_equal(picture.pixels[:, :, 0], DEEP[:, :, 0])
 
 
-def box(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I4s", 8 + len(data), kind) + data
-
-
 def with_metadata(jp2: bytes) -> bytes:
     """A profile in place of the colour space, and EXIF and XMP behind the header."""
     profile, exif = rgb_profile(), Image.Exif()
@@ -297,26 +230,6 @@ def test_tga_by_its_ending_alone(tmp_path: Path) -> None:
     assert read(saved(SMALL, "PNG"), "b.tga", tmp_path).alpha is not None
 
 
-def sgi(samples: np.ndarray, packed: bool) -> bytes:
-    height, width, channels = samples.shape
-    kind = samples.dtype.newbyteorder(">")
-    head = struct.pack(
-        *(">HBBHHHH", 474, packed, kind.itemsize),
-        *((2 if channels == 1 else 3), width, height, channels),
-    ).ljust(512, b"\0")
-    planes = np.moveaxis(samples[::-1], 2, 0).astype(kind)
-    if not packed:
-        return head + planes.tobytes()
-    rows, starts = b"", []
-    mark = np.array([0x80 | width], kind).tobytes()
-    for row in planes.reshape(-1, width):
-        starts.append(len(head) + 8 * height * channels + len(rows))
-        rows += mark + row.tobytes() + bytes(kind.itemsize)
-    size = len(mark) + width * kind.itemsize + kind.itemsize
-    table = np.array(starts, ">u4").tobytes() + np.full(len(starts), size, ">u4").tobytes()
-    return head + table + rows
-
-
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("samples", [SMALL, DEEP])
@@ -336,12 +249,6 @@ def test_what_pillow_reads(kind: str, tmp_path: Path) -> None:
     assert np.array_equal(media.read(path).pixels, SMALL[:, :, :3])
     grey = media.read(io.BytesIO(saved(SMALL[:, :, 0], "PCX")))
     assert grey.pixels.shape[2] in (1, 3)
-
-
-def qoi(samples: np.ndarray) -> bytes:
-    height, width = samples.shape[:2]
-    body = b"".join(b"\xfe" + bytes(p) for p in samples.reshape(-1, 3))
-    return b"qoif" + struct.pack(">IIBB", width, height, 3, 0) + body + bytes(7) + b"\1"
 
 
 @pytest.mark.parametrize("bitmap_format", ["png", "bmp"])
