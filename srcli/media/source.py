@@ -83,7 +83,7 @@ def plain_errors(name: str, format: FormatName) -> Iterator[None]:
             message = f"{name} is a kind of {title} that srcli does not read: {text[:200]}"
         elif (
             not isinstance(exc, (OSError, SyntaxError, ValueError, zlib.error))
-            or isinstance(exc, UnidentifiedImageError)
+            or isinstance(exc, (UnidentifiedImageError, UnicodeError))
             or not text
         ):  # what other exceptions say is of use to programmers only
             message = f"{name} is damaged, or a kind of {title} that srcli cannot read"
