@@ -111,7 +111,7 @@ def _pcx(stream: BinaryIO, header: Header) -> int:
 def _dds(stream: BinaryIO, header: Header) -> int:
     stream.seek(80)
     flags, _, depth = struct.unpack("<I4sI", stream.read(12))
-    bits = 4 if flags & 4 else depth  # of a pixel, in blocks or plain
+    bits = 4 if flags & 4 else 8 if flags & 0x20 else depth  # of a pixel: blocks, palette, plain
     return header.info.width * header.info.height * int(bits) // 8
 
 

@@ -252,10 +252,17 @@ def _signed_lab(samples: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _without_white(pixels: Pixels, alpha: Pixels) -> Pixels:
-    """Colours before they were laid on white, as Photoshop lays them in a composite with alpha."""
+    """Colours before they were laid on white, as Photoshop lays them in a composite with alpha.
+
+    Where something is darker than what shows through of the white, another program has written the
+    file and laid nothing on white.
+    """
     full = int(np.iinfo(pixels.dtype).max)
+    spare = full // 64  # rounded in a few steps
     out = np.empty_like(pixels)
     for row in range(len(pixels)):
+        if (pixels[row].min(axis=1).astype(np.int64) + spare < full - alpha[row].astype(int)).any():
+            return pixels
         divisor = np.maximum(alpha[row], 1).astype(np.int64)[:, None]
         white = full - alpha[row].astype(np.int64)[:, None]
         own = (pixels[row].astype(np.int64) - white) * full

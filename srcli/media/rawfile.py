@@ -3,7 +3,9 @@
 import struct
 from typing import BinaryIO
 
+_HEAD_BYTES = 8
 _MAX_DIRECTORIES = 32
+_BYTE, _SHORT = 1, 3
 _DNG_VERSION, _PHOTOMETRIC, _SUB_DIRECTORIES = 50706, 262, 330
 _SENSOR = (32803, 34892)  # colour filter array, and linear raw
 
@@ -21,7 +23,7 @@ def is_raw_tiff(stream: BinaryIO) -> bool:
     seen: set[int] = set()
     while left and len(seen) < _MAX_DIRECTORIES:
         at = left.pop()
-        if at in seen:
+        if at in seen or at < _HEAD_BYTES:  # 0: there is none
             continue
         seen.add(at)
         stream.seek(at)
@@ -32,11 +34,10 @@ def is_raw_tiff(stream: BinaryIO) -> bool:
         entries = stream.read(12 * number + 4)
         for k in range(min(number, len(entries) // 12)):
             tag, kind, values, value = struct.unpack_from(f"{order}HHII", entries, 12 * k)
-            if tag == _DNG_VERSION:
+            if (tag, kind, values) == (_DNG_VERSION, _BYTE, 4):
                 return True
-            if tag == _PHOTOMETRIC:
-                said = value >> 16 if kind == 3 and order == ">" else value
-                if (said & 0xFFFF if kind == 3 else said) in _SENSOR:
+            if (tag, kind, values) == (_PHOTOMETRIC, _SHORT, 1):
+                if (value >> 16 if order == ">" else value & 0xFFFF) in _SENSOR:
                     return True
             if tag == _SUB_DIRECTORIES and values <= _MAX_DIRECTORIES:
                 if values == 1:

@@ -117,7 +117,9 @@ def sniff(head: bytes, name: str) -> FormatName:
             return format
     if head[4:12] == b"ftypcrx ":
         return "raw"
-    if head[:1] == b"P" and head[1:2] in b"1234567Ff" and head[2:3] in _AFTER_MAGIC:
+    if head[:1] == b"P" and head[1:2] in b"123456Ff" and head[2:3] in _AFTER_MAGIC:
+        return "netpbm"
+    if head[:3] == b"P7\n":
         return "netpbm"
     if head[:1] == b"\n" and head[1:4] in _PCX:
         return "pcx"

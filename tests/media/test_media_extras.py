@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from icc_profiles import rgb_profile
 from picture_files import dng, hdr, jxl
 from PIL import Image
@@ -169,3 +170,14 @@ def test_without_the_package(
     with pytest.raises(MediaError, match="not installed") as caught:
         inspect(path)
     assert caught.value.hint == f'pip install "srcli[{extra}]"'
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_tiff_is_no_camera_raw(order: str, tmp_path: Path) -> None:
+    """Of all kinds of directory: their ends say 0, where the file begins."""
+    for pages in (1, 3):
+        for kind in (np.uint8, np.uint16, np.float32):
+            path = tmp_path / "a.tif"
+            samples = np.ones((pages, 9, 8, 3), kind)
+            tifffile.imwrite(path, samples, byteorder=order, photometric="rgb", metadata=None)
+            assert inspect(path).format == "tiff"

@@ -128,6 +128,8 @@ def test_photoshop_without_its_white() -> None:
     assert np.array_equal(picture.alpha, alpha[:, :, 0])
     assert np.array_equal(picture.pixels[1], colours[1])
     assert np.abs(picture.pixels[2:].astype(int) - colours[2:]).max() <= 1  # 8 bits, half seen
+    plain = read(psd(np.dstack((colours, alpha)), 3, layers=NEGATIVE))  # not by Photoshop
+    assert np.array_equal(plain.pixels, colours)
     tagged = struct.pack(">II", 0, 0) + b"8BIMMt16" + struct.pack(">I", 0)
     assert read(psd(DEEP, 3, layers=tagged)).alpha is not None
 
