@@ -36,9 +36,9 @@ def is_raw_tiff(stream: BinaryIO) -> bool:
             tag, kind, values, value = struct.unpack_from(f"{order}HHII", entries, 12 * k)
             if (tag, kind, values) == (_DNG_VERSION, _BYTE, 4):
                 return True
-            if (tag, kind, values) == (_PHOTOMETRIC, _SHORT, 1):
-                if (value >> 16 if order == ">" else value & 0xFFFF) in _SENSOR:
-                    return True
+            meaning = value >> 16 if order == ">" else value & 0xFFFF
+            if (tag, kind, values) == (_PHOTOMETRIC, _SHORT, 1) and meaning in _SENSOR:
+                return True
             if tag == _SUB_DIRECTORIES and values <= _MAX_DIRECTORIES:
                 if values == 1:
                     left.append(value)

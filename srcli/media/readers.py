@@ -15,6 +15,7 @@ _MODULES: dict[FormatName, str] = {
     "sgi": "srcli.media.sgi",
     "ico": "srcli.media.ico",
     "tga": "srcli.media.tga",
+    "dds": "srcli.media.dds",
     "jpeg2000": "srcli.media.jpeg2000",
     "jxl": "srcli.media.jxl",
     "exr": "srcli.media.exr",

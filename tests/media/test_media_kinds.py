@@ -293,3 +293,29 @@ def test_jpeg2000_in_colour_without_its_extra(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(MediaError, match="16 bits in colour") as caught:
         read(coded)
     assert caught.value.hint == 'pip install "srcli[jpeg2000]"'
+
+
+@pytest.mark.parametrize(
+    ("depth", "masks"),
+    [
+        (16, (0xF800, 0x07E0, 0x001F, 0)),
+        (16, (0x0F00, 0x00F0, 0x000F, 0xF000)),
+        (32, (0x00FF0000, 0x0000FF00, 0x000000FF, 0xFF000000)),
+        (24, (0x000000FF, 0x0000FF00, 0x00FF0000, 0)),
+    ],
+)
+def test_dds_of_plain_colours(depth: int, masks: tuple[int, ...]) -> None:
+    top = np.array([bin(mask).count("1") for mask in masks])
+    samples = SMALL >> (8 - top)
+    shifts = [(mask & -mask).bit_length() - 1 if mask else 0 for mask in masks]
+    values = sum(samples[:, :, k].astype(np.uint32) << shifts[k] for k in range(4) if masks[k])
+    flags = 0x41 if masks[3] else 0x40
+    head = struct.pack("<4s7I44x", b"DDS ", 124, 0x1007, 13, 17, 0, 0, 0)
+    head += struct.pack("<II4s5I", 32, flags, bytes(4), depth, *masks) + bytes(20)
+    body = values.astype("<u4")[..., None].view(np.uint8)[:, :, : depth // 8].tobytes()
+    picture = read(head + body)
+    wanted = samples[:, :, :3] * (255 / (2 ** top[:3] - 1))
+    assert np.abs(picture.pixels - wanted).max() < 0.501
+    assert (picture.alpha is not None) == bool(masks[3])
+    with pytest.raises(MediaError, match="cut short"):
+        read(head + body[:-1])
