@@ -26,7 +26,7 @@ from srcli.film.probe import Timeline, scan
 from srcli.film.segments import LEAST_FRAMES, MOST_FRAMES, Work, digest, key_of
 from srcli.film.sequences import files_of
 from srcli.film.stages import Ahead, Behind
-from srcli.media.atomic import make_folder, part_of, plain_errors, sync_folder
+from srcli.media.atomic import give_name, make_folder, open_part, plain_errors, sync_folder
 
 Note = Callable[[str], None]
 
@@ -213,13 +213,14 @@ class _Run:
     def finish(self) -> None:
         """The other streams, the check, and the name."""
         plan, segments = self.plan, self.work.segments
-        part = part_of(plan.target)
         tick = Fraction(segments[0].tick)
         shift = self.cut.start or 0
         expected = [tick * t - shift for s in segments for t in s.times]
         end = self.timeline.ends(expected[-1] + shift)
         if self.cut.end is not None:
             end = min(end, self.cut.end)
+        with plain_errors(str(plan.target), plan.target.parent):
+            part, file = open_part(plan.target)
         try:
             mux(
                 plan.film,
@@ -251,12 +252,12 @@ class _Run:
                 )
             with plain_errors(str(plan.target), plan.target.parent):
                 self.report.n_bytes = part.stat().st_size
-                with part.open("rb") as file:
-                    os.fsync(file.fileno())
-                part.replace(plan.target)
+                os.fsync(file.fileno())
+                give_name(file, part, plan.target)
                 sync_folder(plan.target.parent)
         finally:
             with suppress(OSError):
+                file.close()
                 part.unlink(missing_ok=True)
 
     def _enlarged(self, upscaler: FrameUpscaler, frame: Frame) -> bytes:
