@@ -57,6 +57,8 @@ class Encoder:
         arguments = ["-copyts", "-c:v", "rawvideo", "-f", "ivf", "-i", "pipe:0"]
         arguments += ["-vf", _tags(colour, sar), "-fps_mode", "passthrough"]
         arguments += ["-enc_time_base", "demux", *encoding.arguments]
+        if encoding.keeps_alpha_beside:  # NUT 4 keeps what lies beside packets
+            arguments += ["-strict", "experimental", "-syncpoints", "timestamped"]
         self._child = Child(ffmpeg, [*arguments, "-f", "nut", "-y", script_path(path)], feed=True)
 
     def __enter__(self) -> Encoder:

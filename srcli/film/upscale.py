@@ -169,6 +169,7 @@ class _Run:
             self.before,
             self.after,
             reserve_bytes=plan.frames_bytes,
+            alpha=plan.options.alpha,
         )
         report.engine.on_note = self._note_once
         total = n_wanted(self.timeline, self.cut)
@@ -226,7 +227,7 @@ class _Run:
                 self.work.listing(),
                 part,
                 plan.extension,
-                streams=plan.streams,
+                tracks=plan.tracks,
                 encoding=plan.encoding,
                 colour=self.colour,
                 tick=tick,
@@ -234,11 +235,19 @@ class _Run:
                 ffmpeg=plan.ffmpeg,
                 last=(expected[-1], end - shift) if end - shift > expected[-1] else None,
             )
-            streams = (plan.film.stream,) if plan.film.is_sequence else plan.streams
-            whole = self.cut == Cut() and not plan.film.is_sequence
-            source_s = plan.film.duration_s if whole else None
-            found = check(part, plan.target, expected, streams, source_s, plan.ffmpeg)
+            found = check(
+                part,
+                plan.target,
+                expected,
+                plan.film,
+                plan.tracks,
+                plan.encoding,
+                plan.ffmpeg,
+                whole=self.cut == Cut() and not plan.film.is_sequence,
+            )
             self.report.check = found
+            for doubt in found.doubts:
+                self.note(doubt)
             if found.shortened_s:
                 self.note(
                     f"the source says that it lasts {found.source_s:.1f} s, and the result lasts "
@@ -401,7 +410,8 @@ def _key(plan: FilmPlan, passes: Sequence[int], identity: str) -> str:
             "size": plan.sr_size,
             "layout": plan.encoding.layout.name,
             "encoding": plan.encoding.arguments,
-            "streams": [s.index for s in plan.streams],
+            "tracks": [(t.stream.index, t.encoder, t.options) for t in plan.tracks],
+            "alpha": plan.options.alpha,
             "ffmpeg": plan.ffmpeg.version,
         }
     )
