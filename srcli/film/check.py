@@ -155,7 +155,7 @@ def _verify(
     *,
     whole: bool,
 ) -> bool:
-    """Whether a stream of the result can be decoded; False: that of the source cannot either.
+    """Whether a stream of the result can be decoded, or is empty; False: no more than the source's.
 
     Raises:
         MediaError: that of the source can.
@@ -168,13 +168,18 @@ def _verify(
         return True
     if decodes(made, stream, ffmpeg):
         return True
-    if not packets(path, made, stream.index, ffmpeg).times:
-        if not whole or not packets(film.path, source, track.stream.index, ffmpeg).times:
-            return True  # there is nothing of it
+    if not decodes(source, track.stream, ffmpeg):
+        return not packets(film.path, source, track.stream.index, ffmpeg).times
+    if whole or packets(path, made, stream.index, ffmpeg).times:
         raise lost
-    if decodes(source, track.stream, ffmpeg):
-        raise lost
-    return False
+    return True  # nothing of it lies in the part
+
+
+def has_contents(film: Film, stream: Stream, ffmpeg: FFmpeg) -> bool:
+    """Whether something can be decoded from a stream of the source, or it is empty anyway."""
+    if decodes(film.input, stream, ffmpeg):
+        return True
+    return not packets(film.path, film.input, stream.index, ffmpeg).times
 
 
 def decodes(source: Sequence[str], stream: Stream, ffmpeg: FFmpeg) -> bool:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from srcli.errors import MediaError, SrcliError, UsageError
-from srcli.film.check import decodes, matched
+from srcli.film.check import decodes, has_contents, matched
 from srcli.film.codecs import Encoding
 from srcli.film.encode import Encoder
 from srcli.film.ffmpeg import FFmpeg
@@ -57,7 +57,10 @@ def settle_streams(
             if stream.index == film.video:
                 kept.append(video)
                 continue
-            ways = [Track(stream), *forms(stream, extension, treatments.get(stream.kind, "copy"))]
+            others = forms(stream, extension, treatments.get(stream.kind, "copy"))
+            if stream.kind == "subtitle" and not has_contents(film, stream, ffmpeg):
+                others = []  # nothing would be left of it
+            ways = [Track(stream), *others]
             way = next((w for w in ways if trial.holds((w, video))), None)
             if way is not None:
                 kept.append(way)

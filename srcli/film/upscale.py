@@ -23,7 +23,7 @@ from srcli.film.mux import Cut, mux
 from srcli.film.options import FilmOptions
 from srcli.film.plan import WAITING, FilmPlan
 from srcli.film.probe import Timeline, scan
-from srcli.film.segments import LEAST_FRAMES, MOST_FRAMES, Work, digest, key_of
+from srcli.film.segments import LEAST_FRAMES, LEAST_S, MOST_FRAMES, MOST_S, Work, digest, key_of
 from srcli.film.sequences import files_of
 from srcli.film.stages import Ahead, Behind
 from srcli.media.atomic import make_folder, part_of, plain_errors, sync_folder
@@ -135,9 +135,13 @@ def upscale_film(
         try:
             run.enlarge(engine, passes, on_progress)
             run.finish()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             if finished := sum(len(s.times) for s in work.segments):
                 note(f"stopped; the same command goes on after the {finished} frames finished")
+            else:
+                note(
+                    "stopped before the first segment was finished; the same command starts afresh"
+                )
             raise
     return run.report
 
@@ -180,13 +184,13 @@ class _Run:
             Ahead(self._frames(), WAITING) as frames,
             Behind(self._encode, WAITING) as encoder,
         ):
-            clock = time.perf_counter()
+            clock = began = time.perf_counter()
             for frame in frames:
                 clock, spent = time.perf_counter(), time.perf_counter() - clock
                 report.decode_s += spent
-                if in_segment and self._ends_before(frame, in_segment):
+                if in_segment and self._ends_before(frame, in_segment, clock - began):
                     encoder.put(_Cut())
-                    in_segment = 0
+                    in_segment, began = 0, clock
                 if last is not None and frame.data == last.data:
                     report.repeated += 1
                 else:
@@ -324,9 +328,12 @@ class _Run:
                     "they follow it at once"
                 )
 
-    def _ends_before(self, frame: Frame, n: int) -> bool:
+    def _ends_before(self, frame: Frame, n: int, spent_s: float) -> bool:
         """Whether a segment of n frames ends before this frame: at key frames, if they come."""
-        return n >= MOST_FRAMES or (n >= LEAST_FRAMES and frame.seconds in self.timeline.keys)
+        if n >= MOST_FRAMES or spent_s >= MOST_S:
+            return True
+        long_enough = n >= LEAST_FRAMES or spent_s >= LEAST_S
+        return long_enough and frame.seconds in self.timeline.keys
 
     def _encode(self, items: Iterator[_Encoded | _Cut]) -> None:
         """Segments from frames; run by a thread of its own."""
