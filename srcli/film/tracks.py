@@ -43,7 +43,7 @@ _SOUND = {  # encoders for sound that loses nothing, and for other sound
     ".webm": (("libopus", "libvorbis"), ("libopus", "libvorbis")),
 }
 _TEXT = {".mkv": "srt", ".mp4": "mov_text", ".mov": "mov_text", ".webm": "webvtt"}
-_NAMES = {"libopus": "opus", "libvorbis": "vorbis", "dvdsub": "dvd_subtitle", "srt": "subrip"}
+_NAMES = {"libopus": "opus", "libvorbis": "vorbis", "srt": "subrip"}
 _LOSSY_BITRATE, _SURROUND_BITRATE = "192k", "448k"
 
 
@@ -73,8 +73,6 @@ def converted_forms(stream: Stream, extension: str) -> list[Track]:
         lossless = is_pcm(stream) or stream.codec in _LOSSLESS
         names = _SOUND[extension][0 if lossless else 1]
         return [_as(stream, name, "{}") for name in names]
-    if stream.kind == "subtitle":  # pictures
-        return [_as(stream, "dvdsub", "{}, pictures of four colours")]
     return []
 
 
