@@ -20,6 +20,7 @@ from srcli.film.probe import Film, Stream, file_input, packets, probe, read_pack
 from srcli.film.tracks import Track, describe
 
 _FRAMES = "2"
+_MARKS = {"Stereo 3D", "Spherical Mapping"}  # which the container keeps, or does not
 _ROUGHLY_S = 0.5  # headers also count what is decoded before it is shown, and rounded
 
 
@@ -120,6 +121,7 @@ def check(
             sure.add(stream.index)
         else:
             doubts.append(f"{describe(track.stream)} cannot be decoded, and is copied as it is")
+    doubts += [f"{name}: the mark is lost" for name in sorted(_MARKS & film.beside - found.beside)]
     return Check(
         len(times),
         float(times[0]),

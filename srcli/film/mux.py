@@ -166,22 +166,28 @@ def _cut_out(
     They are cut apart from the video, whose packets may be decoded before they are shown: ffmpeg
     cuts by the former.
     """
-    path = listing.parent / "others"
+    path, texts = listing.parent / "others", listing.parent / "texts"
+    container = CONTAINERS[extension[1:]]
+    converted = [t for t in tracks if t.encoder is not None and t.stream.kind == "subtitle"]
     arguments = ["-copyts", *film.input]
+    sources = {t.stream.index: f"0:{t.stream.index}" for t in tracks}
+    if converted:  # whole: ffmpeg does not cut subtitles that it encodes
+        made = ["-copyts", *film.input]
+        for track in converted:
+            made += ["-map", sources[track.stream.index]]
+        made += [*_encoders(converted), "-map_chapters", "-1", "-f", container]
+        ffmpeg.run(
+            [*made, "-y", script_path(texts)], f"subtitles of {film.path} cannot be converted"
+        )
+        arguments += ["-i", script_path(texts)]
+        sources |= {t.stream.index: f"1:{k}" for k, t in enumerate(converted)}
     for track in tracks:
-        arguments += ["-map", f"0:{track.stream.index}"]
-    arguments += [
-        "-c",
-        "copy",
-        *_encoders(tracks),
-        "-map_chapters",
-        "-1",
-        "-ss",
-        f"{float(cut.start or 0):.6f}",
-    ]
+        arguments += ["-map", sources[track.stream.index]]
+    now = [Track(t.stream) if t in converted else t for t in tracks]
+    arguments += ["-c", "copy", *_encoders(now), "-map_chapters", "-1"]
+    arguments += ["-ss", f"{float(cut.start or 0):.6f}"]
     if cut.end is not None:
         arguments += ["-to", f"{float(cut.end):.6f}"]
-    container = CONTAINERS[extension[1:]]
     if container == "matroska":
         arguments += ["-default_mode", "passthrough"]
     ffmpeg.run(

@@ -23,6 +23,13 @@ _KEEPS_ALPHA = {
     ".mov": "--codec prores",
     ".webm": "--codec vp9",
 }
+# of a larger picture, other values would be needed, or nothing here writes them
+_LOST_BESIDE = {
+    "ATSC A53 Part 4 Closed Captions": "closed captions",
+    "HDR Dynamic Metadata SMPTE2094-40 (HDR10+)": "values of HDR10+",
+    "HDR Dynamic Metadata CUVA 005.1 2021 (Vivid)": "values of HDR Vivid",
+    "Dolby Vision Metadata": "values of Dolby Vision",
+}
 WAITING = 3  # frames, on either side of the network
 
 
@@ -186,6 +193,11 @@ def plan_film(
     if len(film.programs) > 1:
         names = ", ".join(film.programs)
         notes.append(f"the programs {names} become one, with the streams of all")
+    elif film.programs and not film.programs[0].isdecimal():
+        notes.append(f"the name of the program, {film.programs[0]}, is left out")
+    lost = [said for name, said in _LOST_BESIDE.items() if name in film.beside]
+    if lost:
+        notes.append(f"{' and '.join(lost)} inside the picture's packets are left out")
     if source.alpha and not encoding.layout.alpha and options.alpha != "discard":
         notes.append(
             f"transparency is left out, which {encoding.codec} in {extension} does not hold; "

@@ -143,6 +143,7 @@ class Film:
         has_keys: it has QuickTime's keyed metadata, in which phones say what made it.
         rate: frames per second, as the file says it; None: it does not.
         timecode: of the first frame, as the file says it.
+        beside: what lies beside the first frame's samples, by ffmpeg's names.
         programs: names of the programs that share the file, as broadcasts have them.
         notes: what was found out that the user should know.
     """
@@ -163,6 +164,7 @@ class Film:
     has_keys: bool = False
     rate: Fraction | None = None
     timecode: str | None = None
+    beside: frozenset[str] = frozenset()
     programs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -267,6 +269,7 @@ def probe(path: Path, ffmpeg: FFmpeg, source: tuple[str, ...] | None = None) -> 
         rate=main.rate,
         has_keys=any(re.match(r"    com\.(apple|android)\.\S+ *: ", line) for line in lines),
         timecode=next((m[1] for m in map(_TIMECODE.match, lines) if m), None),
+        beside=frozenset(re.findall(r"side data - ([^:\n]+):", text)),
         programs=_programs(lines),
         notes=tuple(notes),
     )

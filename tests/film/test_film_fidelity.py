@@ -65,6 +65,19 @@ def says(pattern: str) -> Callable[[str, Path], str | None]:
     return lambda said, path: "kept" if re.search(pattern, said, re.M | re.I) else None
 
 
+def captions(said: str, path: Path) -> str | None:
+    shown = run("-i", path, "-vf", "showinfo", "-frames:v", "1", "-f", "null", "-", text=True)
+    return "kept" if "A53 Part 4 Closed Captions" in shown else None
+
+
+def captioned(stream: bytes) -> bytes:
+    """A stream of H.264 with a caption before each picture: an SEI of ATSC A/53."""
+    said = b"\xb5\x00\x31GA94\x03\x41\xff\xfc\x94\x20\xff"
+    sei = b"\0\0\0\1\x06\x04" + bytes([len(said)]) + said + b"\x80"
+    units = re.split(rb"\x00\x00\x00?\x01", stream)[1:]
+    return b"".join((sei if unit[0] & 31 in (1, 5) else b"") + b"\0\0\0\1" + unit for unit in units)
+
+
 def transparent(said: str, path: Path) -> str | None:
     """Decoded, as a picture with two levels of transparency."""
     vpx = re.search(r"Video: (vp[89])", said)
@@ -115,12 +128,17 @@ THINGS = (
     Thing("chapters", "a.mkv", ("-i", "chapters.txt", "-map", "0", "-map_metadata", "1", *X264),
           lambda said, path: "kept" if said.count("Chapter #0:") == 2 and "Two" in said else None),
     Thing("title", "a.mkv", (*X264, "-metadata", "title=A film"), says("title *: A film")),
-    Thing("language of a sound", "a.mkv",
-          (*SINE, *X264, "-c:a", "libopus", "-metadata:s:a", "language=fra"), says(r"\(fra\)")),
-    Thing("timecode", "a.mov", (*X264, "-timecode", "01:00:00:00"), says("timecode *: 01:00:00:00")),
+    Thing("language of subtitles", "a.mkv",
+          ("-i", "words.srt", "-map", "0", "-map", "1", *X264, "-c:s", "srt",
+           "-metadata:s:s", "language=fra"), says(r"\(fra\): Subtitle")),
+    Thing("timecode", "a.mov", (*X264, "-timecode", "01:00:00:00"),
+          says("timecode *: 01:00:00:00")),
     Thing("programs", "a.ts",
-          (*SINE, *X264, "-c:a", "mp2", "-map", "0", "-map", "1", "-program", "title=A:st=0:st=1",
-           "-program", "title=B:st=0"), says("Program 2")),
+          (*X264, "-program", "title=A:st=0", "-program", "title=B:st=0"), says("Program 2")),
+    Thing("name of a program", "a.ts", X264, says("service_name *: Service01")),
+    Thing("closed captions in the video", "c.mp4", ("-c", "copy"), captions),
+    Thing("3D, side by side", "a.mkv", (*X264, "-metadata:s:v", "stereo_mode=left_right"),
+          says("Stereo 3D: side by side")),
     Thing("cover", "a.mp4",
           ("-i", "cover.png", "-map", "0", "-map", "1", *X264, "-c:v:1", "copy",
            "-disposition:v:1", "attached_pic"), says(r"\(attached pic\)")),
@@ -158,6 +176,10 @@ def write(thing: Thing, folder: Path) -> Path:
     if thing.name.startswith("turned"):
         run("-v", "error", *source, *X264, folder / "plain.mp4")
         source = ("-display_rotation:v:0", "90", "-i", folder / "plain.mp4")
+    if thing.name.startswith("closed captions"):
+        run("-v", "error", *source, *X264, folder / "plain.h264")
+        (folder / "c.h264").write_bytes(captioned((folder / "plain.h264").read_bytes()))
+        source = ("-i", folder / "c.h264")
     run("-v", "error", *source, *arguments, path)
     return path
 
@@ -171,11 +193,11 @@ def outcome(thing: Thing, container: str, folder: Path, **options: str) -> str:
     jobs = plan([str(source)], wishes)
     events: list[object] = []
     run_jobs(jobs, wishes, Resampler("bicubic"), tell=events.append)
-    notes = [e.text for e in events if isinstance(e, Noted)]
+    notes = [plain(e.text) for e in events if isinstance(e, Noted)]
     for event in events:
         if isinstance(event, Failed):
             assert not target.exists()
-            why = re.sub(r" of \S+$", "", event.error)
+            why = plain(re.sub(r" of \S+$", "", event.error))
             return f"refused: {why}" + (f" ({event.hint})" if event.hint else "")
     assert any(isinstance(e, Done) for e in events)
     before = thing.found(header(source), source)
@@ -188,6 +210,11 @@ def outcome(thing: Thing, container: str, folder: Path, **options: str) -> str:
         return f"left out: {'; '.join(notes)}" if notes else "LOST"
     assert any(f"becomes {after}" in note for note in notes), (after, notes)
     return after
+
+
+def plain(text: str) -> str:
+    """A message about any stream of the kind."""
+    return re.sub(r"stream \d+ \([^)]*?(\w+)\)", r"the \1", text)
 
 
 def row(thing: Thing, folder: Path, numbered: dict[str, int]) -> str:
