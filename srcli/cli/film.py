@@ -62,11 +62,11 @@ AudioOption = Annotated[
     typer.Option(
         "--audio",
         metavar="HOW",
-        help="copy, convert what the container cannot hold, or drop.",
+        help="Of films: copy, convert (what the container does not hold), or drop.",
     ),
 ]
 SubtitlesOption = Annotated[
-    str, typer.Option("--subtitles", metavar="HOW", help="copy, convert or drop, likewise.")
+    str, typer.Option("--subtitles", metavar="HOW", help="Likewise: copy, convert or drop.")
 ]
 FFmpegOption = Annotated[
     str | None, typer.Option("--ffmpeg", metavar="PATH", help="In place of imageio-ffmpeg's.")
