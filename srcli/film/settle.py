@@ -168,6 +168,8 @@ class _Trial:
             return True
         if stream.codec == "none":
             return track.stream.codec == "none" and track.encoder is None
+        if stream.kind == "subtitle" and track.encoder is None:
+            return True  # films may have many, few of which begin at once
         if decodes(file_input(path), stream, self.ffmpeg):
             return True
         # nothing of it lies in these moments, or it is damaged already
