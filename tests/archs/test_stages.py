@@ -19,10 +19,11 @@ OTHER_SCALES = [
 ]
 GLOBAL = (
     "bcrn", "rlfn", "rlfn_s", "rlfn_ntire", "imdn", "rfdn", "bsrn", "bsrn_s", "safmn_ntire",
+    "smfanet", "smfanet_plus",
 )  # fmt: skip
 
 # Of the result's largest value. Rounding of fp32 sums taken in another order: up to 6.4e-7 was
-# seen; the smallest effect of a wrong attention map that was seen is 4e-4.
+# seen; of a wrong attention map the smallest effect that was seen is 4e-4, of a variance 6e-5.
 TOLERANCE = 1e-5
 
 
@@ -101,7 +102,7 @@ def test_the_tolerance_sees_a_seam(model, scale, lively):
     error = (naive - whole).abs().amax((0, 1, 2)) / whole.abs().max()
     assert float(error.max()) > 1000 * TOLERANCE
     if model.arch.name in GLOBAL:  # its attention is wrong even at the far side
-        assert float(error[: 4 * scale].max()) > 10 * TOLERANCE
+        assert float(error[: 4 * scale].max()) > 5 * TOLERANCE
 
 
 @pytest.mark.parametrize(("model", "scale"), one_of_a_kind(EXACT))
