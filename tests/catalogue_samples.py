@@ -20,8 +20,6 @@ FEWER = {
     "rrdbnet": {"n_blocks": 1},
     "rrdbnet_x2plus": {"n_blocks": 1},
     "rrdbnet_anime": {"n_blocks": 2},
-    "smfanet": {"n_blocks": 3},
-    "smfanet_plus": {"n_blocks": 3},
     "spbp_l": {"n_groups": 3},
     "spbp_m": {"n_groups": 3},
     "srgan5": {"n_blocks": 2},
