@@ -11,6 +11,8 @@ FEWER = {
     "drrn_b1u9": {"n_units": 3},
     "drrn_b1u25": {"n_units": 4},
     "edsr_baseline": {"n_blocks": 3},
+    "esrn": {"blocks": ("G_4_16_24", "C_3_16_16", "S_3_24_32")},
+    "ghostsr_edsr": {"n_blocks": 3},
     "lkdn": {"n_blocks": 3},
     "lkdn_s": {"n_blocks": 2},
     "lkfmixer_b": {"n_blocks": 2},
@@ -24,6 +26,7 @@ FEWER = {
     "spbp_m": {"n_groups": 3},
     "srgan5": {"n_blocks": 2},
     "srresnet": {"n_blocks": 3},
+    "vdsr_half": {"n_layers": 5},
 }
 NETWORKS = [m for m in catalog.models() if m.variants]
 
