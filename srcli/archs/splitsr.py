@@ -17,12 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srcli.archs.blocks import conv, mean_shift, steps
+from srcli.archs.merging import Expanded, Mergeable, fold
 from srcli.archs.stages import Map, Run
 
 N_GROUPS = 6  # times that the group is gone through
 
 
-class Block(nn.Module):
+class Block(Mergeable):
     """3x3 with normalisation and ReLU, twice the same, + input; looks 2 pixels around."""
 
     HALO = 2
@@ -31,6 +32,10 @@ class Block(nn.Module):
         super().__init__()
         self.conv = conv(n_feats, n_feats)
         self.batchnorm = nn.BatchNorm2d(n_feats)
+
+    def merged(self) -> nn.Module:
+        fold(self, "conv", "batchnorm")
+        return self
 
     def layer(self, x: Tensor) -> Tensor:
         return self.batchnorm(self.conv(x))  # type: ignore[no-any-return]
@@ -53,7 +58,7 @@ class SplitBlock(Block):
         return torch.cat([passive, F.relu(self.layer(active))], 1)
 
 
-class SplitSR(nn.Module):
+class SplitSR(Expanded):
     """LR (n, 3, h, w) in 0..255 to SR (n, 3, h * scale, w * scale).
 
     Args:

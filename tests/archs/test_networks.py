@@ -24,7 +24,7 @@ def test_parameter_count(model, variant):
     folds = any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
     if model.arch.expanded and not folds:
         network = network.merge()
-        learnable = [True] * len(list(network.parameters()))
+        learnable = [p.requires_grad for p in network.parameters()]
     pairs = zip(network.parameters(), learnable, strict=True)
     assert sum(p.numel() for p, learns in pairs if learns) == variant.parameters
 
