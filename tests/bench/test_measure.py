@@ -147,9 +147,14 @@ def test_the_best_is_the_fastest_at_the_largest_size():
 def test_axes():
     axis = Axis.around([1, 100], logarithmic=True)
     assert axis.share(10) == pytest.approx(0.5)
-    assert axis.value(0.5) == pytest.approx(10)
+    assert axis.ticks() == pytest.approx([1, 2, 5, 10, 20, 50, 100])
+    assert Axis(3.2, 4.9, logarithmic=True).ticks() == pytest.approx(
+        [3.2, 3.4, 3.6, 3.8, 4, 4.2, 4.4, 4.6, 4.8]
+    )
     even = Axis.around([1, 3], room=0.5)
     assert (even.low, even.high) == (0, 4)
+    assert even.ticks() == [0, 1, 2, 3, 4]
+    assert Axis(30.42, 32.61).ticks() == pytest.approx([30.5, 31, 31.5, 32, 32.5])
     assert Axis.around([2, 2]).share(2) == 0  # a point is no division by zero
 
 
