@@ -497,7 +497,10 @@ def test_wrong_types_are_said(wrong, picture, tmp_path, alone):
     assert "--" not in caught.value.message + (caught.value.hint or "")
 
 
-@pytest.mark.parametrize(
+KINDS = [None, 3, 2.5, [[1]], (), {}, object(), open]
+
+
+@pytest.mark.parametrize("source", KINDS, ids=lambda source: type(source).__name__)
     "source",
     [None, 3, 2.5, [[1]], (), {}, object(), open],
     ids=lambda source: type(source).__name__,
