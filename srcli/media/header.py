@@ -1,5 +1,6 @@
 """What a picture's header says, as far as reading and carrying on need it. Nothing is decoded."""
 
+import logging
 import struct
 import warnings
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any, BinaryIO, Literal
 from PIL import Image, ImageFile
 
 from srcli.errors import MediaError
-from srcli.media import apng, gif, pngchunks, tiff, webp
+from srcli.media import apng, gif, pngchunks, raw, tiff, webp
 from srcli.media.animation import Animation
 from srcli.media.exif import patch_exif, resolution_of, strip_prefix
 from srcli.media.formats import FormatName
@@ -27,6 +28,7 @@ Image.MAX_IMAGE_PIXELS = None
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 # Pillow warns about oddities in files (EXIF, palettes); what matters becomes a note.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 
 
 def read_header(
@@ -37,6 +39,7 @@ def read_header(
     Raises:
         MediaError: it is no picture, or it is damaged or too large.
     """
+    raw.refuse(stream, name)
     stream.seek(0)
     format = sniff(stream.read(64), name)
     path = source if isinstance(source, Path) else None
@@ -96,7 +99,7 @@ def _tiff_header(stream: BinaryIO, path: Path | None, page: int) -> Header:
         page_bits=layout.page_bits,
         cmyk=layout.kind == "cmyk",
     )
-    return Header(info, layout.orientation, layout.metadata, page=page)
+    return Header(info, layout.orientation, layout.metadata, layout.notes, page)
 
 
 def _pillow_header(stream: BinaryIO, path: Path | None, format: FormatName) -> Header:

@@ -1,12 +1,11 @@
 """TIFF (TIFF 6.0, BigTIFF): layouts and deep samples read, strips written.
 
-tifffile reads what Pillow cannot: 16-bit RGB, floats, separate planes. It writes whole arrays or
-asks an iterator for them, and has no EXIF directories; a writer that is handed strips is simpler
-than a thread that turns the one into the other, so the writing is done here. Files are little-
-endian: Pillow cannot read a big-endian BigTIFF.
+tifffile reads the directories. It writes whole arrays or asks an iterator for them, and has no EXIF
+directories; a writer that is handed strips is simpler than a thread that turns the one into the
+other, so the writing is done here. Files are little-endian: Pillow cannot read a big-endian
+BigTIFF.
 """
 
-import io
 import logging
 import struct
 import zlib
@@ -29,14 +28,13 @@ from srcli.media.exif import (
     split_exif,
 )
 from srcli.media.metadata import Metadata, iptc_of_resources
+from srcli.media.tiffdata import Packing, packing_of, read_pieces
 
 # It logs what is odd about a file; what matters is raised.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 
-_PLAIN = frozenset({1, 8, 32946, 32773, 34925})  # none, deflate (two numbers), PackBits, LZMA
 _XMP, _IPTC, _RESOURCES = 700, 33723, 34377
 _LESSER = 1 | 4  # NewSubfileType: a smaller version of another page, a mask
-_MAX_SAMPLES = 16
 _BIG_ABOVE = 2**32 - 2**26  # offsets have 32 bits; the rest is for directories and profiles
 _LEVEL = 4
 
@@ -51,6 +49,7 @@ class Layout:
         height, width: as stored, before the orientation.
         kind: what the colour samples mean.
         samples: per pixel, the extra ones included.
+        wanted: the indices of those that are colour, and of alpha.
         bits: per sample.
         alpha: the index of the sample that is alpha, or None.
         premultiplied: the colours are multiplied by alpha.
@@ -58,13 +57,15 @@ class Layout:
         orientation: 1 to 8.
         page: its index in the file.
         page_bits: of the pages of full size; thumbnails and masks do not count.
-        decodable: read_samples knows the compression.
+        packing: how its samples lie in the file, or why read_samples cannot take them.
+        notes: what the file holds beside this and is left out, as plain sentences.
     """
 
     height: int
     width: int
     kind: Kind
     samples: int
+    wanted: tuple[int, ...]
     bits: int
     alpha: int | None
     premultiplied: bool
@@ -72,8 +73,9 @@ class Layout:
     orientation: int
     page: int
     page_bits: tuple[int, ...]
-    decodable: bool
+    packing: Packing | NotImplementedError
     metadata: Metadata
+    notes: tuple[str, ...] = ()
 
 
 def valid_orientation(value: object) -> int:
@@ -97,41 +99,63 @@ def read_layout(stream: BinaryIO, number: int = 0) -> Layout:
         photometric, samples = int(page.photometric), int(page.samplesperpixel)
         colours, kind = _KINDS.get(photometric, (samples, "other"))
         bits = _bits(page)
-        if bits < 1 or samples > _MAX_SAMPLES or samples < colours:
-            raise ValueError("its samples are laid out in an unknown way")
-        extra = tuple(int(value) for value in page.extrasamples)
-        if photometric == 2 and samples == 4 and not extra:
-            extra = (2,)  # four samples and no word about the fourth: taken as alpha by everyone
-        meaning = next((value for value in extra if value in (1, 2)), None)
-        alpha = colours + extra.index(meaning) if meaning is not None else None
-        if kind == "palette":
-            alpha = None
+        if bits < 1 or samples < colours:
+            raise NotImplementedError("its samples differ in their depth, or lack colours")
+        alpha, premultiplied = _alpha(page, kind, colours)
+        wanted = (*range(colours), *(() if alpha is None else (alpha,)))
 
         def value_of(tag: int) -> Any:
             found = tags.get(tag)
             return None if found is None else found.value
 
+        try:
+            packing: Packing | NotImplementedError = packing_of(page)
+        except NotImplementedError as exc:
+            packing = exc
         icc, orientation = value_of(34675), value_of(274)
+        notes = () if samples == len(wanted) else (_extra_note(samples - len(wanted)),)
         return Layout(
             height=int(page.imagelength),
             width=int(page.imagewidth),
             kind=kind,
             samples=samples,
+            wanted=wanted,
             bits=bits,
-            alpha=alpha if alpha is None or alpha < samples else None,
-            premultiplied=meaning == 1,
+            alpha=alpha,
+            premultiplied=premultiplied,
             inverted=photometric == 0,
             orientation=valid_orientation(orientation),
             page=full[number],
             page_bits=tuple(_bits(pages[k]) for k in full),
-            decodable=int(page.compression) in _PLAIN and int(page.predictor) in (1, 2),
+            packing=packing,
             metadata=_metadata(
                 stream,
                 int(page.offset),
                 icc=icc if isinstance(icc, bytes) else None,
                 dpi=_dpi(value_of(282), value_of(283), value_of(296)),
             ),
+            notes=notes,
         )
+
+
+def _alpha(page: Any, kind: Kind, colours: int) -> tuple[int | None, bool]:
+    """(the index of the sample that is alpha, whether the colours are multiplied by it)."""
+    samples = int(page.samplesperpixel)
+    extra = tuple(int(value) for value in page.extrasamples)
+    if kind == "rgb" and samples == 4 and not extra:
+        extra = (2,)  # four samples and no word about the fourth: taken as alpha by everyone
+    if kind == "palette":
+        return None, False
+    for index, meaning in enumerate(extra, colours):
+        if meaning in (1, 2) and index < samples:
+            return index, meaning == 1
+    return None, False
+
+
+def _extra_note(n: int) -> str:
+    many = f"{n} extra samples" if n > 1 else "1 extra sample"
+    are = "were" if n > 1 else "was"
+    return f"{many} of each pixel, beside colour and transparency, {are} left out"
 
 
 def _bits(page: Any) -> int:
@@ -186,43 +210,34 @@ def _dpi(across: Any, down: Any, unit: Any) -> tuple[float, float] | None:
 def read_samples(
     stream: BinaryIO, layout: Layout
 ) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], tuple[str, ...]]:
-    """All samples of the page (height, width, samples), stretched to the full range.
+    """The page's samples that are wanted (height, width, n), stretched to the full range.
 
     Returns:
         uint8 for up to 8 bits, else uint16 (floats: 0..1 becomes 0..65535, clipped); and notes.
     """
-    import tifffile
-
     if layout.kind in ("palette", "other"):
         raise NotImplementedError("its colours are not grey, RGB, CMYK, a palette or 8-bit Lab")
-    stream.seek(0)
-    with tifffile.TiffFile(stream) as file:
-        page: Any = file.pages[layout.page]
-        end = stream.seek(0, io.SEEK_END)
-        if len(page.dataoffsets) != len(page.databytecounts):
-            raise ValueError("its lists of strips disagree")
-        strips = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-        # tifffile would give zeros for strips that are missing.
-        if any(length == 0 or at + length > end for at, length in strips):
-            raise EOFError
-        samples = page.asarray(maxworkers=1)
-        separate = int(page.planarconfig) == 2 and layout.samples > 1
-    if samples.ndim == 2:
-        samples = samples[:, :, None]
-    elif separate:
-        samples = np.moveaxis(samples, 0, 2)
-    if samples.shape != (layout.height, layout.width, layout.samples):
-        raise ValueError("its samples are laid out in an unknown way")
-    stretched = full_range(samples, layout.bits)
+    packing = layout.packing
+    if not isinstance(packing, Packing):
+        raise packing
+    shape = layout.height, layout.width, len(layout.wanted)
+    out: NDArray[np.uint8] | NDArray[np.uint16]
+    out = np.empty(shape, np.uint8 if layout.bits <= 8 else np.uint16)
+    notes: tuple[str, ...] = ()
+    for y, x, first, values in read_pieces(stream, packing, layout.wanted):
+        h, w, n = values.shape
+        out[y : y + h, x : x + w, first : first + n] = full_range(values, layout.bits)
+        notes = notes or clipped_notes(values)
     if layout.inverted:
         # Adding to the alpha sample what is subtracted would be wrong: grey only.
-        stretched = stretched.copy()
-        stretched[:, :, 0] = np.iinfo(stretched.dtype).max - stretched[:, :, 0]
-    return stretched, float_notes(samples)
+        np.subtract(np.iinfo(out.dtype).max, out[:, :, 0], out=out[:, :, 0])
+    return out, notes
 
 
-def float_notes(samples: NDArray[Any]) -> tuple[str, ...]:
+def clipped_notes(samples: NDArray[Any]) -> tuple[str, ...]:
     """A word about what full_range cuts off."""
+    if samples.dtype.kind == "i" and samples.size and samples.min() < 0:
+        return ("values below 0 were clipped",)
     if samples.dtype.kind != "f":
         return ()
     for row in range(0, len(samples), 64):
