@@ -87,6 +87,8 @@ def _decode_tiff(stream: BinaryIO, header: Header, inks: bool) -> Decoded:
 
 def _pillow_tiff(stream: BinaryIO, header: Header, layout: tiff.Layout, inks: bool) -> Decoded:
     """What Pillow makes of it, if it has as many channels as the file says."""
+    if layout.page < 0:
+        raise NotImplementedError(f"its picture lies beneath a thumbnail; {_why_not(layout)}")
     try:
         image = open_image(stream, "tiff", layout.page)
     except UnidentifiedImageError as exc:  # Pillow knows no such layout

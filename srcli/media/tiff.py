@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from srcli.media.deflate import RowBlocks, Rows, rows_per_block
 from srcli.media.exif import (
+    DESCRIPTIVE_TAGS,
     Value,
     build_exif,
     exif_of_tiff,
@@ -34,7 +35,31 @@ from srcli.media.tiffdata import Packing, packing_of, read_pieces
 logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 
 _XMP, _IPTC, _RESOURCES = 700, 33723, 34377
-_LESSER = 1 | 4  # NewSubfileType: a smaller version of another page, a mask
+_MASK = 4
+_LESSER = 1 | _MASK  # NewSubfileType: a smaller version of another page, a mask
+_MAX_PARENTS = 16  # whose SubIFDs are looked at
+# Tags that describe the file and not the picture, or are carried: the baseline's, those of fax,
+# JPEG and tiles; Photoshop's, of which IPTC goes on; XMP, IPTC, ICC, EXIF and GPS; padding.
+_KNOWN = frozenset(
+    {
+        *DESCRIPTIVE_TAGS,
+        *(*range(254, 267), 273, 274, *range(277, 285), 288, 289, *range(290, 294), 296, 297, 317),
+        *(320, 321, *range(322, 329), 330, 332, 334, 336, 338, 339, 340, 341, 347),
+        *(*range(512, 522), 529, 530, 531, 532, 700, 33723, 34377, 34665, 34675, 34853, 40965),
+        *(59932, 50839),
+    }
+)
+_GEO = frozenset({33550, 33922, 34264, 34735, 34736, 34737})
+_NAMED = {
+    301: "a transfer function for the colours was",
+    318: "a white point for the colours was",
+    319: "primaries for the colours were",
+    333: "names of the inks were",
+    37724: "Photoshop's layers were",
+    42112: "GDAL's fields were",
+    50838: "ImageJ's fields were",
+    52545: "Content Credentials (C2PA), which hold for the picture as it was, were",
+}
 _BIG_ABOVE = 2**32 - 2**26  # offsets have 32 bits; the rest is for directories and profiles
 _LEVEL = 4
 
@@ -92,9 +117,8 @@ def read_layout(stream: BinaryIO, number: int = 0) -> Layout:
 
     stream.seek(0)
     with tifffile.TiffFile(stream) as file:
-        pages: list[Any] = list(file.pages)
-        full = [k for k, p in enumerate(pages) if not int(p.subfiletype) & _LESSER] or [0]
-        page = pages[full[number]]
+        pages, left_out = _full_size(list(file.pages))
+        index, page = pages[number]
         tags = page.tags
         photometric, samples = int(page.photometric), int(page.samplesperpixel)
         colours, kind = _KINDS.get(photometric, (samples, "other"))
@@ -113,7 +137,8 @@ def read_layout(stream: BinaryIO, number: int = 0) -> Layout:
         except NotImplementedError as exc:
             packing = exc
         icc, orientation = value_of(34675), value_of(274)
-        notes = () if samples == len(wanted) else (_extra_note(samples - len(wanted)),)
+        notes = [] if samples == len(wanted) else [_extra_note(samples - len(wanted))]
+        notes += (*(left_out if number == 0 else ()), *_beside({t.code for t in tags}))
         return Layout(
             height=int(page.imagelength),
             width=int(page.imagewidth),
@@ -125,8 +150,8 @@ def read_layout(stream: BinaryIO, number: int = 0) -> Layout:
             premultiplied=premultiplied,
             inverted=photometric == 0,
             orientation=valid_orientation(orientation),
-            page=full[number],
-            page_bits=tuple(_bits(pages[k]) for k in full),
+            page=index,
+            page_bits=tuple(_bits(p) for _, p in pages),
             packing=packing,
             metadata=_metadata(
                 stream,
@@ -134,8 +159,39 @@ def read_layout(stream: BinaryIO, number: int = 0) -> Layout:
                 icc=icc if isinstance(icc, bytes) else None,
                 dpi=_dpi(value_of(282), value_of(283), value_of(296)),
             ),
-            notes=notes,
+            notes=tuple(notes),
         )
+
+
+def _full_size(chain: list[Any]) -> tuple[list[tuple[int, Any]], tuple[str, ...]]:
+    """((index, page) of the pictures of full size, what of the others is left out).
+
+    They are the pages that do not call themselves smaller versions or masks; where none is, the
+    picture lies beneath a thumbnail, and has the index -1.
+    """
+    full = [(k, p) for k, p in enumerate(chain) if not int(p.subfiletype) & _LESSER]
+    beneath = [below for page in chain[:_MAX_PARENTS] for below in (page.pages or ())]
+    larger = [p for p in beneath if not int(p.subfiletype) & _LESSER]
+    notes = []
+    if any(int(p.subfiletype) & _MASK for p in [*chain, *beneath]):
+        notes.append("a transparency mask that is a picture of its own was left out")
+    if not full:
+        full, larger = [(-1, p) for p in larger] or [(0, chain[0])], []
+    if larger:
+        notes.append(f"pictures beneath other pages (SubIFDs) were left out: {len(larger)}")
+    return full, tuple(notes)
+
+
+def _beside(codes: set[int]) -> list[str]:
+    """What else a page holds that does not go on, as sentences."""
+    notes = [f"{what} left out" for tag, what in _NAMED.items() if tag in codes]
+    if _GEO & codes:
+        notes.append("the place on the map (GeoTIFF) was left out")
+    others = sorted(codes - _KNOWN - _GEO - _NAMED.keys())
+    if others:
+        listed = ", ".join(map(str, others[:8])) + (", ..." if len(others) > 8 else "")
+        notes.append(f"TIFF fields that srcli does not know were left out: {listed}")
+    return notes
 
 
 def _alpha(page: Any, kind: Kind, colours: int) -> tuple[int | None, bool]:
@@ -153,9 +209,7 @@ def _alpha(page: Any, kind: Kind, colours: int) -> tuple[int | None, bool]:
 
 
 def _extra_note(n: int) -> str:
-    many = f"{n} extra samples" if n > 1 else "1 extra sample"
-    are = "were" if n > 1 else "was"
-    return f"{many} of each pixel, beside colour and transparency, {are} left out"
+    return f"extra samples, which are neither colour nor transparency, were left out: {n} a pixel"
 
 
 def _bits(page: Any) -> int:
@@ -221,8 +275,7 @@ def read_samples(
     if not isinstance(packing, Packing):
         raise packing
     shape = layout.height, layout.width, len(layout.wanted)
-    out: NDArray[np.uint8] | NDArray[np.uint16]
-    out = np.empty(shape, np.uint8 if layout.bits <= 8 else np.uint16)
+    out = _empty(shape, layout.bits)
     notes: tuple[str, ...] = ()
     for y, x, first, values in read_pieces(stream, packing, layout.wanted):
         h, w, n = values.shape
@@ -251,20 +304,24 @@ def full_range(
     samples: NDArray[Any], bits: int, *, inverted: bool = False
 ) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Samples of `bits` bits as uint8 (up to 8 bits) or uint16, black 0 and white the maximum."""
-    out: NDArray[np.uint8] | NDArray[np.uint16]
     kind = samples.dtype.kind
     if kind not in "uif":
         raise ValueError(f"samples of type {samples.dtype}")
     if kind == "u" and bits in (8, 16) and samples.dtype.itemsize * 8 == bits:
+        out: NDArray[np.uint8] | NDArray[np.uint16]
         out = samples.astype(samples.dtype.newbyteorder("="), copy=False)
     else:
         top = 1.0 if kind == "f" else float(2 ** (bits - (kind == "i")) - 1)
         full = 255.0 if bits <= 8 else 65_535.0
-        out = np.empty(samples.shape, np.uint8 if bits <= 8 else np.uint16)
+        out = _empty(samples.shape, bits)
         for row in range(0, len(samples), 64):  # floats need not exist all at once
             part = np.nan_to_num(samples[row : row + 64].astype(np.float64), nan=0.0)
             out[row : row + 64] = np.rint(np.clip(part / top, 0, 1) * full)
     return np.iinfo(out.dtype).max - out if inverted else out
+
+
+def _empty(shape: tuple[int, ...], bits: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    return np.empty(shape, np.uint8) if bits <= 8 else np.empty(shape, np.uint16)
 
 
 @dataclass(slots=True)
