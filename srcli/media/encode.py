@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from srcli.errors import MediaError, ResourceError, SrcliError
+from srcli.media import gainmap
 from srcli.media.animation import Array, Clock, changed
 from srcli.media.apng import ApngFrames
 from srcli.media.formats import Format
@@ -187,7 +188,13 @@ class _Pillow:
         self._row += len(strip)
 
     def finish(self) -> None:
-        _save(self._image, _Sink(self._write), self._entry, self._choices, self._carried)
+        gain_map = self._carried.gain_map
+        if gain_map is None:
+            _save(self._image, _Sink(self._write), self._entry, self._choices, self._carried)
+            return
+        picture = io.BytesIO()
+        _save(self._image, picture, self._entry, self._choices, self._carried)
+        self._write(gainmap.joined(picture.getvalue(), gain_map))
 
     def abort(self) -> None:
         if hasattr(self, "_image"):

@@ -73,7 +73,7 @@ _ALL = (
         alpha=False,
         inks=True,
         lossless=False,
-        holds=_all_but("text"),
+        holds=_all_but("text") | {"gain map"},
     ),
     Format(
         "webp",

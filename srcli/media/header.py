@@ -129,8 +129,8 @@ def _pillow_header(stream: BinaryIO, path: Path | None, format: FormatName) -> H
     channels, has_alpha = kind_of_mode(image)
     if scan and scan.colour_type == 4:
         channels = 1  # at 16 bits Pillow calls it RGBA
-    if scan and scan.too_much_text:
-        notes = (*notes, "text of more than 16 MB was left out")
+    if scan:
+        notes = (*notes, *scan.notes)
     animation, animated_alpha = scan_frames(stream, format, scan)
     width, height = image.size
     n_frames, plays = 1, 0

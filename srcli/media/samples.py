@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from srcli.media import tiff
+from srcli.media import jpeg, tiff
 from srcli.media.colour import at_depth, cmyk_to_rgb, inks_left, lab_to_rgb, unmultiplied
 from srcli.media.header import ORIENTATION, kind_of_mode, open_image
 from srcli.media.picture import Header, Pixels
@@ -42,11 +42,28 @@ def decode(stream: BinaryIO, header: Header, *, inks: bool = False) -> Decoded:
     else:
         image = open_image(stream, info.format)
         _check_size(image, header)
-        image.load()
+        said: tuple[str, ...] = ()
+        try:
+            image.load()
+        except OSError:
+            whole = _with_end(stream) if info.format == "jpeg" else None
+            if whole is None:
+                raise
+            image = open_image(whole, "jpeg")
+            image.load()
+            said = ("the end marker of the JPEG is missing; all its pixels are there",)
         pixels, alpha, icc, notes = _from_image(image, info.bits, icc, inks=inks)
+        notes = (*said, *notes)
     if info.format != "tiff":
         pixels, alpha = upright(pixels, alpha, header.orientation)
     return pixels, alpha, icc, notes
+
+
+def _with_end(stream: BinaryIO) -> io.BytesIO | None:
+    """A JPEG that lacks no more than its end marker, mended."""
+    stream.seek(0)
+    whole = jpeg.with_end(stream.read())
+    return None if whole is None else io.BytesIO(whole)
 
 
 def _check_size(image: Image.Image, header: Header) -> None:
@@ -223,11 +240,12 @@ def _keyed(pixels: Pixels, key: tuple[int, ...], opaque: int) -> Pixels:
 def upright(pixels: Pixels, alpha: Pixels | None, orientation: int) -> tuple[Pixels, Pixels | None]:
     """Turned and mirrored as EXIF's orientation (1 to 8) says."""
     if alpha is not None:
-        alpha = cast(Pixels, np.ascontiguousarray(_turned(alpha, orientation)))
-    return cast(Pixels, np.ascontiguousarray(_turned(pixels, orientation))), alpha
+        alpha = cast(Pixels, np.ascontiguousarray(turn(alpha, orientation)))
+    return cast(Pixels, np.ascontiguousarray(turn(pixels, orientation))), alpha
 
 
-def _turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+def turn(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """One array of them; it may be a view."""
     if orientation >= 5:
         array = array.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

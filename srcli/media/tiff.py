@@ -28,7 +28,13 @@ from srcli.media.exif import (
     read_ifd,
     split_exif,
 )
-from srcli.media.metadata import Metadata, iptc_of_resources
+from srcli.media.metadata import (
+    CREDENTIALS_NOTE,
+    PATHS_NOTE,
+    Metadata,
+    has_paths,
+    iptc_of_resources,
+)
 from srcli.media.tiffdata import Packing, packing_of, read_pieces
 
 # It logs what is odd about a file; what matters is raised.
@@ -49,6 +55,7 @@ _KNOWN = frozenset(
         *(59932, 50839),
     }
 )
+_CREDENTIALS = 52545
 _GEO = frozenset({33550, 33922, 34264, 34735, 34736, 34737})
 _NAMED = {
     301: "a transfer function for the colours was",
@@ -58,7 +65,6 @@ _NAMED = {
     37724: "Photoshop's layers were",
     42112: "GDAL's fields were",
     50838: "ImageJ's fields were",
-    52545: "Content Credentials (C2PA), which hold for the picture as it was, were",
 }
 _BIG_ABOVE = 2**32 - 2**26  # offsets have 32 bits; the rest is for directories and profiles
 _LEVEL = 4
@@ -138,7 +144,7 @@ def read_layout(stream: BinaryIO, number: int = 0) -> Layout:
             packing = exc
         icc, orientation = value_of(34675), value_of(274)
         notes = [] if samples == len(wanted) else [_extra_note(samples - len(wanted))]
-        notes += (*(left_out if number == 0 else ()), *_beside({t.code for t in tags}))
+        notes += (*(left_out if number == 0 else ()), *_beside(page))
         return Layout(
             height=int(page.imagelength),
             width=int(page.imagewidth),
@@ -182,12 +188,18 @@ def _full_size(chain: list[Any]) -> tuple[list[tuple[int, Any]], tuple[str, ...]
     return full, tuple(notes)
 
 
-def _beside(codes: set[int]) -> list[str]:
+def _beside(page: Any) -> list[str]:
     """What else a page holds that does not go on, as sentences."""
+    codes = {int(tag.code) for tag in page.tags}
     notes = [f"{what} left out" for tag, what in _NAMED.items() if tag in codes]
+    if _CREDENTIALS in codes:
+        notes.append(CREDENTIALS_NOTE)
+    resources = page.tags.get(_RESOURCES)
+    if resources is not None and isinstance(resources.value, bytes) and has_paths(resources.value):
+        notes.append(PATHS_NOTE)
     if _GEO & codes:
         notes.append("the place on the map (GeoTIFF) was left out")
-    others = sorted(codes - _KNOWN - _GEO - _NAMED.keys())
+    others = sorted(codes - _KNOWN - _GEO - _NAMED.keys() - {_CREDENTIALS})
     if others:
         listed = ", ".join(map(str, others[:8])) + (", ..." if len(others) > 8 else "")
         notes.append(f"TIFF fields that srcli does not know were left out: {listed}")
