@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, cast, overload
 
@@ -343,12 +343,15 @@ class LoadedModel:
             return self._file_to_file(
                 Path(source), output, alpha, overwrite, quality, max_pixels, on_progress
             )
+        from srcli.media.image import opaque
         from srcli.media.write import open_writer
 
         path = Path(output)
         _check_target(path, overwrite)
         entry = format_of(path)
         picture = _picture(source, max_pixels, deep=entry.deep)
+        if not entry.alpha and opaque(picture):
+            picture = replace(picture, alpha=None)
         height, width = self._size(picture)
         has_alpha = picture.alpha is not None and alpha != "discard"
         check_output(entry, width, height, has_alpha, picture.bits)

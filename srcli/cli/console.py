@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any
 
+from srcli.engine.memory import size_text
 from srcli.errors import SrcliError
 from srcli.jobs.events import (
     Done,
@@ -93,10 +94,9 @@ class Console:
             return
         steps = "".join(f", x{s}" for s in job.passes)
         spill = ", the rest in a temporary file" if memory_bytes > limit_bytes else ""
-        memory = min(memory_bytes, limit_bytes) / 2**30
         print(
             f"{job.source} -> {job.target}  {w}x{h} to {sr_w}x{sr_h}, {model}{steps}, "
-            f"about {memory:.2f} GiB of memory{spill}"
+            f"about {size_text(min(memory_bytes, limit_bytes))} of memory{spill}"
         )
 
     def say(self, text: str) -> None:

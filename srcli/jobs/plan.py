@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from srcli import catalog
 from srcli.catalog import Model
+from srcli.engine.memory import size_text
 from srcli.errors import MediaError, ResourceError, SrcliError, UsageError
 from srcli.film.formats import is_film
 from srcli.film.options import FilmOptions
@@ -184,7 +185,7 @@ def _job(found: Found, names: Naming, options: Options, stdin: Callable[[], byte
             return Job(found.path, target, skip=True)
     if is_film(found.path) or is_pattern(found.path):
         return _film_job(found, names, options, target)
-    from srcli.media.image import inspect
+    from srcli.media.image import inspect, is_opaque
 
     data = stdin() if stdin is not None and found.path == STREAM else None
     try:
@@ -206,6 +207,10 @@ def _job(found: Found, names: Naming, options: Options, stdin: Callable[[], byte
             entry = FORMATS[options.format or "png"]
         else:
             entry = format_of(target)
+        if alpha and not entry.alpha and (info.n_frames == 1 or options.frames == "first"):
+            # an alpha channel that is full everywhere is none; refused is what is transparent
+            source = found.path if data is None else io.BytesIO(data)
+            job = replace(job, alpha=not is_opaque(source, info, options.max_pixels))
         bits = info.deepest if options.frames == "all" else info.bits
         deep = entry.deep and bits > 8 if options.depth == "same" else options.depth == "16"
         job = replace(job, format=entry.name, depth=16 if deep else 8)
@@ -307,8 +312,8 @@ def _check_disk(jobs: Sequence[Job]) -> None:
         free = shutil.disk_usage(folder).free
         if n_bytes > free:
             raise ResourceError(
-                f"the outputs may take {n_bytes / 2**30:.1f} GiB, and {folder.resolve()} has "
-                f"{free / 2**30:.1f} GiB free",
+                f"the outputs may take {size_text(n_bytes)}, and {folder.resolve()} has "
+                f"{size_text(free)} free",
                 "choose another place with -o, or a format that packs more (.webp, .jpg)",
             )
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from srcli.engine.memory import size_text
 from srcli.engine.open import Engine
 from srcli.engine.result import Pixels, Report
 from srcli.errors import ResourceError, SrcliError
@@ -198,8 +199,7 @@ def _writing_bytes(job: Job, memory_bytes: int) -> int:
     if not entry.streams and n_bytes > memory_bytes:
         raise ResourceError(
             f"writing {job.sr_size[1]} x {job.sr_size[0]} pixels as {entry.title} takes "
-            f"{n_bytes / 2**30:.1f} GiB of memory, more than the {memory_bytes / 2**30:.1f} GiB "
-            "allowed",
+            f"{size_text(n_bytes)} of memory, more than the {size_text(memory_bytes)} allowed",
             "write .png or .tif, which go to disk strip by strip, or allow more with --memory",
         )
     return n_bytes

@@ -173,9 +173,9 @@ class _Pillow:
         try:
             self._image = Image.new(mode, (width, height), None)
         except MemoryError as exc:
-            needed = height * width * len(mode) / 1e9
+            needed = height * width * len(mode) / 1e6
             raise ResourceError(
-                f"{self._entry.title} is encoded in memory, and {needed:.1f} GB of it could not"
+                f"{self._entry.title} is encoded in memory, and {needed:,.0f} MB of it could not"
                 " be had",
                 "use .png or .tif, which are written strip by strip",
             ) from exc

@@ -25,6 +25,8 @@ __all__ = [
     "Picture",
     "Pixels",
     "inspect",
+    "is_opaque",
+    "opaque",
     "read",
     "read_frames",
 ]
@@ -74,6 +76,22 @@ def read(
         note = f"only the first of {header.info.n_frames} {what} was taken"
         picture = replace(picture, notes=(*picture.notes, note))
     return picture
+
+
+def is_opaque(
+    source: Path | BinaryIO, info: ImageInfo | None = None, max_pixels: int = MAX_PIXELS
+) -> bool:
+    """Whether nothing of a picture can be seen through, whatever its header says. It is decoded.
+
+    Args, raises: as ``read``.
+    """
+    return opaque(read(source, info, max_pixels, depth=16, inks=True))
+
+
+def opaque(picture: Picture) -> bool:
+    """The same of a decoded picture."""
+    alpha = picture.alpha
+    return alpha is None or bool((alpha == np.iinfo(alpha.dtype).max).all())
 
 
 def read_frames(
