@@ -12,6 +12,7 @@ from PIL import Image, ImageFile
 from srcli.errors import MediaError
 from srcli.media import apng, gif, pngchunks, raw, tiff, webp
 from srcli.media.animation import Animation
+from srcli.media.beside import beside
 from srcli.media.exif import patch_exif, resolution_of, strip_prefix
 from srcli.media.formats import FormatName
 from srcli.media.metadata import Metadata, iptc_of_resources, usable_dpi, usable_icc
@@ -140,11 +141,13 @@ def _pillow_header(stream: BinaryIO, path: Path | None, format: FormatName) -> H
         has_alpha |= animated_alpha
         if format == "gif":  # a frame may be grey, and another coloured
             channels, has_alpha = 3, animated_alpha
-    elif format == "avif" and (n_avif := getattr(image, "n_frames", 1)) > 1:
+    elif format in ("avif", "heif") and (n_avif := getattr(image, "n_frames", 1)) > 1:
         notes = (*notes, f"only the first of {n_avif} frames was taken")
+    notes = (*notes, *beside(stream, format))
     if orientation >= 5:
         width, height = height, width
-    metadata, left_out = _pillow_metadata(image, exif_bytes, scan)
+    profile = _bmp_profile(stream) if format == "bmp" else None
+    metadata, left_out = _pillow_metadata(image, exif_bytes, scan, profile)
     info = ImageInfo(
         path,
         format,
@@ -178,7 +181,10 @@ def scan_frames(
 
 
 def _pillow_metadata(
-    image: ImageFile.ImageFile, exif: Any, png: pngchunks.PngScan | None
+    image: ImageFile.ImageFile,
+    exif: Any,
+    png: pngchunks.PngScan | None,
+    profile: bytes | None,
 ) -> tuple[Metadata, tuple[str, ...]]:
     info = image.info
     applist = getattr(image, "applist", ())
@@ -193,7 +199,7 @@ def _pillow_metadata(
         data[14:] for name, data in applist if name == "APP13" and data[:14] == b"Photoshop 3.0\0"
     )
     return Metadata(
-        icc=info.get("icc_profile"),
+        icc=info.get("icc_profile") or profile,
         exif=strip_prefix(exif) if isinstance(exif, bytes) else None,
         dpi=info.get("dpi"),
         xmp=xmp if isinstance(xmp, bytes) else None,
@@ -202,6 +208,17 @@ def _pillow_metadata(
         texts=tuple(png.texts) if png else (),
         colour=tuple(png.colour) if png else (),
     ), notes
+
+
+def _bmp_profile(stream: BinaryIO) -> bytes | None:
+    """The profile embedded in a BMP (BITMAPV5HEADER), which Pillow does not give."""
+    stream.seek(14)
+    head = stream.read(124)
+    if len(head) < 124 or int.from_bytes(head[:4], "little") < 124 or head[56:60] != b"DEBM":
+        return None
+    at, length = struct.unpack_from("<II", head, 112)
+    stream.seek(14 + at)
+    return stream.read(min(length, 1 << 24)) or None
 
 
 def open_image(stream: BinaryIO, format: FormatName, page: int = 0) -> ImageFile.ImageFile:
