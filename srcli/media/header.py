@@ -1,5 +1,7 @@
 """What a picture's header says, as far as reading and carrying on need it. Nothing is decoded."""
 
+import contextlib
+import ctypes
 import logging
 import struct
 import warnings
@@ -30,6 +32,20 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 # Pillow warns about oddities in files (EXIF, palettes); what matters becomes a note.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
+
+
+def _hush_libtiff() -> None:
+    """Keep libtiff from printing what is wrong with a file, where Pillow comes with it as a library
+    of its own (on Linux and macOS)."""
+    from PIL import _imaging
+
+    with contextlib.suppress(OSError, AttributeError):
+        set_handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
+        set_handler.restype = ctypes.c_void_p
+        set_handler(None)
+
+
+_hush_libtiff()
 
 
 def read_header(
