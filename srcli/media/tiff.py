@@ -176,7 +176,7 @@ def _full_size(chain: list[Any]) -> tuple[list[tuple[int, Any]], tuple[str, ...]
     picture lies beneath a thumbnail, and has the index -1.
     """
     full = [(k, p) for k, p in enumerate(chain) if not int(p.subfiletype) & _LESSER]
-    beneath = [below for page in chain[:_MAX_PARENTS] for below in (page.pages or ())]
+    beneath = [below for page in chain[:_MAX_PARENTS] for below in _beneath(page)]
     larger = [p for p in beneath if not int(p.subfiletype) & _LESSER]
     notes = []
     if any(int(p.subfiletype) & _MASK for p in [*chain, *beneath]):
@@ -186,6 +186,14 @@ def _full_size(chain: list[Any]) -> tuple[list[tuple[int, Any]], tuple[str, ...]
     if larger:
         notes.append(f"pictures beneath other pages (SubIFDs) were left out: {len(larger)}")
     return full, tuple(notes)
+
+
+def _beneath(page: Any) -> list[Any]:
+    """The pages of its SubIFDs; those that cannot be read cost no picture."""
+    try:
+        return list(page.pages or ())
+    except Exception:  # see plain_errors in source.py
+        return []
 
 
 def _beside(page: Any) -> list[str]:
