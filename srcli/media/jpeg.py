@@ -138,6 +138,7 @@ def beside(data: bytes) -> Beside:
         return Beside(None, tuple(notes))
     gain_map: GainMap | None = None
     items = [name for name in container_items(xmp) if name != "Primary"]
+    kinds = {at: kind for at, _, kind in multi_picture(first)}
     blocks = _samsungs(data)
     end = min((at for at in blocks.values() if at >= first.end), default=len(data))
     views = 0
@@ -147,7 +148,7 @@ def beside(data: bytes) -> Beside:
         elif kind == "unknown":
             notes.append(f"unknown data behind the picture was left out: {stop - start:,} bytes")
         else:
-            what = _kind_of_picture(data, start, first, items[index : index + 1])
+            what = _kind_of_picture(data, start, kinds.get(start), items[index : index + 1])
             if what == "gain map" and gain_map is None:
                 gain_map = _gain_map(data[start:stop], first)
                 if gain_map is None:
@@ -256,7 +257,7 @@ def multi_picture(first: Walk) -> list[tuple[int, int, int]]:
     return []
 
 
-def _kind_of_picture(data: bytes, start: int, first: Walk, item: Sequence[str]) -> str:
+def _kind_of_picture(data: bytes, start: int, kind: int | None, item: Sequence[str]) -> str:
     own = walk(data, start)
     said = b"".join(s.data for s in own.segments if _APP0 < s.marker <= 0xEF)
     if _GAIN_MAP.search(said) or ISO_GAIN_MAP in said or [*item] == ["GainMap"]:
@@ -265,8 +266,7 @@ def _kind_of_picture(data: bytes, start: int, first: Walk, item: Sequence[str]) 
         return "matte of the picture's subject"
     if _DEPTH.search(said) or "Depth" in "".join(item):
         return "depth map"
-    kinds = {at: kind for at, _, kind in multi_picture(first)}
-    return "thumbnail" if kinds.get(start) in _THUMBNAILS else "view"
+    return "thumbnail" if kind in _THUMBNAILS else "view"
 
 
 def _gain_map(data: bytes, first: Walk) -> GainMap | None:

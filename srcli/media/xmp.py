@@ -1,7 +1,7 @@
 """XMP packets (ISO 16684-1), changed in place: what they say of sizes, and of what is left out."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 _SIZES = (
     (b"tiff:Orientation", None),
@@ -27,7 +27,7 @@ _OF_GAIN_MAPS = (
     (b"http://ns.adobe.com/hdr-gain-map/1.0/", rb"\w+"),
     (b"http://ns.apple.com/HDRGainMap/1.0/", rb"\w+"),
 )
-_ITEM = re.compile(rb"(?s)<rdf:li\b(?:[^>]*/>|.*?</rdf:li\s*>)\s*")
+_MAX_PREFIXES = 4  # one is usual
 _SEMANTIC = re.compile(rb"\b\w+:Semantic(?:\s*=\s*[\"']|\s*>)\s*(\w+)")
 
 
@@ -44,7 +44,7 @@ def changed(xmp: bytes, width: int, height: int, gain_map_bytes: int | None = No
         number = b"1" if axis is None else str((width, height)[axis]).encode()
         xmp = _with_numbers(xmp, rb"\b" + name, lambda _, number=number: number)  # type: ignore[misc]
     xmp = _panorama(xmp, width, height)
-    xmp = re.sub(rb"(?s)<xmp:Thumbnails\b.*?</xmp:Thumbnails\s*>", b"", xmp)
+    xmp = _replaced(xmp, b"xmp:Thumbnails", lambda _: b"")
     for namespace, names in _ANNOUNCED:
         xmp = _without(xmp, namespace, names)
     if gain_map_bytes is None:
@@ -58,29 +58,55 @@ def container_items(xmp: bytes) -> list[str]:
     return [
         item.decode("latin-1")
         for prefix in _prefixes(xmp, _CONTAINER)
-        for directory in re.findall(_element(prefix + rb":Directory"), xmp)
-        for item in _SEMANTIC.findall(directory[0])
+        for start, end in _elements(xmp, re.escape(prefix) + b":Directory")
+        for item in _SEMANTIC.findall(xmp[start:end])
     ]
 
 
 def _prefixes(xmp: bytes, namespace: bytes) -> list[bytes]:
     declared = rb"\bxmlns:([\w.-]+)\s*=\s*[\"']" + re.escape(namespace) + rb"[\"']"
-    return sorted({*re.findall(declared, xmp)})
+    return sorted({*re.findall(declared, xmp)})[:_MAX_PREFIXES]
 
 
-def _element(name: bytes) -> bytes:
-    """A pattern of an element, empty or not; two groups."""
-    return rb"(?s)(<(" + name + rb")(?:\s[^>]*)?(?:(?<=/)>|(?<!/)>.*?</\2\s*>))"
+def _elements(xmp: bytes, names: bytes) -> Iterator[tuple[int, int]]:
+    """(start, end) of elements whose names match, the outer ones of those that are nested.
+
+    Packets come from anywhere: the time that this takes grows with their length and no faster.
+    """
+    at, unclosed = 0, set[bytes]()
+    for match in re.finditer(rb"<(" + names + rb")(?=[\s/>])", xmp):
+        if match.start() < at or match[1] in unclosed:
+            continue
+        tag_end = xmp.find(b">", match.end())
+        if tag_end < 0:
+            return
+        if xmp[tag_end - 1 : tag_end] != b"/":
+            closing = xmp.find(b"</" + match[1], tag_end)
+            tag_end = xmp.find(b">", closing) if closing >= 0 else -1
+            if tag_end < 0:
+                unclosed.add(match[1])
+                continue
+        at = tag_end + 1
+        yield match.start(), at
+
+
+def _replaced(xmp: bytes, names: bytes, new: Callable[[bytes], bytes]) -> bytes:
+    """With other bytes for each element whose name matches."""
+    parts, at = [], 0
+    for start, end in _elements(xmp, names):
+        parts += [xmp[at:start], new(xmp[start:end])]
+        at = end
+    return b"".join((*parts, xmp[at:]))
 
 
 def _without(xmp: bytes, namespace: bytes, names: bytes) -> bytes:
     """Without properties, whether written as attributes or as elements."""
     for prefix in _prefixes(xmp, namespace):
         name = re.escape(prefix) + b":" + names
-        xmp = re.sub(_element(name), b"", xmp)
-        xmp = re.sub(rb"\s+" + name + rb"\s*=\s*(?:\"[^\"]*\"|'[^']*')", b"", xmp)
+        xmp = _replaced(xmp, name, lambda _: b"")
+        xmp = re.sub(rb"\s" + name + rb"\s*=\s*(?:\"[^\"]*\"|'[^']*')", b"", xmp)
         if not re.search(rb"[\s</]" + re.escape(prefix) + b":", xmp):
-            declared = rb"\s+xmlns:" + re.escape(prefix) + rb"\s*=\s*(?:\"[^\"]*\"|'[^']*')"
+            declared = rb"\sxmlns:" + re.escape(prefix) + rb"\s*=\s*(?:\"[^\"]*\"|'[^']*')"
             xmp = re.sub(declared, b"", xmp)
     return xmp
 
@@ -123,19 +149,19 @@ def _panorama(xmp: bytes, width: int, height: int) -> bytes:
 def _container(xmp: bytes, gain_map_bytes: int | None) -> bytes:
     """The directory of the file's parts, without those that are no longer there."""
 
-    def item(match: re.Match[bytes]) -> bytes:
-        said = _SEMANTIC.search(match[0])
+    def item(element: bytes) -> bytes:
+        said = _SEMANTIC.search(element)
         if said is not None and said[1] == b"Primary":
-            return _with_numbers(match[0], rb"\b\w+:Padding", lambda _: b"0")
+            return _with_numbers(element, rb"\b\w+:Padding", lambda _: b"0")
         if said is not None and said[1] == b"GainMap" and gain_map_bytes is not None:
             length = str(gain_map_bytes).encode()
-            return _with_numbers(match[0], rb"\b\w+:Length", lambda _: length)
+            return _with_numbers(element, rb"\b\w+:Length", lambda _: length)
         return b""
 
-    def directory(match: re.Match[bytes]) -> bytes:
-        kept = _ITEM.sub(item, match[0])
-        return kept if len(_ITEM.findall(kept)) > 1 else b""
+    def directory(element: bytes) -> bytes:
+        kept = _replaced(element, b"rdf:li", item)
+        return kept if len(_SEMANTIC.findall(kept)) > 1 else b""
 
     for prefix in _prefixes(xmp, _CONTAINER):
-        xmp = re.sub(_element(re.escape(prefix) + b":Directory"), directory, xmp)
+        xmp = _replaced(xmp, re.escape(prefix) + b":Directory", directory)
     return xmp
