@@ -335,7 +335,9 @@ def full_range(
         full = 255.0 if bits <= 8 else 65_535.0
         out = _empty(samples.shape, bits)
         for row in range(0, len(samples), 64):  # floats need not exist all at once
-            part = np.nan_to_num(samples[row : row + 64].astype(np.float64), nan=0.0)
+            with np.errstate(invalid="ignore"):  # what a signalling NaN raises
+                wide = samples[row : row + 64].astype(np.float64)
+            part = np.nan_to_num(wide, nan=0.0)
             out[row : row + 64] = np.rint(np.clip(part / top, 0, 1) * full)
     return np.iinfo(out.dtype).max - out if inverted else out
 

@@ -175,7 +175,7 @@ def test_xmp_that_announces_what_is_left_out(before: bytes, after: bytes) -> Non
 )
 def test_hostile_xmp_takes_no_longer_than_its_length(piece: bytes) -> None:
     hostile = GDEPTH + b'xmlns:C="http://ns.google.com/photos/1.0/container/"><C:Directory>'
-    hostile += piece * (2_000_000 // len(piece))
+    hostile += piece * (400_000 // len(piece))
     assert xmp_for(Metadata(xmp=hostile + b"</C:Directory>"), 4, 4) is not None
 
 
