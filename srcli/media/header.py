@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal
 from PIL import Image, ImageFile
 
 from srcli.errors import MediaError
-from srcli.media import apng, gif, pngchunks, raw, tiff, webp
+from srcli.media import apng, gif, pngchunks, rawkinds, tiff, webp
 from srcli.media.animation import Animation
 from srcli.media.beside import beside
 from srcli.media.exif import patch_exif, resolution_of, strip_prefix
@@ -56,7 +56,7 @@ def read_header(
     Raises:
         MediaError: it is no picture, or it is damaged or too large.
     """
-    raw.refuse(stream, name)
+    rawkinds.refuse(stream, name)
     stream.seek(0)
     format = sniff(stream.read(64), name)
     path = source if isinstance(source, Path) else None
