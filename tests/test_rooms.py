@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1] / "srcli"
 
 # each may import what stands in a line before its own, and itself
 ORDER = (
-    ("errors",),
+    ("errors", "sizes"),
     ("catalog", "archs"),
     ("weights", "media", "quality.resize", "quality.metrics"),
     ("engine",),

@@ -1,33 +1,44 @@
 """What exists: architectures, models and their weights, as data."""
 
 from srcli.catalog.entries import (
+    Alias,
     Architecture,
     Colour,
     Door,
     Family,
     Model,
+    Purpose,
     Variant,
     WeightsFile,
 )
 from srcli.catalog.load import Catalogue, built_in, default_catalogue, extend, load_catalogue
 from srcli.catalog.names import (
+    DEFAULT_SCALE,
     MAX_PASSES,
     MAX_SCALE,
     architectures,
+    candidates,
     chain,
     check_scale,
     default_scale,
     get,
+    meaning,
     models,
     nearest,
+    purpose,
+    purposes,
     resolve,
+    short_name,
     without_weights,
 )
+from srcli.catalog.spelling import canonical, suggestions
 from srcli.catalog.tables import CatalogueError
 
 __all__ = [
+    "DEFAULT_SCALE",
     "MAX_PASSES",
     "MAX_SCALE",
+    "Alias",
     "Architecture",
     "Catalogue",
     "CatalogueError",
@@ -35,10 +46,13 @@ __all__ = [
     "Door",
     "Family",
     "Model",
+    "Purpose",
     "Variant",
     "WeightsFile",
     "architectures",
     "built_in",
+    "candidates",
+    "canonical",
     "chain",
     "check_scale",
     "default_catalogue",
@@ -46,8 +60,13 @@ __all__ = [
     "extend",
     "get",
     "load_catalogue",
+    "meaning",
     "models",
     "nearest",
+    "purpose",
+    "purposes",
     "resolve",
+    "short_name",
+    "suggestions",
     "without_weights",
 ]

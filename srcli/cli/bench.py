@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from srcli import catalog
+from srcli.cli import complete
 from srcli.cli.options import (
     BACKENDS,
     PRECISIONS,
@@ -47,6 +48,7 @@ def bench(
             "-m",
             metavar="MODEL",
             help="Network by name; may be repeated. Default: bcrn.",
+            autocompletion=complete.models,
         ),
     ] = None,
     scales: Annotated[

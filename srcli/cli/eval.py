@@ -10,6 +10,7 @@ import typer
 
 import srcli
 from srcli.catalog.datasets import Dataset
+from srcli.cli import complete
 from srcli.cli.eval_table import ScoreTable
 from srcli.cli.options import (
     DeviceOption,
@@ -52,6 +53,7 @@ def evaluate(
             "-m",
             metavar="MODEL",
             help="Network by name; may be repeated. Default: bcrn.",
+            autocompletion=complete.models,
         ),
     ] = None,
     scales: Annotated[
@@ -80,7 +82,10 @@ def evaluate(
     metrics: Annotated[
         list[str] | None,
         typer.Option(
-            "--metric", metavar="NAME", help="One more, by the library pyiqa: lpips, dists, ..."
+            "--metric",
+            metavar="NAME",
+            help="One more, by the library pyiqa: lpips, dists, ...",
+            autocompletion=complete.metrics,
         ),
     ] = None,
     csv_file: Annotated[

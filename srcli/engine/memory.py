@@ -17,14 +17,6 @@ def available_bytes() -> int:
     return min(found) if found else 4 * GIB
 
 
-def size_text(n_bytes: float) -> str:
-    """``1.3 GiB``, ``40 MiB``, ``3 KiB``: for sentences."""
-    if n_bytes >= GIB:
-        return f"{n_bytes / GIB:.1f} GiB"
-    unit, name = (2**20, "MiB") if n_bytes >= 2**20 else (2**10, "KiB")
-    return f"{n_bytes / unit:.{1 if n_bytes < 10 * unit and n_bytes % unit else 0}f} {name}"
-
-
 def resident_bytes() -> int:
     """Resident memory of this process now; 0 where the system does not say."""
     try:

@@ -19,6 +19,7 @@ from srcli.catalog import (
     Model,
     Variant,
     architectures,
+    canonical,
     default_catalogue,
     get,
     without_weights,
@@ -53,7 +54,7 @@ def state_dict(
     """A model's tensors at one of its native scales, fetched first if need be.
 
     Raises:
-        WeightsError, ResourceError: as `locate`; also if nobody published weights.
+        WeightsError, ResourceError: as `locate`; also if there are none to download.
     """
     weights = model.variant(scale).weights
     if weights is None:
@@ -380,11 +381,12 @@ def _template(
 
 
 def _model_or_architecture(name: str, catalogue: Catalogue) -> Model:
+    name = canonical(name, catalogue)
     tags = catalogue.of_architecture(name)
     if tags:
         return tags[0]
     for arch in architectures(catalogue):
-        if arch.name == name:  # nobody published a model of it
+        if arch.name == name:  # it has no model
             return Model(name=name, arch=arch, licence="unknown", source="")
     return get(name, catalogue)
 

@@ -32,21 +32,6 @@ def test_this_machine():
     assert limit > resident
 
 
-@pytest.mark.parametrize(
-    ("n_bytes", "text"),
-    [
-        (0, "0 KiB"),
-        (1536, "1.5 KiB"),
-        (300 * 2**10, "300 KiB"),
-        (2**20, "1 MiB"),
-        (40 * 2**20, "40 MiB"),
-        (1.25 * 2**30, "1.2 GiB"),
-    ],
-)
-def test_sizes_in_the_unit_that_fits(n_bytes, text):
-    assert memory.size_text(n_bytes) == text
-
-
 def test_system(files):
     files["/proc/meminfo"] = "MemTotal:  8000 kB\nMemFree: 10 kB\nMemAvailable:   3000 kB\n"
     assert memory.available_bytes() == 3000 * 1024
