@@ -56,6 +56,20 @@ dB on Set5 ([how](eval.md)). What has no weights is trained by `srcli train NAME
 ![PSNR against parameters at x4, by family](models.png)
 """
 
+MISSING = """## What is not here, and why
+
+- The networks that ESRN's search found (ESRN, ESRN-F, ESRN-V): their lists of blocks are nowhere
+  published. `esrn` is the example in its code's documentation; `config.blocks` takes any list.
+- GLADSR (Zhang et al., 2021), LKASR (Feng et al., 2022), CDFM-Mobile: no code, and the texts in
+  reach leave channels, blocks and layout open. Nearest to LKASR are `lkdn`, `lkfmixer_b` and
+  `lkmn_t`.
+- MRFN (He et al., 2020) and FRSR (fractal; Kwak and Son, 2019): no code was found.
+- The pyramid non-local network (PANet, github.com/SHI-Labs/Pyramid-Attention-Networks): its code
+  is there, but it is not lightweight.
+- FSRCNN-PI's and VDSR-half's own ways to be trained, by a teacher that has seen the result and by
+  pictures that a generator makes: the networks are here, and train on pictures.
+"""
+
 
 PURPOSES = """## By purpose
 
@@ -87,6 +101,7 @@ def page() -> str:
         )
     notes = [f"- `{m.name}`: {m.note}" for m in catalog.models() if m.note]
     parts.append("## Remarks\n\n" + "\n".join(notes) + "\n")
+    parts.append(MISSING)
     return "\n".join(parts)
 
 

@@ -11,12 +11,22 @@ FEWER = {
     "drrn_b1u9": {"n_units": 3},
     "drrn_b1u25": {"n_units": 4},
     "edsr_baseline": {"n_blocks": 3},
+    "esrn": {"blocks": ("G_4_16_24", "C_3_16_16", "S_3_24_32")},
+    "ghostsr_edsr": {"n_blocks": 3},
+    "lkdn": {"n_blocks": 3},
+    "lkdn_s": {"n_blocks": 2},
+    "lkfmixer_b": {"n_blocks": 2},
+    "lkfmixer_t": {"n_blocks": 2},
+    "lkmn_t": {"n_blocks": 2},
     "msrresnet": {"n_blocks": 3},
     "rrdbnet": {"n_blocks": 1},
     "rrdbnet_x2plus": {"n_blocks": 1},
     "rrdbnet_anime": {"n_blocks": 2},
+    "spbp_l": {"n_groups": 3},
+    "spbp_m": {"n_groups": 3},
     "srgan5": {"n_blocks": 2},
     "srresnet": {"n_blocks": 3},
+    "vdsr_half": {"n_layers": 5},
 }
 NETWORKS = [m for m in catalog.models() if m.variants]
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "compare": ("compare", "compare"),
     "export": ("export", "export"),
     "models": ("models", "app"),
+    "doctor": ("doctor", "doctor"),
 }
 
 

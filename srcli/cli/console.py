@@ -193,19 +193,33 @@ def _line(done: Done) -> str:
     return f"{done.source} -> {done.target}  {w}x{h}, {done.seconds:.1f} s{tiles}"
 
 
+def film_numbers(event: FilmProgressed) -> str:
+    """What stands beside a film's bar; each number with its name."""
+    return (
+        f"{event.frames}/{event.total} frames, {event.fps:.2f} frames/s, {left(event.eta_s)}, "
+        f"{event.output_bytes / 1e6:.1f} MB so far"
+    )
+
+
+def left(seconds: float) -> str:
+    """Time that something still takes: ``1:05 left``, ``2:00:00 left``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} left" if hours else f"{minutes}:{rest:02} left"
+
+
 class _Bar:
     """Progress bars on a terminal: one for the picture, one for the batch."""
 
     def __init__(self) -> None:
         from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn
 
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(compact=True),
             console=RichConsole(stderr=True),
             transient=True,
         )
@@ -230,14 +244,12 @@ class _Bar:
         elif isinstance(event, Progressed) and self._picture is not None:
             elapsed = max(1e-3, time.perf_counter() - self._since)
             speed = f"{self._megapixels * event.share / elapsed:.2f} MP/s"
+            if event.share > 0:
+                speed += f", {left(elapsed * (1 - event.share) / event.share)}"
             self._progress.update(self._picture, completed=event.share, speed=speed)
         elif isinstance(event, FilmProgressed) and self._picture is not None:
-            place = time.strftime("%H:%M:%S", time.gmtime(event.position_s))
-            speed = (
-                f"{event.frames}/{event.total} frames, {event.fps:.2f} fps, {place}, "
-                f"{event.output_bytes / 1e6:.1f} MB"
-            )
-            self._progress.update(self._picture, completed=event.frames / event.total, speed=speed)
+            share = event.frames / event.total
+            self._progress.update(self._picture, completed=share, speed=film_numbers(event))
         elif isinstance(event, Done | Failed) and self._batch is not None:
             self._progress.advance(self._batch)
 

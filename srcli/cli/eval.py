@@ -18,7 +18,6 @@ from srcli.cli.options import (
     JsonFlag,
     MemoryOption,
     PrecisionOption,
-    QuietFlag,
     TileOption,
     split,
     whole_scales,
@@ -110,7 +109,9 @@ def evaluate(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     as_json: JsonFlag = False,
-    quiet: QuietFlag = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the scores, and nothing else but errors.")
+    ] = False,
 ) -> None:
     """Score models on benchmark sets: PSNR-Y, SSIM-Y and PSNR-RGB, as the papers do."""
     how = EngineOptions.of(device, precision, tile, memory)
@@ -159,7 +160,7 @@ def evaluate(
             for (_, scale), benchmark in benchmarks.items()
             if scale == entrant.scale
         ]
-        report = ScoreTable(runs, wanted, screen, as_json=as_json, quiet=quiet, csv_file=csv_file)
+        report = ScoreTable(runs, wanted, screen, as_json=as_json, csv_file=csv_file)
         with report:
             for number, run in enumerate(runs):
                 screen.start(run, number, runs)

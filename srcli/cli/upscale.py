@@ -173,6 +173,8 @@ def upscale(
     end: film.EndOption = None,
     preview: film.PreviewOption = None,
     fps: film.RateOption = "25",
+    audio: film.AudioOption = "copy",
+    subtitles: film.SubtitlesOption = "copy",
     ffmpeg: film.FFmpegOption = None,
     tile: TileOption = "auto",
     memory: MemoryOption = None,
@@ -196,10 +198,12 @@ def upscale(
         end,
         preview,
         fps,
+        audio,
+        subtitles,
+        alpha,
         ffmpeg,
     )
     parse_choice("--depth", depth, ("same", "8", "16"))
-    parse_choice("--alpha", alpha, ("network", "lanczos", "discard"))
     parse_choice("--frames", frames, ("all", "first"))
     if border is not None:
         parse_choice("--border", border, ("network", "reflect"))

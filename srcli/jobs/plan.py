@@ -279,15 +279,17 @@ def _data(found: Found, names: Naming, stdin: Callable[[], bytes] | None) -> byt
 
 def _film_job(found: Found, names: Naming, options: Options, target: Path | None) -> Job:
     from srcli.film.plan import open_film, plan_film, plan_pictures
+    from srcli.film.probe import turned
 
     model, scale = options.model.name, options.scale
     film, ffmpeg = open_film(found.path, options.film, options.max_pixels)
-    sr_size = options.sr_size(film.size)
+    shown_size = options.sr_size(film.shown_size)  # names and wishes speak of what is shown
+    sr_size = turned(shown_size, film.rotation)
     if target is None:
-        target = names.target(found, model, scale, sr_size)
+        target = names.target(found, model, scale, shown_size)
         if options.skip_existing and _exists(target):
             return Job(found.path, target, skip=True)
-    job = Job(found.path, target, lr_size=film.size, sr_size=sr_size)
+    job = Job(found.path, target, lr_size=film.shown_size, sr_size=shown_size)
     try:
         factor = scale or max(sr_size[0] / film.size[0], sr_size[1] / film.size[1])
         job = replace(job, passes=catalog.chain(options.model, factor))

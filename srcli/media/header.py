@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import io
 import logging
 import struct
 import warnings
@@ -15,13 +16,16 @@ from srcli.errors import MediaError
 from srcli.media import apng, gif, pngchunks, rawkinds, tiff, webp
 from srcli.media.animation import Animation
 from srcli.media.beside import beside
+from srcli.media.bounds import least_bytes, tiff_bytes
 from srcli.media.exif import patch_exif, resolution_of, strip_prefix
 from srcli.media.formats import FormatName
 from srcli.media.metadata import Metadata, iptc_of_resources, usable_dpi, usable_icc
 from srcli.media.picture import Header, ImageInfo
+from srcli.media.readers import reader_of
 from srcli.media.source import plain_errors, sniff
 
 ORIENTATION = 0x0112
+_HEAD_BYTES = 512
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 
 # Pillow's own limit would refuse, or warn about, pictures that ours allows. Ours is checked against
@@ -56,16 +60,21 @@ def read_header(
     Raises:
         MediaError: it is no picture, or it is damaged or too large.
     """
-    rawkinds.refuse(stream, name)
-    stream.seek(0)
-    format = sniff(stream.read(64), name)
+    format: FormatName = "raw"
+    if rawkinds.kind_of(stream) is None:
+        stream.seek(0)
+        format = sniff(stream.read(_HEAD_BYTES), name)
     path = source if isinstance(source, Path) else None
     with plain_errors(name, format):
         stream.seek(0)
         if format == "tiff":
             header = _tiff_header(stream, path, page)
         else:
-            header = _pillow_header(stream, path, format)
+            reader = reader_of(format)
+            if reader is not None:
+                header = reader.read_header(stream, path)
+            else:
+                header = pillow_header(stream, path, format)
     width, height = header.info.width, header.info.height
     if width < 1 or height < 1:
         raise MediaError(f"{name} is damaged: its header says {width} x {height} pixels")
@@ -76,6 +85,14 @@ def read_header(
         raise MediaError(
             f"{name} is {megapixels[0]} megapixels, over the limit of {megapixels[1]}",
             "raise it with --max-pixels",
+        )
+    with plain_errors(name, format):
+        least = least_bytes(stream, header)
+    n_bytes = stream.seek(0, io.SEEK_END)
+    if least > n_bytes:
+        raise MediaError(
+            f"{name} is cut short, or its header is damaged: it says {width:,} x {height:,} pixels,"
+            f" and {n_bytes:,} bytes cannot hold so many"
         )
     metadata, dropped = _checked(header.metadata)
     return replace(header, metadata=metadata, notes=(*header.notes, *dropped))
@@ -116,10 +133,18 @@ def _tiff_header(stream: BinaryIO, path: Path | None, page: int) -> Header:
         page_bits=layout.page_bits,
         cmyk=layout.kind == "cmyk",
     )
-    return Header(info, layout.orientation, layout.metadata, layout.notes, page)
+    return Header(
+        info,
+        layout.orientation,
+        layout.metadata,
+        layout.notes,
+        page,
+        least_bytes=tiff_bytes(layout),
+    )
 
 
-def _pillow_header(stream: BinaryIO, path: Path | None, format: FormatName) -> Header:
+def pillow_header(stream: BinaryIO, path: Path | None, format: FormatName) -> Header:
+    """The header of what Pillow reads; nothing is decoded."""
     scan = pngchunks.scan(stream) if format == "png" else None
     bits, late_exif = (scan.bits, scan.late_exif) if scan else (8, None)
     if format == "avif":

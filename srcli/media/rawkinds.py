@@ -1,12 +1,10 @@
 """Camera raw files, told by what they hold: most are TIFFs, whose first picture is a thumbnail."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import BinaryIO
 
-from srcli.errors import MediaError
 from srcli.media.exif import Ifd, read_header, read_ifd
-
-HINT = "develop it in a raw converter, and save it as a TIFF of 16 bits"
 
 _MAGICS = (
     (b"FUJIFILMCCD-RAW", "Fujifilm RAF"),
@@ -24,17 +22,6 @@ _OF_SENSORS = (32803, 34892)
 _MAX_IFDS = 16
 
 
-def refuse(stream: BinaryIO, name: str) -> None:
-    """That it is no camera raw file.
-
-    Raises:
-        MediaError: it is one.
-    """
-    kind = kind_of(stream)
-    if kind is not None:
-        raise MediaError(f"{name} is {kind}: camera raw files are not read", HINT)
-
-
 def kind_of(stream: BinaryIO) -> str | None:
     """What kind of camera raw a file is, for sentences; None for all that is none."""
     stream.seek(0)
@@ -46,10 +33,10 @@ def kind_of(stream: BinaryIO) -> str | None:
         return "a Canon CR3"
     if head[8:10] == b"CR" and head[:4] == b"II*\0":
         return "a Canon CR2"
-    try:
-        ifds = list(_ifds(stream, head))
-    except ValueError:  # no TIFF, or a damaged one, which its reader will say
-        return None
+    ifds: list[Ifd] = []
+    with suppress(ValueError):  # no TIFF, or damaged: what lies before the damage counts
+        for ifd in _ifds(stream, head):
+            ifds.append(ifd)  # noqa: PERF402
     if ifds and _DNG_VERSION in ifds[0].entries:
         return "a DNG"
     for ifd in ifds:
@@ -57,7 +44,8 @@ def kind_of(stream: BinaryIO) -> str | None:
         if photometric is not None and photometric.number(ifd.order) in _OF_SENSORS:
             make = ifds[0].entries.get(_MAKE)
             text = (make.value or b"").split(b"\0")[0].decode("latin-1").strip() if make else ""
-            return f"the raw file of a {text} camera" if text.isprintable() and text else "a raw"
+            named = text and text.isprintable()
+            return f"the raw file of a {text} camera" if named else "a raw file"
     return None
 
 

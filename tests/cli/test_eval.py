@@ -98,9 +98,17 @@ def test_json_has_one_object_per_result(run, folder):
     assert all(p["seconds"] >= 0 for p in first["pictures"])
 
 
-def test_quiet_says_nothing(run, folder):
+def test_quiet_leaves_the_scores(run, folder):
     result = run("-m", "bicubic", "--data", folder, "-q")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    (head, row) = result.stdout.splitlines()
+    assert row.split()[:3] == ["bicubic", "x4", "Mine"]
+    loud = run("-m", "bicubic", "--data", folder)
+    assert [line.split()[:7] for line in loud.stdout.splitlines()] == [
+        head.split()[:7],
+        row.split()[:7],
+    ]
 
 
 def test_csv_has_a_row_per_picture_and_one_for_the_mean(run, folder, tmp_path):

@@ -6,6 +6,7 @@ tests/media/test_media_beside.py` writes it.
 import io
 import re
 import struct
+import sys
 import tempfile
 import zlib
 from collections.abc import Callable
@@ -627,11 +628,21 @@ def cfa() -> bytes:
     return data[:at] + struct.pack("<H", 32803) + data[at + 2 :]
 
 
+def broken_chain() -> bytes:
+    """A DNG whose first directory says that another follows, beyond the file's end."""
+    data = bytearray(stored(tags={50706: (1, 4, b"\1\4\0\0")}))
+    at = int.from_bytes(data[4:8], "little")
+    after = at + 2 + 12 * int.from_bytes(data[at : at + 2], "little")
+    data[after : after + 4] = (len(data) + 99).to_bytes(4, "little")
+    return bytes(data)
+
+
 @pytest.mark.parametrize(
     ("what", "make"),
     [
         ("DNG", lambda: stored(tags={50706: (1, 4, b"\1\4\0\0")})),
-        ("a raw", cfa),
+        ("a raw file", cfa),
+        ("DNG", broken_chain),
         (
             "NIKON camera",
             lambda: tiff(
@@ -645,10 +656,22 @@ def cfa() -> bytes:
         ("Panasonic RW2", lambda: b"IIU\0\x18\0\0\0" + bytes(99)),
     ],
 )
-def test_camera_raw_is_refused_by_name(what: str, make: Callable[[], bytes]) -> None:
-    with pytest.raises(MediaError, match=f"{what}: camera raw files are not read") as caught:
+def test_camera_raw_is_told_by_what_it_holds(
+    what: str, make: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is then refused without the package that reads it."""
+    monkeypatch.setitem(sys.modules, "rawpy", None)
+    with pytest.raises(MediaError, match=f"{what}: camera raw needs a package") as caught:
         inspect(io.BytesIO(make()))
-    assert caught.value.hint
+    assert caught.value.hint == 'pip install "srcli[raw]"'
+
+
+@pytest.mark.parametrize("make", [cfa, lambda: stored(tags={50706: (1, 4, b"\1\4\0\0")})])
+def test_a_thumbnail_is_never_taken_for_camera_raw(make: Callable[[], bytes]) -> None:
+    """Where LibRaw reads none of it, nothing is read."""
+    pytest.importorskip("rawpy")
+    with pytest.raises(MediaError, match="camera raw"):
+        inspect(io.BytesIO(make()))
 
 
 @pytest.mark.parametrize("alpha", [254, 255])
