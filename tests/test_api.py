@@ -506,10 +506,6 @@ KINDS = [None, 3, 2.5, [[1]], (), {}, object(), open]
 
 
 @pytest.mark.parametrize("source", KINDS, ids=lambda source: type(source).__name__)
-    "source",
-    [None, 3, 2.5, [[1]], (), {}, object(), open],
-    ids=lambda source: type(source).__name__,
-)
 def test_what_holds_no_picture(source):
     with pytest.raises(srcli.UsageError, match="neither an array nor a Pillow image"):
         srcli.upscale(source, 2, "bicubic")
