@@ -12,7 +12,7 @@ import numbers
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, cast, overload
 
@@ -412,12 +412,15 @@ class LoadedModel:
         _check_alpha(how.alpha)
         if given.encoded:
             return self._file_to_file(given, output, how, overwrite, quality)
+        from srcli.media.image import opaque
         from srcli.media.write import open_writer
 
         path = Path(output)
         _check_target(path, overwrite)
         entry = format_of(path)
         picture = _picture(given.source, how.max_pixels, deep=entry.deep)
+        if not entry.alpha and opaque(picture):
+            picture = replace(picture, alpha=None)
         height, width = how.size or self._size(picture)
         has_alpha = picture.alpha is not None and how.alpha != "discard"
         check_output(entry, width, height, has_alpha, picture.bits)

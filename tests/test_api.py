@@ -208,6 +208,11 @@ def test_array_to_a_file_that_cannot_hold_it(tmp_path):
     clear = np.zeros((8, 8, 4), np.uint8)
     with pytest.raises(srcli.UsageError, match="transparency"):
         srcli.upscale(clear, 2, "bicubic", output=tmp_path / "a.jpg")
+    opaque = clear.copy()
+    opaque[:, :, 3] = np.iinfo(opaque.dtype).max
+    out = srcli.upscale(opaque, 2, "bicubic", output=tmp_path / "a.jpg")
+    assert read(out).alpha is None
+    out.unlink()
     with pytest.raises(srcli.UsageError, match="the folder"):
         srcli.upscale(clear, 2, "bicubic", output=tmp_path / "no" / "a.png")
     assert list(tmp_path.iterdir()) == []

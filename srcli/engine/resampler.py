@@ -10,7 +10,9 @@ from srcli.engine import memory
 from srcli.engine.result import Pixels, Report, peak, quantised
 from srcli.quality.resize import Kernel, RowResizer
 
-BAND_BYTES = 16 * 2**20  # of float input at a time
+BAND_BYTES = 16 * 2**20  # of floats, what goes in and what comes out, at a time
+LEAST_BYTES = 2**20
+_SHARE = 8  # of what is free: strips wait for the writer while the next is made
 
 
 class Resampler:
@@ -60,7 +62,10 @@ class Resampler:
         resizer = RowResizer(
             (height, width), size, dtype=np.float32, channels=channels, kernel=self.kernel
         )
-        step = max(1, BAND_BYTES // (width * channels * 4))
+        free = self.memory_bytes - memory.taken_bytes() - reserve_bytes
+        band_bytes = min(BAND_BYTES, max(LEAST_BYTES, free // _SHARE))
+        row_bytes = (width + size[1] * size[0] / height) * channels * 4
+        step = max(1, int(band_bytes / row_bytes))
         for top in range(0, height, step):
             rows = resizer.push(pixels[top : top + step].astype(np.float32))
             on_progress(min(1.0, (top + step) / height))

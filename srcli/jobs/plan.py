@@ -230,7 +230,7 @@ def _planned(
             return Job(found.path, target, skip=True)
     if is_film(found.path) or is_pattern(found.path):
         return _film_job(found, names, options, target)
-    from srcli.media.image import inspect
+    from srcli.media.image import inspect, is_opaque
 
     data = _data(found, names, stdin)
     source = found.path if data is None else _stream(found.path, data)
@@ -249,6 +249,9 @@ def _planned(
             entry = FORMATS[options.format or "png"]
         else:
             entry = format_of(target)
+        if alpha and not entry.alpha and (info.n_frames == 1 or options.frames == "first"):
+            # an alpha channel that is full everywhere is none; refused is what is transparent
+            job = replace(job, alpha=not is_opaque(source, info, options.max_pixels))
         bits = info.deepest if options.frames == "all" else info.bits
         deep = entry.deep and bits > 8 if options.depth == "same" else options.depth == "16"
         job = replace(job, format=entry.name, depth=16 if deep else 8)

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from srcli.engine.result import Pixels
+from srcli.errors import MediaError
 from srcli.jobs.plan import Job, Options, decoded_bytes
 from srcli.media.formats import FORMATS
 from srcli.media.gif import palette_of
-from srcli.media.image import Frame, Picture, read, read_frames
+from srcli.media.image import Frame, Picture, opaque, read, read_frames
 
 SHARE = 8  # what is read ahead takes at most an eighth of the memory
 
@@ -90,6 +91,10 @@ def _frames(job: Job, options: Options) -> Iterator[Frame]:
     inks = FORMATS[job.format].inks
     if job.n_frames == 1:
         one = read(source, job.info, options.max_pixels, depth=job.depth, inks=inks)
+        if not job.alpha and options.alpha != "discard":
+            if not opaque(one):
+                raise MediaError(f"{job.source} changed while srcli was working", "run srcli again")
+            one = replace(one, alpha=None)
         yield Frame(_prepared(one, options))
         return
     for frame in read_frames(source, job.info, options.max_pixels, depth=job.depth, inks=inks):

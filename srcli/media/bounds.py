@@ -7,11 +7,13 @@ picture of any size takes them next to nothing.
 
 import math
 import struct
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from srcli.media import gif
 from srcli.media.animation import Animation
 from srcli.media.picture import Header
+from srcli.media.tiff import Layout
+from srcli.media.tiffdata import Packing
 
 _DEFLATE = 1032  # RFC 1951: a run of 258 bytes takes two bits at least
 _PACKBITS = 64  # 128 bytes from two
@@ -20,7 +22,8 @@ _JPEG_PIXELS = 512  # of a byte: a block of 8 x 8 takes a bit at least
 _EMPTY_CANVAS = 1 << 24  # pixels of a GIF that no frame needs to cover
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _ARITHMETIC = range(0xC9, 0xD0)  # JPEG's frames of that kind have no bound
-_LUMA_CHROMA = 6
+# Of a TIFF's compressions; Zstandard and LZMA have no bound
+_TIFF_EXPANSION = {1: 1, 8: _DEFLATE, 32946: _DEFLATE, 32773: _PACKBITS, 5: _LZW_STRING}
 
 
 def least_bytes(stream: BinaryIO, header: Header) -> int:
@@ -80,21 +83,16 @@ def _gif(stream: BinaryIO, header: Header) -> int:
     return lzw_bytes(canvas) if canvas > _EMPTY_CANVAS else 0
 
 
-def _tiff(stream: BinaryIO, header: Header) -> int:
-    import tifffile
-
-    stream.seek(0)
-    with tifffile.TiffFile(stream) as file:
-        page: Any = file.pages[header.page]
-        packing = int(page.compression)
-        expansion = {1: 1, 8: _DEFLATE, 32946: _DEFLATE, 32773: _PACKBITS, 5: _LZW_STRING}
-        if packing not in expansion or int(page.photometric) == _LUMA_CHROMA:
-            return 0
-        if not isinstance(page.bitspersample, int):
-            return 0
-        bits = page.bitspersample * int(page.samplesperpixel)
-        area = int(page.imagewidth) * int(page.imagelength)
-        return area * bits // 8 // expansion[packing]
+def tiff_bytes(layout: Layout) -> int:
+    """Of a TIFF's page, whose directory says how it is packed; 0 where that is not known."""
+    packing = layout.packing
+    # YCbCr has fewer samples than pixels have colours
+    if layout.kind == "other" or not isinstance(packing, Packing):
+        return 0
+    if packing.compression not in _TIFF_EXPANSION:
+        return 0
+    samples = packing.height * packing.width * packing.samples * packing.n_planes
+    return samples * packing.bits // 8 // _TIFF_EXPANSION[packing.compression]
 
 
 def _qoi(stream: BinaryIO, header: Header) -> int:
@@ -127,7 +125,6 @@ _MEASURES = {
     "jpeg": _jpeg,
     "bmp": _bmp,
     "gif": _gif,
-    "tiff": _tiff,
     "qoi": _qoi,
     "pcx": _pcx,
     "dds": _dds,

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, replace
 
+from srcli.media import gainmap
 from srcli.media.colour import ToSrgb
 from srcli.media.exif import with_resolution
 from srcli.media.formats import Format
-from srcli.media.metadata import Chunk, Metadata, exif_for, icc_space, xmp_for
+from srcli.media.metadata import Chunk, GainMap, Metadata, exif_for, icc_space, xmp_for
 from srcli.media.pngchunks import comment_chunk, iptc_chunk, is_srgb, text_of, xmp_chunk
 
 # of one marker segment, less what stands in front
@@ -40,7 +41,9 @@ def carry(metadata: Metadata, entry: Format, channels: int, size: tuple[int, int
     notes: list[str] = []
     missing: list[str] = []
     icc, to_srgb = _colours(metadata, entry, channels, notes)
-    exif, xmp = exif_for(metadata, width, height), xmp_for(metadata, width, height)
+    gain_map = _gain_map(metadata, entry, channels, size, missing)
+    exif = exif_for(metadata, width, height)
+    xmp = xmp_for(metadata, width, height, len(gain_map.jpeg) if gain_map else None)
     iptc, dpi = metadata.iptc, metadata.dpi
     if dpi and "dpi" not in entry.holds:
         if "exif" in entry.holds:
@@ -56,6 +59,9 @@ def carry(metadata: Metadata, entry: Format, channels: int, size: tuple[int, int
         elif data and entry.name == "jpeg" and len(data) > _JPEG_BYTES[name]:
             notes.append(f"the {name} data is too long for JPEG and was left out")
             blocks[name] = None
+    if gain_map and metadata.xmp and not blocks["XMP"] and not gain_map.mark:
+        notes.append("the HDR gain map was left out with it")
+        gain_map = None
     comments, texts = _texts(metadata, entry, missing)
     if entry.name == "png":
         texts += [xmp_chunk(blocks["XMP"])] if blocks["XMP"] else []
@@ -73,8 +79,25 @@ def carry(metadata: Metadata, entry: Format, channels: int, size: tuple[int, int
         comments=tuple(comments),
         texts=tuple(texts),
         colour=metadata.colour if entry.name == "png" else (),
+        gain_map=gain_map,
     )
     return Carried(written, to_srgb, tuple(notes))
+
+
+def _gain_map(
+    metadata: Metadata,
+    entry: Format,
+    channels: int,
+    size: tuple[int, int],
+    missing: list[str],
+) -> GainMap | None:
+    """The gain map to write behind the picture, if the format holds one."""
+    if metadata.gain_map is None:
+        return None
+    if "gain map" not in entry.holds or channels == 4:
+        missing.append("HDR gain map")
+        return None
+    return gainmap.enlarged(metadata.gain_map, size)
 
 
 def again(carried: Carried) -> Carried:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from srcli.errors import MediaError, ResourceError, SrcliError
+from srcli.media import gainmap
 from srcli.media.animation import Array, Clock, changed
 from srcli.media.apng import ApngFrames
 from srcli.media.formats import Format
@@ -172,9 +173,9 @@ class _Pillow:
         try:
             self._image = Image.new(mode, (width, height), None)
         except MemoryError as exc:
-            needed = height * width * len(mode) / 1e9
+            needed = height * width * len(mode) / 1e6
             raise ResourceError(
-                f"{self._entry.title} is encoded in memory, and {needed:.1f} GB of it could not"
+                f"{self._entry.title} is encoded in memory, and {needed:,.0f} MB of it could not"
                 " be had",
                 "use .png or .tif, which are written strip by strip",
             ) from exc
@@ -187,7 +188,13 @@ class _Pillow:
         self._row += len(strip)
 
     def finish(self) -> None:
-        _save(self._image, _Sink(self._write), self._entry, self._choices, self._carried)
+        gain_map = self._carried.gain_map
+        if gain_map is None:
+            _save(self._image, _Sink(self._write), self._entry, self._choices, self._carried)
+            return
+        picture = io.BytesIO()
+        _save(self._image, picture, self._entry, self._choices, self._carried)
+        self._write(gainmap.joined(picture.getvalue(), gain_map))
 
     def abort(self) -> None:
         if hasattr(self, "_image"):

@@ -51,10 +51,15 @@ class Entry:
 
     def number(self, order: ByteOrder) -> int | None:
         """The value, if it is one SHORT or LONG."""
-        if self.value is None or self.count != 1:
-            return None
+        found = self.numbers(order) if self.count == 1 else ()
+        return found[0] if found else None
+
+    def numbers(self, order: ByteOrder) -> tuple[int, ...]:
+        """The value, if it is SHORTs or LONGs; else nothing."""
         code = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}.get(self.type)
-        return int(struct.unpack(order + code, self.value)[0]) if code else None
+        if self.value is None or code is None:
+            return ()
+        return struct.unpack(f"{order}{self.count}{code}", self.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,10 @@ _READ_ONLY: tuple[tuple[FormatName, str, tuple[str, ...]], ...] = (
     (
         "raw",
         "camera raw",
-        (".dng", ".nef", ".nrw", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
+        (
+            *(".dng", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw", ".raf", ".orf", ".rw2"),
+            *(".pef", ".srw", ".mrw", ".x3f"),
+        ),
     ),
     ("exr", "OpenEXR", (".exr",)),
     ("hdr", "Radiance HDR", (".hdr",)),
@@ -115,7 +118,7 @@ _ALL = (
         alpha=False,
         inks=True,
         lossless=False,
-        holds=_all_but("text"),
+        holds=_all_but("text") | {"gain map"},
     ),
     Format(
         "webp",

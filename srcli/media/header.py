@@ -1,6 +1,9 @@
 """What a picture's header says, as far as reading and carrying on need it. Nothing is decoded."""
 
+import contextlib
+import ctypes
 import io
+import logging
 import struct
 import warnings
 from dataclasses import replace
@@ -10,14 +13,14 @@ from typing import Any, BinaryIO, Literal
 from PIL import Image, ImageFile
 
 from srcli.errors import MediaError
-from srcli.media import apng, gif, pngchunks, tiff, webp
+from srcli.media import apng, gif, pngchunks, rawkinds, tiff, webp
 from srcli.media.animation import Animation
-from srcli.media.bounds import least_bytes
+from srcli.media.beside import beside
+from srcli.media.bounds import least_bytes, tiff_bytes
 from srcli.media.exif import patch_exif, resolution_of, strip_prefix
 from srcli.media.formats import FormatName
 from srcli.media.metadata import Metadata, iptc_of_resources, usable_dpi, usable_icc
 from srcli.media.picture import Header, ImageInfo
-from srcli.media.rawfile import is_raw_tiff
 from srcli.media.readers import reader_of
 from srcli.media.source import plain_errors, sniff
 
@@ -32,6 +35,21 @@ Image.MAX_IMAGE_PIXELS = None
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 # Pillow warns about oddities in files (EXIF, palettes); what matters becomes a note.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
+
+
+def _hush_libtiff() -> None:
+    """Keep libtiff from printing what is wrong with a file, where Pillow comes with it as a library
+    of its own (on Linux and macOS)."""
+    from PIL import _imaging
+
+    with contextlib.suppress(OSError, AttributeError):
+        set_handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
+        set_handler.restype = ctypes.c_void_p
+        set_handler(None)
+
+
+_hush_libtiff()
 
 
 def read_header(
@@ -42,12 +60,12 @@ def read_header(
     Raises:
         MediaError: it is no picture, or it is damaged or too large.
     """
-    stream.seek(0)
-    format = sniff(stream.read(_HEAD_BYTES), name)
+    format: FormatName = "raw"
+    if rawkinds.kind_of(stream) is None:
+        stream.seek(0)
+        format = sniff(stream.read(_HEAD_BYTES), name)
     path = source if isinstance(source, Path) else None
     with plain_errors(name, format):
-        if format == "tiff" and is_raw_tiff(stream):
-            format = "raw"
         stream.seek(0)
         if format == "tiff":
             header = _tiff_header(stream, path, page)
@@ -115,7 +133,14 @@ def _tiff_header(stream: BinaryIO, path: Path | None, page: int) -> Header:
         page_bits=layout.page_bits,
         cmyk=layout.kind == "cmyk",
     )
-    return Header(info, layout.orientation, layout.metadata, page=page)
+    return Header(
+        info,
+        layout.orientation,
+        layout.metadata,
+        layout.notes,
+        page,
+        least_bytes=tiff_bytes(layout),
+    )
 
 
 def pillow_header(stream: BinaryIO, path: Path | None, format: FormatName) -> Header:
@@ -146,8 +171,8 @@ def pillow_header(stream: BinaryIO, path: Path | None, format: FormatName) -> He
     channels, has_alpha = kind_of_mode(image)
     if scan and scan.colour_type == 4:
         channels = 1  # at 16 bits Pillow calls it RGBA
-    if scan and scan.too_much_text:
-        notes = (*notes, "text of more than 16 MB was left out")
+    if scan:
+        notes = (*notes, *scan.notes)
     animation, animated_alpha = scan_frames(stream, format, scan)
     width, height = image.size
     n_frames, plays = 1, 0
@@ -157,11 +182,13 @@ def pillow_header(stream: BinaryIO, path: Path | None, format: FormatName) -> He
         has_alpha |= animated_alpha
         if format == "gif":  # a frame may be grey, and another coloured
             channels, has_alpha = 3, animated_alpha
-    elif format == "avif" and (n_avif := getattr(image, "n_frames", 1)) > 1:
+    elif format in ("avif", "heif") and (n_avif := getattr(image, "n_frames", 1)) > 1:
         notes = (*notes, f"only the first of {n_avif} frames was taken")
+    notes = (*notes, *beside(stream, format))
     if orientation >= 5:
         width, height = height, width
-    metadata, left_out = _pillow_metadata(image, exif_bytes, scan)
+    profile = _bmp_profile(stream) if format == "bmp" else None
+    metadata, left_out = _pillow_metadata(image, exif_bytes, scan, profile)
     info = ImageInfo(
         path,
         format,
@@ -195,7 +222,10 @@ def scan_frames(
 
 
 def _pillow_metadata(
-    image: ImageFile.ImageFile, exif: Any, png: pngchunks.PngScan | None
+    image: ImageFile.ImageFile,
+    exif: Any,
+    png: pngchunks.PngScan | None,
+    profile: bytes | None,
 ) -> tuple[Metadata, tuple[str, ...]]:
     info = image.info
     applist = getattr(image, "applist", ())
@@ -210,7 +240,7 @@ def _pillow_metadata(
         data[14:] for name, data in applist if name == "APP13" and data[:14] == b"Photoshop 3.0\0"
     )
     return Metadata(
-        icc=info.get("icc_profile"),
+        icc=info.get("icc_profile") or profile,
         exif=strip_prefix(exif) if isinstance(exif, bytes) else None,
         dpi=info.get("dpi"),
         xmp=xmp if isinstance(xmp, bytes) else None,
@@ -219,6 +249,17 @@ def _pillow_metadata(
         texts=tuple(png.texts) if png else (),
         colour=tuple(png.colour) if png else (),
     ), notes
+
+
+def _bmp_profile(stream: BinaryIO) -> bytes | None:
+    """The profile embedded in a BMP (BITMAPV5HEADER), which Pillow does not give."""
+    stream.seek(14)
+    head = stream.read(124)
+    if len(head) < 124 or int.from_bytes(head[:4], "little") < 124 or head[56:60] != b"DEBM":
+        return None
+    at, length = struct.unpack_from("<II", head, 112)
+    stream.seek(14 + at)
+    return stream.read(min(length, 1 << 24)) or None
 
 
 def open_image(stream: BinaryIO, format: FormatName, page: int = 0) -> ImageFile.ImageFile:

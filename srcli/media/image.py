@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -9,7 +10,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from srcli.errors import MediaError
-from srcli.media import apng, gif, webp
+from srcli.media import apng, gif, jpeg, pngchunks, webp
 from srcli.media.animation import Array, Part, composed
 from srcli.media.colour import at_depth
 from srcli.media.header import read_header, scan_frames
@@ -22,7 +23,7 @@ from srcli.media.picture import (
     Picture,
     Pixels,
 )
-from srcli.media.samples import decode, upright
+from srcli.media.samples import decode, turn, upright
 from srcli.media.source import open_source, plain_errors
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
     "Picture",
     "Pixels",
     "inspect",
+    "is_opaque",
+    "opaque",
     "read",
     "read_frames",
 ]
@@ -49,8 +52,8 @@ def inspect(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> ImageInfo:
     Raises:
         MediaError: there is no such file, it is no picture, or it is damaged or too large.
     """
-    with open_source(source) as (stream, name):
-        header = read_header(stream, source, name, max_pixels)
+    with _opened(source, max_pixels) as (_, _, header):
+        pass
     return replace(header.info, notes=header.notes + depth_notes(header.info, 8))
 
 
@@ -74,14 +77,29 @@ def read(
     Raises:
         MediaError: there is no such file, it is no picture, or it is damaged or too large.
     """
-    with open_source(source) as (stream, name):
-        header = _header(stream, source, name, info, max_pixels)
+    with _opened(source, max_pixels, info) as (stream, name, header):
         picture = next(_frames(stream, source, name, header, max_pixels, depth, inks)).picture
     if header.info.n_frames > 1:
         what = "pages" if header.info.format == "tiff" else "frames"
         note = f"only the first of {header.info.n_frames} {what} was taken"
         picture = replace(picture, notes=(*picture.notes, note))
     return picture
+
+
+def is_opaque(
+    source: Path | BinaryIO, info: ImageInfo | None = None, max_pixels: int = MAX_PIXELS
+) -> bool:
+    """Whether nothing of a picture can be seen through, whatever its header says. It is decoded.
+
+    Args, raises: as ``read``.
+    """
+    return opaque(read(source, info, max_pixels, depth=16, inks=True))
+
+
+def opaque(picture: Picture) -> bool:
+    """The same of a decoded picture."""
+    alpha = picture.alpha
+    return alpha is None or bool((alpha == np.iinfo(alpha.dtype).max).all())
 
 
 def read_frames(
@@ -103,27 +121,26 @@ def read_frames(
     Raises:
         MediaError: as ``read``.
     """
-    with open_source(source) as (stream, name):
-        header = _header(stream, source, name, info, max_pixels)
+    with _opened(source, max_pixels, info) as (stream, name, header):
         yield from _frames(stream, source, name, header, max_pixels, depth, inks)
 
 
-def _header(
-    stream: BinaryIO,
-    source: Path | BinaryIO,
-    name: str,
-    info: ImageInfo | None,
-    max_pixels: int,
-) -> Header:
-    header = read_header(stream, source, name, max_pixels)
-    now = header.info
-    if info is not None and (now.width, now.height, now.n_frames) != (
-        info.width,
-        info.height,
-        info.n_frames,
-    ):
-        raise MediaError(f"{name} changed while srcli was working", "run srcli again")
-    return header
+@contextmanager
+def _opened(
+    source: Path | BinaryIO, max_pixels: int, info: ImageInfo | None = None
+) -> Iterator[tuple[BinaryIO, str, Header]]:
+    """A source's stream, its name, and its header, which is to agree with what was said before."""
+    with open_source(source) as (opened, name):
+        stream, said = pngchunks.mended(opened)
+        header = read_header(stream, source, name, max_pixels)
+        now = header.info
+        if info is not None and (now.width, now.height, now.n_frames) != (
+            info.width,
+            info.height,
+            info.n_frames,
+        ):
+            raise MediaError(f"{name} changed while srcli was working", "run srcli again")
+        yield stream, name, replace(header, notes=(*said, *header.notes))
 
 
 def _frames(
@@ -151,7 +168,22 @@ def _decoded(
 ) -> Picture:
     with plain_errors(name, header.info.format):
         decoded = decode(stream, header, inks=inks)
+        if header.info.format == "jpeg":
+            header = _with_what_follows(stream, header)
     return _picture(name, header, decoded, depth)
+
+
+def _with_what_follows(stream: BinaryIO, header: Header) -> Header:
+    """With the gain map of an HDR picture, and a word about what else a JPEG holds."""
+    stream.seek(0)
+    found = jpeg.beside(stream.read())
+    gain_map = found.gain_map
+    if gain_map is not None:
+        turned = turn(gain_map.pixels, header.orientation)
+        size = header.info.height, header.info.width
+        gain_map = replace(gain_map, pixels=turned, size=size)
+    metadata = replace(header.metadata, gain_map=gain_map)
+    return replace(header, metadata=metadata, notes=(*header.notes, *found.notes))
 
 
 def _picture(name: str, header: Header, decoded: Decoded, depth: Depth) -> Picture:

@@ -19,7 +19,7 @@ from srcli.media.header import pillow_header
 from srcli.media.metadata import Metadata
 from srcli.media.picture import Decoded, Header, ImageInfo, Pixels
 from srcli.media.samples import decode_plain, upright
-from srcli.media.tiff import float_notes, full_range
+from srcli.media.tiff import clipped_notes, full_range
 
 _HEAD_BYTES = 4096
 _CODESTREAM = b"\xff\x0a"
@@ -100,7 +100,7 @@ def decode(stream: BinaryIO, header: Header, *, inks: bool) -> Decoded:
     if samples.shape[2] != info.channels + info.has_alpha:
         raise ValueError("its samples are laid out in an unknown way")
     whole: Pixels = full_range(samples, 8 if kind == "u1" else 16)
-    notes = float_notes(samples)
+    notes = clipped_notes(samples)
     icc = bytes(icc) if icc else None
     if info.has_alpha:
         return whole[:, :, :-1], np.ascontiguousarray(whole[:, :, -1]), icc, notes

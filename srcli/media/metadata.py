@@ -4,19 +4,39 @@ import math
 import re
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from srcli.media.exif import patch_exif
+from srcli.media.xmp import changed
 
 Chunk = tuple[bytes, bytes]
 """A PNG chunk: its type and its data."""
 
-_XMP_SIZES = (
-    (b"tiff:Orientation", None),
-    (b"tiff:ImageWidth", 0),
-    (b"tiff:ImageLength", 1),
-    (b"exif:PixelXDimension", 0),
-    (b"exif:PixelYDimension", 1),
-)
 _IPTC_RESOURCE = 0x0404  # of Photoshop's image resources
+
+
+CREDENTIALS_NOTE = "Content Credentials (C2PA), which hold for the picture as it was, were left out"
+PATHS_NOTE = "Photoshop's paths were left out"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GainMap:
+    """What makes an HDR picture of this one (ISO 21496-1; Ultra HDR), as a JPEG holds it.
+
+    Attributes:
+        pixels: (h, w) or (h, w, 3), upright, uint8; usually smaller than the picture.
+        size: (height, width) of the picture, upright.
+        segments: of the gain map's own JPEG: XMP, ISO 21496-1 and the colour profile.
+        mark: segments by which the picture says that it has one, beside its XMP.
+        jpeg: as it is written, once it is enlarged.
+    """
+
+    pixels: NDArray[np.uint8] = field(repr=False)
+    size: tuple[int, int]
+    segments: bytes = field(repr=False)
+    mark: bytes = field(repr=False)
+    jpeg: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +52,8 @@ class Metadata:
         iptc: IPTC-IIM datasets.
         comments: of JPEG and GIF.
         texts: PNG's tEXt, zTXt and iTXt chunks.
-        colour: PNG's cHRM, gAMA, sRGB and cICP chunks.
+        colour: PNG's cHRM, gAMA, sRGB, cICP, mDCV and cLLI chunks.
+        gain_map: of an HDR picture.
     """
 
     icc: bytes | None = None
@@ -43,6 +64,7 @@ class Metadata:
     comments: tuple[bytes, ...] = ()
     texts: tuple[Chunk, ...] = ()
     colour: tuple[Chunk, ...] = ()
+    gain_map: GainMap | None = None
 
     def stripped(self) -> "Metadata":
         """Only what says how the pixels look."""
@@ -59,16 +81,11 @@ def exif_for(metadata: Metadata, width: int, height: int) -> bytes | None:
         return None
 
 
-def xmp_for(metadata: Metadata, width: int, height: int) -> bytes | None:
-    """The XMP packet for a picture of this size: orientation 1, sizes corrected, no thumbnails."""
-    xmp = metadata.xmp
-    if not xmp:
-        return None
-    for name, axis in _XMP_SIZES:
-        number = b"1" if axis is None else str((width, height)[axis]).encode()
-        xmp = re.sub(rb"(\b" + name + rb"\s*=\s*[\"'])\s*\d+", rb"\g<1>" + number, xmp)
-        xmp = re.sub(rb"(<" + name + rb"\s*>)\s*\d+(?=\s*</)", rb"\g<1>" + number, xmp)
-    return re.sub(rb"(?s)<xmp:Thumbnails\b.*?</xmp:Thumbnails\s*>", b"", xmp)
+def xmp_for(
+    metadata: Metadata, width: int, height: int, gain_map_bytes: int | None = None
+) -> bytes | None:
+    """The XMP packet to write with a picture of this size (see xmp.changed), or None."""
+    return changed(metadata.xmp, width, height, gain_map_bytes) if metadata.xmp else None
 
 
 def iptc_of_resources(data: bytes) -> bytes | None:
@@ -82,6 +99,11 @@ def iptc_of_resources(data: bytes) -> bytes | None:
             return data[at + 4 : at + 4 + size] or None
         at += 4 + (size + 1) // 2 * 2
     return None
+
+
+def has_paths(data: bytes) -> bool:
+    """Whether Photoshop's image resources include paths (2000 to 2997)."""
+    return re.search(rb"8BIM[\x07-\x0b]", data) is not None
 
 
 def resources_of_iptc(iptc: bytes) -> bytes:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from srcli.media.metadata import Metadata
 from srcli.media.picture import Decoded, Header, ImageInfo, Pixels
-from srcli.media.tiff import float_notes, full_range
+from srcli.media.tiff import clipped_notes, full_range
 
 _SPACE = b" \t\n\v\f\r"
 _TOKEN_BYTES = 32
@@ -65,7 +65,7 @@ def decode(stream: BinaryIO, header: Header, *, inks: bool) -> Decoded:
     else:
         samples, more = _binary(stream, layout), stream.read(2)
     pixels = _stretched(samples.reshape(shape), layout)
-    notes = float_notes(samples)
+    notes = clipped_notes(samples)
     if more[:1] == b"P":
         notes = (*notes, "only the first of several pictures in the file was taken")
     if layout.has_alpha:

@@ -1,13 +1,14 @@
 """PNG's chunks other than the pixels (PNG specification, third edition, 11.3)."""
 
 import binascii
+import io
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from srcli.media.metadata import Chunk
+from srcli.media.metadata import CREDENTIALS_NOTE, Chunk
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 XMP_KEYWORD = b"XML:com.adobe.xmp"
@@ -18,6 +19,15 @@ _EXIF_PROFILES = (b"Raw profile type exif", b"Raw profile type APP1")
 _MAX_CHUNKS = 1_000_000
 _MAX_TEXT_BYTES = 1 << 24
 _MAX_INFLATED = 1 << 24
+# Of those that say how colours are meant, all go on; mDCV and cLLI are of HDR.
+_COLOUR = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
+# What else is used, and what only says how the old pixels were made or stored.
+_KNOWN = frozenset(
+    {b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"iCCP", b"pHYs", b"eXIf", b"acTL", b"fdAT"}
+    | {b"cHRM", b"gAMA", b"sRGB", b"cICP"}
+    | {b"bKGD", b"hIST", b"sBIT", b"sPLT", b"tIME", b"iDOT", b"vpAg"}
+)
+_CREDENTIALS = b"caBX"
 # gAMA and cHRM of sRGB, as the specification gives them; cICP of sRGB
 _SRGB_GAMMA = struct.pack(">I", 45_455)
 _SRGB_PRIMARIES = struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
@@ -35,6 +45,8 @@ class PngScan:
         texts: text chunks that are not XMP, IPTC or EXIF.
         too_much_text: some were left out for their size.
         n_frames, plays: of an animation; plays 0: for ever.
+        hidden: the default image, for programs that know no animation, is none of the frames.
+        others: types of chunks that hold something that is left out.
     """
 
     bits: int
@@ -47,6 +59,26 @@ class PngScan:
     too_much_text: bool = False
     n_frames: int = 1
     plays: int = 0
+    hidden: bool = False
+    others: list[bytes] = field(default_factory=list)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is left out, as sentences."""
+        notes = []
+        if self.too_much_text:
+            notes.append("text of more than 16 MB was left out")
+        if self.hidden and self.n_frames > 1:
+            notes.append("the default image, which is no frame of the animation, was left out")
+        elif self.hidden:
+            notes.append("the default image was taken, and the animation's one frame left out")
+        if _CREDENTIALS in self.others:
+            notes.append(CREDENTIALS_NOTE)
+        others = sorted(kind.decode("latin-1") for kind in {*self.others} - {_CREDENTIALS})
+        if others:
+            listed = ", ".join(others[:8]) + (", ..." if len(others) > 8 else "")
+            notes.append(f"PNG chunks that srcli does not know were left out: {listed}")
+        return notes
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -68,18 +100,55 @@ def chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
         at += length + 12
 
 
+def mended(stream: BinaryIO) -> tuple[BinaryIO, tuple[str, ...]]:
+    """A PNG without ancillary chunks whose checksum is wrong, and a word about them.
+
+    Whether a chunk is ancillary, so that the picture can do without it, shows in the case of its
+    first letter. Pixels have a checksum of their own. Other files stay as they are.
+    """
+    stream.seek(0)
+    if stream.read(8) != SIGNATURE:
+        return stream, ()
+    damaged: list[tuple[bytes, int, int]] = []
+    for kind, length in chunks(stream):
+        if kind[0] & 0x20 and kind != b"fdAT":
+            at = stream.tell()
+            data, stored = stream.read(length), stream.read(4)
+            whole = len(stored) == 4
+            if whole and zlib.crc32(data, zlib.crc32(kind)) != int.from_bytes(stored, "big"):
+                damaged.append((kind, at - 8, length + 12))
+    if not damaged:
+        return stream, ()
+    sound, start = io.BytesIO(), 0
+    for _, at, length in damaged:
+        stream.seek(start)
+        sound.write(stream.read(at - start))
+        start = at + length
+    stream.seek(start)
+    sound.write(stream.read())
+    names = sorted({kind.decode("latin-1") for kind, _, _ in damaged})
+    note = f"damaged PNG chunks (wrong checksum) were left out: {', '.join(names[:8])}"
+    return sound, (note,)
+
+
 def scan(stream: BinaryIO) -> PngScan:
     """Read all chunks but the pixels.
 
     Raises:
         EOFError: it has no header.
+        NotImplementedError: it is Apple's own kind of PNG.
     """
     stream.seek(len(SIGNATURE))
     head = stream.read(25)
+    if head[4:8] == b"CgBI":
+        raise NotImplementedError(
+            "Apple's CgBI, made for iPhone apps; pngcrush -revert-iphone-optimizations undoes it"
+        )
     if len(head) < 25 or head[4:8] != b"IHDR":
         raise EOFError
     found = PngScan(8 if head[17] == 3 else head[16], head[17])
-    seen_pixels, left = False, _MAX_TEXT_BYTES
+    seen_pixels = seen_frames = animated = False
+    left = _MAX_TEXT_BYTES
     for kind, length in chunks(stream):
         if kind == b"IDAT":
             seen_pixels = True
@@ -87,7 +156,11 @@ def scan(stream: BinaryIO) -> PngScan:
             found.late_exif = stream.read(length)
         elif kind == b"acTL" and length == 8 and not seen_pixels:
             found.n_frames, found.plays = struct.unpack(">II", stream.read(8))
-        elif kind in (b"cHRM", b"gAMA", b"sRGB", b"cICP") and length <= 32 and not seen_pixels:
+            animated = True
+        elif kind == b"fcTL":
+            found.hidden |= seen_pixels and not seen_frames
+            seen_frames = True
+        elif kind in _COLOUR and length <= 32 and not seen_pixels:
             found.colour.append((kind, stream.read(length)))
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
             left -= length
@@ -95,6 +168,9 @@ def scan(stream: BinaryIO) -> PngScan:
                 found.too_much_text = True
             else:
                 _sort_text(found, kind, stream.read(length))
+        elif kind not in _KNOWN and kind.isalpha() and len(found.others) < 100:
+            found.others.append(kind)
+    found.hidden &= animated
     return found
 
 

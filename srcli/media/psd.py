@@ -17,7 +17,7 @@ from srcli.media.colour import at_depth, cmyk_to_rgb, lab_to_rgb
 from srcli.media.exif import strip_prefix
 from srcli.media.metadata import Metadata
 from srcli.media.picture import Decoded, Header, ImageInfo, Pixels
-from srcli.media.tiff import float_notes, full_range
+from srcli.media.tiff import clipped_notes, full_range
 
 _BITMAP, _GREY, _INDEXED, _RGB, _CMYK, _DUOTONE, _LAB = 0, 1, 2, 3, 4, 8, 9
 _COLOURS = {_BITMAP: 1, _GREY: 1, _INDEXED: 1, _RGB: 3, _CMYK: 4, _DUOTONE: 1, _LAB: 3}
@@ -81,7 +81,7 @@ def decode(stream: BinaryIO, header: Header, *, inks: bool) -> Decoded:
     colours = _COLOURS[layout.mode]
     wanted = colours + layout.has_alpha
     planes = _planes(stream, layout, wanted)
-    notes = float_notes(planes)
+    notes = clipped_notes(planes)
     if layout.channels > wanted:
         more = layout.channels - wanted
         notes = (*notes, f"{more} saved selection{'s' * (more > 1)} or spot colours were left out")

@@ -11,6 +11,7 @@ from srcli.errors import MediaError
 from srcli.media.colour import srgb_profile
 from srcli.media.metadata import Metadata
 from srcli.media.picture import Decoded, Header, ImageInfo
+from srcli.media.rawkinds import kind_of
 
 _KEPT = (0x010E, 0x010F, 0x0110, 0x0132, 0x013B, 0x8298)  # of the first directory
 _INNER = (0x8769, 0x8825)  # EXIF and GPS
@@ -45,7 +46,8 @@ def _opened(stream: BinaryIO) -> Any:
         import rawpy
     except ImportError as exc:
         raise MediaError(
-            "camera raw files need a package that is not installed", 'pip install "srcli[raw]"'
+            f"it is {kind_of(stream)}: camera raw needs a package that is not installed",
+            'pip install "srcli[raw]"',
         ) from exc
     stream.seek(0)
     try:
@@ -53,6 +55,8 @@ def _opened(stream: BinaryIO) -> Any:
     except rawpy.LibRawError as exc:
         said = exc.args[0] if exc.args else b""
         text = said.decode("latin-1") if isinstance(said, bytes) else str(said)
+        if isinstance(exc, rawpy.LibRawFileUnsupportedError):
+            raise NotImplementedError(f"LibRaw says: {text}") from exc
         raise ValueError(text or "LibRaw does not read it") from exc
 
 

@@ -1,7 +1,7 @@
 """The samples of a picture file, upright, whatever it stores them as.
 
 Pillow decodes, with two exceptions. It reads 16-bit RGB by keeping the high bytes only, so PNGs of
-that kind are decoded twice, once for each byte; and TIFFs of more than 8 bits go through tifffile.
+that kind are decoded twice, once for each byte; and of most TIFFs it only unpacks (see tiffdata).
 """
 
 import io
@@ -13,9 +13,9 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from srcli.media import tiff
+from srcli.media import jpeg, tiff
 from srcli.media.colour import at_depth, cmyk_to_rgb, inks_left, lab_to_rgb, unmultiplied
 from srcli.media.header import ORIENTATION, kind_of_mode, open_image
 from srcli.media.picture import Decoded, Header, Pixels
@@ -50,10 +50,33 @@ def decode_plain(stream: BinaryIO, header: Header, *, inks: bool = False) -> Dec
         elif key is not None:
             alpha = _keyed(pixels, key, 65_535)
         return pixels, alpha, icc, ()
-    image = open_image(stream, info.format)
+    image, said = _loaded(stream, header)
+    pixels, alpha, icc, notes = from_image(image, info.bits, icc, inks=inks)
+    return pixels, alpha, icc, (*said, *notes)
+
+
+def _loaded(stream: BinaryIO, header: Header) -> tuple[Image.Image, tuple[str, ...]]:
+    """Pillow's image, decoded, and a word about what was mended for it."""
+    format = header.info.format
+    image = open_image(stream, format)
     _check_size(image, header)
-    image.load()
-    return from_image(image, info.bits, icc, inks=inks)
+    try:
+        image.load()
+    except OSError:
+        whole = _with_end(stream) if format == "jpeg" else None
+        if whole is None:
+            raise
+        image = open_image(whole, "jpeg")
+        image.load()
+        return image, ("the end marker of the JPEG is missing; all its pixels are there",)
+    return image, ()
+
+
+def _with_end(stream: BinaryIO) -> io.BytesIO | None:
+    """A JPEG that lacks no more than its end marker, mended."""
+    stream.seek(0)
+    whole = jpeg.with_end(stream.read())
+    return None if whole is None else io.BytesIO(whole)
 
 
 def _check_size(image: Image.Image, header: Header) -> None:
@@ -63,58 +86,63 @@ def _check_size(image: Image.Image, header: Header) -> None:
 
 
 def _decode_tiff(stream: BinaryIO, header: Header, inks: bool) -> Decoded:
-    """By Pillow (libtiff) what has up to 8 bits or is packed with LZW; the rest by tifffile."""
+    """By what its strips and tiles say; else by Pillow: palettes, Lab, YCbCr, and what is packed by
+    JPEG, WebP or a fax's codes."""
     layout = tiff.read_layout(stream, header.page)
-    icc = header.metadata.icc
-    if layout.bits <= 8 or not layout.decodable:
-        try:
-            decoded = _pillow_tiff(stream, header, layout, inks)
-        except Exception:  # libtiff declines layouts that tifffile reads (see plain_errors)
-            if not layout.decodable:
-                raise
-        else:
-            n = 4 if inks and layout.kind == "cmyk" else header.info.channels
-            fits = decoded[0].shape[2] == n
-            if fits and (decoded[1] is not None) == (layout.alpha is not None):
-                return decoded
-            if not layout.decodable:
-                raise ValueError("its samples are laid out in an unknown way")
+    if layout.kind in ("palette", "other") or isinstance(layout.packing, NotImplementedError):
+        return _pillow_tiff(stream, header, layout, inks)
     samples, notes = tiff.read_samples(stream, layout)
+    icc = header.metadata.icc
     pixels: Pixels = samples[:, :, : header.info.channels]
-    alpha: Pixels | None = None if layout.alpha is None else samples[:, :, layout.alpha]
-    if layout.kind == "cmyk" and inks:
+    alpha: Pixels | None = None if layout.alpha is None else samples[:, :, -1]
+    if layout.kind == "cmyk":
         pixels = samples[:, :, :4]
         if alpha is not None and layout.premultiplied:
             pixels = unmultiplied(pixels, alpha)
-        pixels, alpha = upright(inks_left(pixels), alpha, layout.orientation)
-        return pixels, alpha, icc, notes
-    if layout.kind == "cmyk":
-        ink = Image.fromarray(np.ascontiguousarray(at_depth(samples[:, :, :4], 8)), "CMYK")
-        rgb, icc, said = cmyk_to_rgb(ink, icc)
-        notes += said
-        pixels = np.asarray(rgb)
-        alpha = None if alpha is None else at_depth(alpha, 8)
-        if layout.bits > 8:
-            notes = (*notes, f"{layout.bits}-bit CMYK was converted at 8 bits")
-    if alpha is not None and layout.premultiplied:
+        if inks:
+            pixels = inks_left(pixels)
+        else:
+            ink = Image.fromarray(np.ascontiguousarray(at_depth(pixels, 8)), "CMYK")
+            rgb, icc, said = cmyk_to_rgb(ink, icc)
+            notes += said
+            pixels = np.asarray(rgb)
+            alpha = None if alpha is None else at_depth(alpha, 8)
+            if layout.bits > 8:
+                notes = (*notes, f"{layout.bits}-bit CMYK was converted at 8 bits")
+    elif alpha is not None and layout.premultiplied:
         pixels = unmultiplied(pixels, alpha)
     pixels, alpha = upright(pixels, alpha, layout.orientation)
     return pixels, alpha, icc, notes
 
 
 def _pillow_tiff(stream: BinaryIO, header: Header, layout: tiff.Layout, inks: bool) -> Decoded:
-    image = open_image(stream, "tiff", layout.page)
+    """What Pillow makes of it, if it has as many channels as the file says."""
+    if layout.page < 0:
+        raise NotImplementedError(f"its picture lies beneath a thumbnail; {_why_not(layout)}")
+    try:
+        image = open_image(stream, "tiff", layout.page)
+    except UnidentifiedImageError as exc:  # Pillow knows no such layout
+        raise NotImplementedError(_why_not(layout)) from exc
     _check_size(image, header)
-    if layout.bits == 16 and image.mode in ("RGB", "RGBA"):
-        pixels, alpha = _deep_tiff(stream, layout)
-        return pixels, alpha, header.metadata.icc, ()
     image.load()
     left = tiff.valid_orientation(image.getexif().get(ORIENTATION, 1))
     pixels, alpha, icc, notes = from_image(
         image, layout.bits, header.metadata.icc, inverted=layout.inverted, inks=inks
     )
+    n = 4 if inks and layout.kind == "cmyk" else header.info.channels
+    deep = layout.bits > 8 and pixels.dtype == np.uint8
+    if deep or pixels.shape[2] != n or (alpha is not None) != (layout.alpha is not None):
+        raise NotImplementedError(_why_not(layout))
     pixels, alpha = upright(pixels, alpha, left)
     return pixels, alpha, icc, notes
+
+
+def _why_not(layout: tiff.Layout) -> str:
+    if layout.kind == "other":
+        return "its colours are not grey, RGB, CMYK, a palette or 8-bit Lab"
+    if isinstance(layout.packing, NotImplementedError):
+        return str(layout.packing)
+    return f"a palette of {layout.bits} bits"
 
 
 def _deep_png(stream: BinaryIO) -> tuple[NDArray[np.uint16], tuple[int, ...] | None]:
@@ -138,16 +166,6 @@ def _deep_png(stream: BinaryIO) -> tuple[NDArray[np.uint16], tuple[int, ...] | N
         return grey, (key,) if isinstance(key, int) else None
     samples = _both_bytes(lambda: open_image(whole, "png"))
     return samples, tuple(key) if isinstance(key, tuple) and len(key) == 3 else None
-
-
-def _deep_tiff(stream: BinaryIO, layout: tiff.Layout) -> tuple[Pixels, Pixels | None]:
-    """A 16-bit RGB TIFF in a compression that only Pillow knows (LZW)."""
-    samples = _both_bytes(lambda: open_image(stream, "tiff", layout.page))
-    alpha = samples[:, :, 3] if samples.shape[2] > 3 else None
-    pixels: Pixels = samples[:, :, :3]
-    if alpha is not None and layout.premultiplied:
-        pixels = unmultiplied(pixels, alpha)
-    return pixels, alpha
 
 
 def _both_bytes(open_again: Callable[[], ImageFile.ImageFile]) -> NDArray[np.uint16]:
@@ -197,7 +215,7 @@ def from_image(
     if mode == "F" or mode.startswith("I"):
         samples = np.asarray(image)
         pixels = tiff.full_range(samples, bits, inverted=inverted)[:, :, None]
-        return pixels, None, icc, tiff.float_notes(samples)
+        return pixels, None, icc, tiff.clipped_notes(samples)
     if mode in ("P", "PA"):
         has_alpha = kind_of_mode(image)[1]
         image = image.convert("RGBA" if has_alpha else "RGB")
@@ -235,11 +253,12 @@ def _keyed(pixels: Pixels, key: tuple[int, ...], opaque: int) -> Pixels:
 def upright(pixels: Pixels, alpha: Pixels | None, orientation: int) -> tuple[Pixels, Pixels | None]:
     """Turned and mirrored as EXIF's orientation (1 to 8) says."""
     if alpha is not None:
-        alpha = cast(Pixels, np.ascontiguousarray(_turned(alpha, orientation)))
-    return cast(Pixels, np.ascontiguousarray(_turned(pixels, orientation))), alpha
+        alpha = cast(Pixels, np.ascontiguousarray(turn(alpha, orientation)))
+    return cast(Pixels, np.ascontiguousarray(turn(pixels, orientation))), alpha
 
 
-def _turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+def turn(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """One array of them; it may be a view."""
     if orientation >= 5:
         array = array.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

@@ -19,7 +19,6 @@ _MARKS: dict[FormatName, tuple[bytes, ...]] = {
     "psd": (b"8BPS",),
     "exr": (b"\x76\x2f\x31\x01",),
     "hdr": (b"#?RADIANCE", b"#?RGBE"),
-    "raw": (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0"),
     "dds": (b"DDS ",),
     "qoi": (b"qoif",),
     "sgi": (b"\x01\xda",),
@@ -93,7 +92,10 @@ def plain_errors(name: str, format: FormatName) -> Iterator[None]:
 
 
 def sniff(head: bytes, name: str) -> FormatName:
-    """The format by the file's first bytes: what a name ends in proves nothing."""
+    """The format by the file's first bytes: what a name ends in proves nothing.
+
+    Camera raw is told by more than these: see rawkinds.
+    """
     if not head:
         raise MediaError(f"{name} is empty")
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -115,8 +117,6 @@ def sniff(head: bytes, name: str) -> FormatName:
     for format, marks in _MARKS.items():
         if head.startswith(marks):
             return format
-    if head[4:12] == b"ftypcrx ":
-        return "raw"
     if head[:1] == b"P" and head[1:2] in b"123456Ff" and head[2:3] in _AFTER_MAGIC:
         return "netpbm"
     if head[:3] == b"P7\n":

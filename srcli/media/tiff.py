@@ -1,12 +1,11 @@
 """TIFF (TIFF 6.0, BigTIFF): layouts and deep samples read, strips written.
 
-tifffile reads what Pillow cannot: 16-bit RGB, floats, separate planes. It writes whole arrays or
-asks an iterator for them, and has no EXIF directories; a writer that is handed strips is simpler
-than a thread that turns the one into the other, so the writing is done here. Files are little-
-endian: Pillow cannot read a big-endian BigTIFF.
+tifffile reads the directories. It writes whole arrays or asks an iterator for them, and has no EXIF
+directories; a writer that is handed strips is simpler than a thread that turns the one into the
+other, so the writing is done here. Files are little-endian: Pillow cannot read a big-endian
+BigTIFF.
 """
 
-import io
 import logging
 import struct
 import zlib
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from srcli.media.deflate import RowBlocks, Rows, rows_per_block
 from srcli.media.exif import (
+    DESCRIPTIVE_TAGS,
     Value,
     build_exif,
     exif_of_tiff,
@@ -28,15 +28,44 @@ from srcli.media.exif import (
     read_ifd,
     split_exif,
 )
-from srcli.media.metadata import Metadata, iptc_of_resources
+from srcli.media.metadata import (
+    CREDENTIALS_NOTE,
+    PATHS_NOTE,
+    Metadata,
+    has_paths,
+    iptc_of_resources,
+)
+from srcli.media.tiffdata import Packing, packing_of, read_pieces
 
 # It logs what is odd about a file; what matters is raised.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 
-_PLAIN = frozenset({1, 8, 32946, 32773, 34925})  # none, deflate (two numbers), PackBits, LZMA
 _XMP, _IPTC, _RESOURCES = 700, 33723, 34377
-_LESSER = 1 | 4  # NewSubfileType: a smaller version of another page, a mask
-_MAX_SAMPLES = 16
+_MASK = 4
+_LESSER = 1 | _MASK  # NewSubfileType: a smaller version of another page, a mask
+_MAX_PARENTS = 16  # whose SubIFDs are looked at
+# Tags that describe the file and not the picture, or are carried: the baseline's, those of fax,
+# JPEG and tiles; Photoshop's, of which IPTC goes on; XMP, IPTC, ICC, EXIF and GPS; padding.
+_KNOWN = frozenset(
+    {
+        *DESCRIPTIVE_TAGS,
+        *(*range(254, 267), 273, 274, *range(277, 285), 288, 289, *range(290, 294), 296, 297, 317),
+        *(320, 321, *range(322, 329), 330, 332, 334, 336, 338, 339, 340, 341, 347),
+        *(*range(512, 522), 529, 530, 531, 532, 700, 33723, 34377, 34665, 34675, 34853, 40965),
+        *(59932, 50839),
+    }
+)
+_CREDENTIALS = 52545
+_GEO = frozenset({33550, 33922, 34264, 34735, 34736, 34737})
+_NAMED = {
+    301: "a transfer function for the colours was",
+    318: "a white point for the colours was",
+    319: "primaries for the colours were",
+    333: "names of the inks were",
+    37724: "Photoshop's layers were",
+    42112: "GDAL's fields were",
+    50838: "ImageJ's fields were",
+}
 _BIG_ABOVE = 2**32 - 2**26  # offsets have 32 bits; the rest is for directories and profiles
 _LEVEL = 4
 
@@ -51,6 +80,7 @@ class Layout:
         height, width: as stored, before the orientation.
         kind: what the colour samples mean.
         samples: per pixel, the extra ones included.
+        wanted: the indices of those that are colour, and of alpha.
         bits: per sample.
         alpha: the index of the sample that is alpha, or None.
         premultiplied: the colours are multiplied by alpha.
@@ -58,13 +88,15 @@ class Layout:
         orientation: 1 to 8.
         page: its index in the file.
         page_bits: of the pages of full size; thumbnails and masks do not count.
-        decodable: read_samples knows the compression.
+        packing: how its samples lie in the file, or why read_samples cannot take them.
+        notes: what the file holds beside this and is left out, as plain sentences.
     """
 
     height: int
     width: int
     kind: Kind
     samples: int
+    wanted: tuple[int, ...]
     bits: int
     alpha: int | None
     premultiplied: bool
@@ -72,8 +104,9 @@ class Layout:
     orientation: int
     page: int
     page_bits: tuple[int, ...]
-    decodable: bool
+    packing: Packing | NotImplementedError
     metadata: Metadata
+    notes: tuple[str, ...] = ()
 
 
 def valid_orientation(value: object) -> int:
@@ -90,48 +123,113 @@ def read_layout(stream: BinaryIO, number: int = 0) -> Layout:
 
     stream.seek(0)
     with tifffile.TiffFile(stream) as file:
-        pages: list[Any] = list(file.pages)
-        full = [k for k, p in enumerate(pages) if not int(p.subfiletype) & _LESSER] or [0]
-        page = pages[full[number]]
+        pages, left_out = _full_size(list(file.pages))
+        index, page = pages[number]
         tags = page.tags
         photometric, samples = int(page.photometric), int(page.samplesperpixel)
         colours, kind = _KINDS.get(photometric, (samples, "other"))
         bits = _bits(page)
-        if bits < 1 or samples > _MAX_SAMPLES or samples < colours:
-            raise ValueError("its samples are laid out in an unknown way")
-        extra = tuple(int(value) for value in page.extrasamples)
-        if photometric == 2 and samples == 4 and not extra:
-            extra = (2,)  # four samples and no word about the fourth: taken as alpha by everyone
-        meaning = next((value for value in extra if value in (1, 2)), None)
-        alpha = colours + extra.index(meaning) if meaning is not None else None
-        if kind == "palette":
-            alpha = None
+        if bits < 1 or samples < colours:
+            raise NotImplementedError("its samples differ in their depth, or lack colours")
+        alpha, premultiplied = _alpha(page, kind, colours)
+        wanted = (*range(colours), *(() if alpha is None else (alpha,)))
 
         def value_of(tag: int) -> Any:
             found = tags.get(tag)
             return None if found is None else found.value
 
+        try:
+            packing: Packing | NotImplementedError = packing_of(page)
+        except NotImplementedError as exc:
+            packing = exc
         icc, orientation = value_of(34675), value_of(274)
+        notes = [] if samples == len(wanted) else [_extra_note(samples - len(wanted))]
+        notes += (*(left_out if number == 0 else ()), *_beside(page))
         return Layout(
             height=int(page.imagelength),
             width=int(page.imagewidth),
             kind=kind,
             samples=samples,
+            wanted=wanted,
             bits=bits,
-            alpha=alpha if alpha is None or alpha < samples else None,
-            premultiplied=meaning == 1,
+            alpha=alpha,
+            premultiplied=premultiplied,
             inverted=photometric == 0,
             orientation=valid_orientation(orientation),
-            page=full[number],
-            page_bits=tuple(_bits(pages[k]) for k in full),
-            decodable=int(page.compression) in _PLAIN and int(page.predictor) in (1, 2),
+            page=index,
+            page_bits=tuple(_bits(p) for _, p in pages),
+            packing=packing,
             metadata=_metadata(
                 stream,
                 int(page.offset),
                 icc=icc if isinstance(icc, bytes) else None,
                 dpi=_dpi(value_of(282), value_of(283), value_of(296)),
             ),
+            notes=tuple(notes),
         )
+
+
+def _full_size(chain: list[Any]) -> tuple[list[tuple[int, Any]], tuple[str, ...]]:
+    """((index, page) of the pictures of full size, what of the others is left out).
+
+    They are the pages that do not call themselves smaller versions or masks; where none is, the
+    picture lies beneath a thumbnail, and has the index -1.
+    """
+    full = [(k, p) for k, p in enumerate(chain) if not int(p.subfiletype) & _LESSER]
+    beneath = [below for page in chain[:_MAX_PARENTS] for below in _beneath(page)]
+    larger = [p for p in beneath if not int(p.subfiletype) & _LESSER]
+    notes = []
+    if any(int(p.subfiletype) & _MASK for p in [*chain, *beneath]):
+        notes.append("a transparency mask that is a picture of its own was left out")
+    if not full:
+        full, larger = [(-1, p) for p in larger] or [(0, chain[0])], []
+    if larger:
+        notes.append(f"pictures beneath other pages (SubIFDs) were left out: {len(larger)}")
+    return full, tuple(notes)
+
+
+def _beneath(page: Any) -> list[Any]:
+    """The pages of its SubIFDs; those that cannot be read cost no picture."""
+    try:
+        return list(page.pages or ())
+    except Exception:  # see plain_errors in source.py
+        return []
+
+
+def _beside(page: Any) -> list[str]:
+    """What else a page holds that does not go on, as sentences."""
+    codes = {int(tag.code) for tag in page.tags}
+    notes = [f"{what} left out" for tag, what in _NAMED.items() if tag in codes]
+    if _CREDENTIALS in codes:
+        notes.append(CREDENTIALS_NOTE)
+    resources = page.tags.get(_RESOURCES)
+    if resources is not None and isinstance(resources.value, bytes) and has_paths(resources.value):
+        notes.append(PATHS_NOTE)
+    if _GEO & codes:
+        notes.append("the place on the map (GeoTIFF) was left out")
+    others = sorted(codes - _KNOWN - _GEO - _NAMED.keys() - {_CREDENTIALS})
+    if others:
+        listed = ", ".join(map(str, others[:8])) + (", ..." if len(others) > 8 else "")
+        notes.append(f"TIFF fields that srcli does not know were left out: {listed}")
+    return notes
+
+
+def _alpha(page: Any, kind: Kind, colours: int) -> tuple[int | None, bool]:
+    """(the index of the sample that is alpha, whether the colours are multiplied by it)."""
+    samples = int(page.samplesperpixel)
+    extra = tuple(int(value) for value in page.extrasamples)
+    if kind == "rgb" and samples == 4 and not extra:
+        extra = (2,)  # four samples and no word about the fourth: taken as alpha by everyone
+    if kind == "palette":
+        return None, False
+    for index, meaning in enumerate(extra, colours):
+        if meaning in (1, 2) and index < samples:
+            return index, meaning == 1
+    return None, False
+
+
+def _extra_note(n: int) -> str:
+    return f"extra samples, which are neither colour nor transparency, were left out: {n} a pixel"
 
 
 def _bits(page: Any) -> int:
@@ -186,43 +284,33 @@ def _dpi(across: Any, down: Any, unit: Any) -> tuple[float, float] | None:
 def read_samples(
     stream: BinaryIO, layout: Layout
 ) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], tuple[str, ...]]:
-    """All samples of the page (height, width, samples), stretched to the full range.
+    """The page's samples that are wanted (height, width, n), stretched to the full range.
 
     Returns:
         uint8 for up to 8 bits, else uint16 (floats: 0..1 becomes 0..65535, clipped); and notes.
     """
-    import tifffile
-
     if layout.kind in ("palette", "other"):
         raise NotImplementedError("its colours are not grey, RGB, CMYK, a palette or 8-bit Lab")
-    stream.seek(0)
-    with tifffile.TiffFile(stream) as file:
-        page: Any = file.pages[layout.page]
-        end = stream.seek(0, io.SEEK_END)
-        if len(page.dataoffsets) != len(page.databytecounts):
-            raise ValueError("its lists of strips disagree")
-        strips = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-        # tifffile would give zeros for strips that are missing.
-        if any(length == 0 or at + length > end for at, length in strips):
-            raise EOFError
-        samples = page.asarray(maxworkers=1)
-        separate = int(page.planarconfig) == 2 and layout.samples > 1
-    if samples.ndim == 2:
-        samples = samples[:, :, None]
-    elif separate:
-        samples = np.moveaxis(samples, 0, 2)
-    if samples.shape != (layout.height, layout.width, layout.samples):
-        raise ValueError("its samples are laid out in an unknown way")
-    stretched = full_range(samples, layout.bits)
+    packing = layout.packing
+    if not isinstance(packing, Packing):
+        raise packing
+    shape = layout.height, layout.width, len(layout.wanted)
+    out = _empty(shape, layout.bits)
+    notes: tuple[str, ...] = ()
+    for y, x, first, values in read_pieces(stream, packing, layout.wanted):
+        h, w, n = values.shape
+        out[y : y + h, x : x + w, first : first + n] = full_range(values, layout.bits)
+        notes = notes or clipped_notes(values)
     if layout.inverted:
         # Adding to the alpha sample what is subtracted would be wrong: grey only.
-        stretched = stretched.copy()
-        stretched[:, :, 0] = np.iinfo(stretched.dtype).max - stretched[:, :, 0]
-    return stretched, float_notes(samples)
+        np.subtract(np.iinfo(out.dtype).max, out[:, :, 0], out=out[:, :, 0])
+    return out, notes
 
 
-def float_notes(samples: NDArray[Any]) -> tuple[str, ...]:
+def clipped_notes(samples: NDArray[Any]) -> tuple[str, ...]:
     """A word about what full_range cuts off."""
+    if samples.dtype.kind == "i" and samples.size and samples.min() < 0:
+        return ("values below 0 were clipped",)
     if samples.dtype.kind != "f":
         return ()
     for row in range(0, len(samples), 64):
@@ -236,20 +324,26 @@ def full_range(
     samples: NDArray[Any], bits: int, *, inverted: bool = False
 ) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Samples of `bits` bits as uint8 (up to 8 bits) or uint16, black 0 and white the maximum."""
-    out: NDArray[np.uint8] | NDArray[np.uint16]
     kind = samples.dtype.kind
     if kind not in "uif":
         raise ValueError(f"samples of type {samples.dtype}")
     if kind == "u" and bits in (8, 16) and samples.dtype.itemsize * 8 == bits:
+        out: NDArray[np.uint8] | NDArray[np.uint16]
         out = samples.astype(samples.dtype.newbyteorder("="), copy=False)
     else:
         top = 1.0 if kind == "f" else float(2 ** (bits - (kind == "i")) - 1)
         full = 255.0 if bits <= 8 else 65_535.0
-        out = np.empty(samples.shape, np.uint8 if bits <= 8 else np.uint16)
+        out = _empty(samples.shape, bits)
         for row in range(0, len(samples), 64):  # floats need not exist all at once
-            part = np.nan_to_num(samples[row : row + 64].astype(np.float64), nan=0.0)
+            with np.errstate(invalid="ignore"):  # what a signalling NaN raises
+                wide = samples[row : row + 64].astype(np.float64)
+            part = np.nan_to_num(wide, nan=0.0)
             out[row : row + 64] = np.rint(np.clip(part / top, 0, 1) * full)
     return np.iinfo(out.dtype).max - out if inverted else out
+
+
+def _empty(shape: tuple[int, ...], bits: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    return np.empty(shape, np.uint8) if bits <= 8 else np.empty(shape, np.uint16)
 
 
 @dataclass(slots=True)

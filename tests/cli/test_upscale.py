@@ -392,10 +392,20 @@ def test_limits(srcli_upscale, put):
 
 def test_jpeg_holds_no_alpha(srcli_upscale, put):
     put("a.png", mode="RGBA")
+    with Image.open("a.png") as image:
+        image.putalpha(254)
+        image.save("a.png")
     code, _, err = srcli_upscale("a.png", "-m", "bicubic", "-o", "b.jpg")
     assert code == 1
     assert "transparency" in err
     assert files() == ["a.png"]
+
+
+def test_alpha_that_is_full_everywhere_is_none(srcli_upscale, put):
+    put("a.png", mode="RGBA")
+    code, _, _ = srcli_upscale("a.png", "-m", "bicubic", "-o", "b.jpg")
+    assert code == 0
+    assert size_of("b.jpg") == (32, 24)
 
 
 def test_interrupted(srcli_upscale, put, monkeypatch):

@@ -61,6 +61,18 @@ def test_memory():
     assert made.estimate_bytes((10_000, 10_000), ()) < 2**28  # it keeps nothing of the picture
 
 
+def test_strips_are_as_small_as_the_memory_allowed():
+    """Those of a wide picture, of which three wait for the writer; the result stays the same."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 3000, 3), np.uint8)
+    results = {}
+    for memory_bytes in (2**20, 2**34):
+        strips = list(Resampler("bicubic", memory_bytes).strips(pixels, (), (240, 12_000)))
+        results[memory_bytes] = np.concatenate(strips)
+        largest = max(strip.nbytes for strip in strips)
+        assert largest <= (2**20 if memory_bytes == 2**20 else 2**24)
+    assert np.array_equal(*results.values())
+
+
 @pytest.mark.shared
 def test_open_engine_with_weights(shared, weights, picture):
     """From the catalogue, through the weights store, to pixels; and from a user's tensors."""

@@ -267,6 +267,7 @@ def test_a_format_that_does_not_fit_in_memory(here, picture):
     events, _ = upscale(["a.png"], engine, output="a.jpg")
     [failed] = only(events, Failed)
     assert "JPEG" in failed.error
+    assert "takes 46.9 KiB of memory, more than the 9.8 KiB allowed" in failed.error
     assert "--memory" in failed.hint
     assert files() == ["a.png"]
     upscale(["a.png"], engine)

@@ -42,7 +42,7 @@ def tall_tiff(compression: str | None) -> bytearray:
     tifffile.imwrite(out, np.asarray(EVEN), compression=compression, photometric="rgb")
     data = bytearray(out.getvalue())
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        for tag in ("ImageWidth", "ImageLength"):
+        for tag in ("ImageWidth", "ImageLength", "RowsPerStrip"):
             entry = file.pages[0].tags[tag]
             form = "<I" if int(entry.dtype) == 4 else "<H"
             struct.pack_into(form, data, entry.valueoffset, 20_000)

@@ -151,6 +151,34 @@ def test_xmp_says_the_new_size_and_no_orientation() -> None:
     assert xmp_for(Metadata(), 1, 1) is None
 
 
+GDEPTH = b'<a xmlns:GDepth="http://ns.google.com/photos/1.0/depthmap/" '
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b'GDepth:Near="1" x:y="2"/>', b'x:y="2"/>'),
+        (b"GDepth:Near='1'><GDepth:Far>3</GDepth:Far><b/></a>", b"><b/></a>"),
+        (b"><GDepth:Far/><GDepth:Data a='b'/><b/></a>", b"><b/></a>"),
+        (b"><GDepth:A><GDepth:B>1</GDepth:B></GDepth:A>2</a>", b">2</a>"),
+    ],
+)
+def test_xmp_that_announces_what_is_left_out(before: bytes, after: bytes) -> None:
+    made = xmp_for(Metadata(xmp=GDEPTH + before), 4, 4)
+    assert made is not None and b"GDepth" not in made
+    assert made.replace(b" ", b"") == (b"<a" + after).replace(b" ", b"")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "piece", [b"<GDepth:a ", b"<GDepth:a>", b"<GDepth:a b>", b" ", b"GDepth:a=", b"<rdf:li>", b"'"]
+)
+def test_hostile_xmp_takes_no_longer_than_its_length(piece: bytes) -> None:
+    hostile = GDEPTH + b'xmlns:C="http://ns.google.com/photos/1.0/container/"><C:Directory>'
+    hostile += piece * (400_000 // len(piece))
+    assert xmp_for(Metadata(xmp=hostile + b"</C:Directory>"), 4, 4) is not None
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_exif_that_is_given_a_resolution(order: str) -> None:
     before = exif_with_thumbnail(order)

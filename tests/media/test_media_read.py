@@ -12,7 +12,6 @@ import tifffile
 from PIL import Image, ImageCms
 
 from srcli.errors import MediaError
-from srcli.media.exif import pack_ifd
 from srcli.media.image import inspect, read
 from srcli.media.metadata import icc_space
 
@@ -273,42 +272,6 @@ def test_16_bit_tiff(
     assert (picture.pixels == samples[:, :, : info.channels]).all()
     assert picture.alpha is None or (picture.alpha == samples[:, :, 3]).all()
     assert (read(tmp_path / "a.tif").pixels == to_8(samples[:, :, : info.channels])).all()
-
-
-def lzw(data: bytes) -> bytes:
-    """TIFF's LZW without any compression: a clear code now and then, and 9-bit literals."""
-    codes = [
-        code for i, byte in enumerate(data) for code in ([256] if i % 200 == 0 else []) + [byte]
-    ]
-    bits = "".join(f"{code:09b}" for code in [*codes, 257])
-    return int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("predictor", [1, 2])
-def test_16_bit_lzw_tiff(tmp_path: Path, order: str, channels: int, predictor: int) -> None:
-    samples = noise(4, 5, channels, dtype="u2")
-    stored = samples.copy()
-    if predictor == 2:
-        stored[:, 1:] = np.diff(samples, axis=1)
-    strip = lzw(stored.astype(order + "u2").tobytes())
-
-    def short(*values: int) -> tuple[int, int, bytes]:
-        return 3, len(values), struct.pack(f"{order}{len(values)}H", *values)
-
-    tags = {256: short(5), 257: short(4), 258: short(*[16] * channels), 259: short(5)}
-    tags |= {262: short(1 if channels == 1 else 2), 273: short(8), 277: short(channels)}
-    tags |= {278: short(4), 279: short(len(strip)), 317: short(predictor)}
-    tags |= {338: short(2)} if channels == 4 else {}
-    at = 8 + len(strip) + len(strip) % 2
-    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", at)
-    data = (head + strip).ljust(at, b"\0") + pack_ifd(tags, order, False, at)  # type: ignore[arg-type]
-    (tmp_path / "a.tif").write_bytes(data)
-    picture = read(tmp_path / "a.tif", depth=16)
-    assert (picture.pixels == samples[:, :, : 1 if channels == 1 else 3]).all()
-    assert picture.alpha is None or (picture.alpha == samples[:, :, 3]).all()
-    assert (read(io.BytesIO(data), depth=16).pixels == picture.pixels).all()
 
 
 def test_float_and_white_is_zero_and_premultiplied_tiffs(tmp_path: Path) -> None:
