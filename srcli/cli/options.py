@@ -147,7 +147,7 @@ def parse_scale(text: str) -> float:
     try:
         return float(bare)
     except ValueError:
-        raise UsageError(f"-x {text} is not a factor", "for example -x 4 or -x 2.5") from None
+        raise UsageError(f"--scale {text} is not a number", "for example -x 4 or -x 2.5") from None
 
 
 def parse_whole_scale(text: str) -> int:
