@@ -44,6 +44,7 @@ class EngineWishes(TypedDict, total=False):
     """How to compute, for the type checker: the keywords of ``load_model``."""
 
     weights: FilePath | None
+    denoise: float | Literal["none"] | None
     device: str
     precision: Precision
     tile: int | None
@@ -108,6 +109,7 @@ def upscale(
     *,
     output: FilePath | None = None,
     weights: FilePath | None = None,
+    denoise: float | Literal["none"] | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     tile: int | None = None,
@@ -138,6 +140,8 @@ def upscale(
             kept. It is written whole or not at all.
         weights: a file of your own (safetensors, or .pth). ``model`` names its architecture if it
             does not itself.
+        denoise: how much noise to take away, for models that leave the choice: 0 to 1, or a level;
+            None: as the model's entry says.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
         tile: largest tile in LR pixels; 0: the whole picture; None: chosen. The result is the same.
@@ -169,6 +173,7 @@ def upscale(
         model,
         scale,
         weights=weights,
+        denoise=denoise,
         device=device,
         precision=precision,
         tile=tile,
@@ -195,6 +200,7 @@ def load_model(
     scale: float = 4,
     *,
     weights: FilePath | None = None,
+    denoise: float | Literal["none"] | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     tile: int | None = None,
@@ -206,8 +212,8 @@ def load_model(
     """Load a model's weights onto the device, to be called on any number of pictures.
 
     Args:
-        name, scale, weights, device, precision, tile, memory_bytes, ensemble, border, color_fix: as
-            ``upscale``.
+        name, scale, weights, denoise, device, precision, tile, memory_bytes, ensemble, border,
+        color_fix: as ``upscale``.
 
     Raises:
         UsageError: there is no such model, scale or device.
@@ -220,6 +226,10 @@ def load_model(
     if weights is not None and not Path(weights).is_file():
         raise UsageError(f"{os.fspath(weights)} does not exist")
     entry = catalog.resolve(name or DEFAULT_MODEL, scale) if weights is None else None
+    if denoise is not None and entry is None:
+        raise UsageError("denoise is for models by name, not for a file of weights")
+    if entry is not None and denoise is not None:
+        entry = catalog.denoised(entry, catalog.parse_strength(str(denoise)))
     if entry is not None:
         catalog.chain(entry, scale)  # a scale out of reach is refused before torch is imported
     from srcli.engine.open import open_engine

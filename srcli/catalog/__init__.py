@@ -1,8 +1,10 @@
 """What exists: architectures, models and their weights, as data."""
 
 from srcli.catalog.entries import (
+    NO_DENOISING,
     Architecture,
     Colour,
+    Denoise,
     Door,
     Family,
     Model,
@@ -17,10 +19,13 @@ from srcli.catalog.names import (
     chain,
     check_scale,
     default_scale,
+    denoised,
     get,
     models,
     nearest,
+    parse_strength,
     resolve,
+    strength_text,
     without_weights,
 )
 from srcli.catalog.tables import CatalogueError
@@ -28,10 +33,12 @@ from srcli.catalog.tables import CatalogueError
 __all__ = [
     "MAX_PASSES",
     "MAX_SCALE",
+    "NO_DENOISING",
     "Architecture",
     "Catalogue",
     "CatalogueError",
     "Colour",
+    "Denoise",
     "Door",
     "Family",
     "Model",
@@ -43,11 +50,14 @@ __all__ = [
     "check_scale",
     "default_catalogue",
     "default_scale",
+    "denoised",
     "extend",
     "get",
     "load_catalogue",
     "models",
     "nearest",
+    "parse_strength",
     "resolve",
+    "strength_text",
     "without_weights",
 ]

@@ -12,9 +12,11 @@ from types import MappingProxyType
 from typing import Any, get_args
 
 from srcli.catalog.entries import (
+    NO_DENOISING,
     Architecture,
     Border,
     Colour,
+    Denoise,
     Door,
     Family,
     Model,
@@ -107,7 +109,7 @@ def _catalogue(document: dict[str, Any]) -> Catalogue:
         if model.name in models:
             raise EntryError(f"model {model.name}: there are two of this name")
         models[model.name] = model
-        for weights in (v.weights for v in model.variants if v.weights is not None):
+        for weights in (file for v in model.variants for file in v.files):
             owner, known = files.setdefault(weights.file, (model.name, weights))
             if known != weights:
                 raise EntryError(
@@ -214,6 +216,9 @@ def _variant(entry: Any, where: str, model: str, shared_config: Mapping[str, Any
     table = Table(entry, where)
     scale = table.whole("scale", 1, MAX_NATIVE_SCALE)
     table.where = f"{model}, x{scale}"
+    denoise = _denoise(table) if table.has("denoise") else None
+    if denoise is not None and table.has("weights"):
+        raise table.wrong("weights and denoise exclude each other: denoise names its own files")
     variant = Variant(
         scale=scale,
         weights=_weights(table) if table.has("weights") else None,
@@ -221,13 +226,45 @@ def _variant(entry: Any, where: str, model: str, shared_config: Mapping[str, Any
         psnr_set5=table.positive("psnr_set5"),
         psnr_set14=table.positive("psnr_set14"),
         config={**shared_config, **_config(table)},
+        denoise=denoise,
     )
     table.end()
-    return variant
+    return variant if denoise is None else variant.denoised(denoise.strength)
+
+
+def _denoise(parent: Table) -> Denoise:
+    table = Table(parent.take("denoise", dict), f"{parent.where}, denoise")
+    between = table.take("between", bool, False)
+    default = _strength(table, "default")
+    found = []
+    for item in table.tables("weights"):
+        part = Table(item, f"{table.where}, weights")
+        found.append((_strength(part, "strength"), _file(part)))
+    denoise = Denoise(tuple(sorted(found, key=lambda pair: pair[0])), default, between)
+    if len(found) < 2 or len(set(denoise.strengths)) != len(found):
+        raise table.wrong("at least two files are expected, each of another strength")
+    if not denoise.has(default):
+        raise table.wrong(f"default must be a strength that can be had, not {default:g}")
+    table.end()
+    return denoise
+
+
+def _strength(table: Table, key: str) -> float:
+    """A number from 0 on, or "none"."""
+    if table.is_text(key):
+        table.choice(key, ("none",))
+        return NO_DENOISING
+    value = table.take(key, float)
+    if not 0 <= value < float("inf"):
+        raise table.wrong(f'{key} must be a number from 0 on, or "none", not {value}')
+    return value
 
 
 def _weights(parent: Table) -> WeightsFile:
-    table = Table(parent.take("weights", dict), f"{parent.where}, weights")
+    return _file(Table(parent.take("weights", dict), f"{parent.where}, weights"))
+
+
+def _file(table: Table) -> WeightsFile:
     url = table.text("url") if table.has("url") else None
     if url is not None and not url.startswith(("https://", "http://")):
         raise table.wrong(f"url must be http or https, not {url!r}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import combinations_with_replacement
 
-from srcli.catalog.entries import Architecture, Model
+from srcli.catalog.entries import NO_DENOISING, Architecture, Model
 from srcli.catalog.load import Catalogue, default_catalogue
 from srcli.errors import UsageError
 
@@ -65,6 +66,58 @@ def resolve(name: str, scale: float | None = None, catalogue: Catalogue | None =
     with_weights = [m for m in tags if m.trained]
     ranked = sorted(with_weights, key=lambda m: (m.is_own, scale not in m.scales))
     return next(iter(ranked), tags[0])
+
+
+def denoised(model: Model, strength: float, catalogue: Catalogue | None = None) -> Model:
+    """The model with another strength of taking noise away, at every scale that has strengths.
+
+    Args:
+        strength: as the model counts them; ``NO_DENOISING`` for none.
+
+    Raises:
+        UsageError: the model has no strengths, or not this one.
+    """
+    of = [v.denoise for v in model.variants if v.denoise is not None]
+    if not of:
+        others = {m.arch.name for m in models(catalogue) if any(v.denoise for v in m.variants)}
+        raise UsageError(
+            f"{model.name} has no strengths of denoising to choose from.",
+            f"--denoise is for {', '.join(sorted(others))}." if others else None,
+        )
+    for denoise in of:
+        if not denoise.has(strength):
+            *others_, last = (strength_text(s) for s in denoise.strengths)
+            can = (
+                f"{others_[0]} to {last}" if denoise.between else f"{', '.join(others_)} or {last}"
+            )
+            raise UsageError(
+                f"{model.name} has no denoising of strength {strength_text(strength)}.",
+                f"It takes --denoise {can}.",
+            )
+    variants = (v if v.denoise is None else v.denoised(strength) for v in model.variants)
+    return replace(model, variants=tuple(variants))
+
+
+def strength_text(strength: float) -> str:
+    """A strength of denoising as one types it."""
+    return "none" if strength == NO_DENOISING else f"{strength:g}"
+
+
+def parse_strength(text: str) -> float:
+    """The strength that ``none``, ``0.5`` or ``3`` is.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if text.strip().lower() == "none":
+        return NO_DENOISING
+    try:
+        strength = float(text)
+    except ValueError:
+        strength = math.nan
+    if not 0 <= strength < math.inf:
+        raise UsageError(f"--denoise {text} is not a strength.", "For example 0.5; or none.")
+    return strength
 
 
 def without_weights(

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import srcli
+from srcli.catalog import parse_strength
 from srcli.catalog.datasets import Dataset
 from srcli.cli.eval_table import ScoreTable
 from srcli.cli.options import (
+    DenoiseOption,
     DeviceOption,
     EngineOptions,
     JsonFlag,
@@ -77,6 +79,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="Weights of your own (safetensors, or .pth)."),
     ] = None,
+    denoise: DenoiseOption = None,
     metrics: Annotated[
         list[str] | None,
         typer.Option(
@@ -111,7 +114,8 @@ def evaluate(
     how = EngineOptions.of(device, precision, tile, memory)
     if not data:
         raise UsageError("eval needs --data", "a folder with HR/ in it, or for example Set5")
-    entrants = find_entrants(split(models), whole_scales("eval", scales), weights)
+    strength = None if denoise is None else parse_strength(denoise)
+    entrants = find_entrants(split(models), whole_scales("eval", scales), weights, strength)
     wanted = [m for m in dict.fromkeys(split(metrics)) if m not in ALWAYS]
     named = find_sets(data, {e.scale for e in entrants})
     if csv_file is not None and not csv_file.absolute().parent.is_dir():
@@ -174,17 +178,16 @@ def _at_hand(entrant: Entrant, options: WeightsOptions, screen: Screen) -> None:
     """Fetch the weights now: what is missing is missed before hours of work."""
     if entrant.model.is_resampler or entrant.state is not None:
         return
-    weights = entrant.model.variant(entrant.scale).weights
-    assert weights is not None, "checked by find_entrants"
-    with screen.fetching(weights.file) as progress:
-        locate(
-            weights,
-            options,
-            model=entrant.model.name,
-            licence=entrant.model.terms,
-            progress=progress,
-            announce=screen.announce,
-        )
+    for weights, _ in entrant.model.variant(entrant.scale).parts:
+        with screen.fetching(weights.file) as progress:
+            locate(
+                weights,
+                options,
+                model=entrant.model.name,
+                licence=entrant.model.terms,
+                progress=progress,
+                announce=screen.announce,
+            )
 
 
 def _fetched(dataset: Dataset, scale: int, options: WeightsOptions, screen: Screen) -> Benchmark:

@@ -12,7 +12,7 @@ import typer
 
 from srcli import catalog
 from srcli.catalog import Model
-from srcli.cli.options import QuietFlag
+from srcli.cli.options import DenoiseOption, QuietFlag
 from srcli.cli.screen import hush, say
 from srcli.errors import SrcliError, UsageError
 
@@ -52,6 +52,7 @@ def export(
         Path | None,
         typer.Option(metavar="FILE", help="Weights of your own (safetensors, or .pth)."),
     ] = None,
+    denoise: DenoiseOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output if it exists.")
     ] = False,
@@ -73,6 +74,8 @@ def export(
     if weights is None:
         assert model is not None
         chosen, scale = _native(model, scale)
+        if denoise is not None:
+            chosen = catalog.denoised(chosen, catalog.parse_strength(denoise))
     if to_onnx:
         _check_packages()
     from srcli.engine import export as engine  # imports torch

@@ -41,6 +41,14 @@ TileOption = Annotated[
         help="Largest tile in LR pixels, auto, or 0 for the whole picture. The result is the same.",
     ),
 ]
+DenoiseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--denoise",
+        metavar="STRENGTH",
+        help="How much noise to take away, for models that leave the choice: 0 to 1, or a level.",
+    ),
+]
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 BACKENDS = ("auto", "torch", "openvino")
 BackendOption = Annotated[

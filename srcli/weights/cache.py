@@ -181,7 +181,7 @@ def verify(options: WeightsOptions, catalogue: Catalogue | None = None) -> list[
     """
     users: dict[Path, tuple[WeightsFile, list[str]]] = {}
     for model in (catalogue or default_catalogue()).models.values():
-        for weights in (v.weights for v in model.variants if v.weights is not None):
+        for weights in (file for v in model.variants for file in v.files):
             path = path_of(weights, options)
             names = users.setdefault(path, (weights, []))[1]
             if model.name not in names:

@@ -167,3 +167,41 @@ def test_without_weights_says_what_to_do():
     assert catalog.nearest(bare, 4, catalogue(bare, rest[-1])).name == "other.same"
     _, hint = catalog.without_weights(bare, 4, catalogue(bare))
     assert "nearest" not in hint
+
+
+# ------------------------------------------------------------------------------------ denoise
+
+
+@pytest.mark.parametrize(
+    ("text", "strength"), [("none", catalog.NO_DENOISING), ("0.5", 0.5), ("3", 3), (" NONE ", -1)]
+)
+def test_strengths_as_people_type_them(text, strength):
+    assert catalog.parse_strength(text) == strength
+    assert catalog.parse_strength(catalog.strength_text(strength)) == strength
+
+
+@pytest.mark.parametrize("text", ["", "-1", "much", "inf", "nan"])
+def test_what_is_no_strength(text):
+    with pytest.raises(UsageError, match="strength"):
+        catalog.parse_strength(text)
+
+
+def test_a_strength_is_chosen_by_the_model():
+    model = catalog.get("realesr_general.authors")
+    half, weak = catalog.denoised(model, 0.5), catalog.denoised(model, 0)
+    assert half == model
+    assert [share for _, share in half.variant(4).parts] == [0.5, 0.5]
+    assert [file.file for file, _ in weak.variant(4).parts] == [
+        "realesr_general.authors-x4-wdn.pth"
+    ]
+    with pytest.raises(UsageError, match=r"strength 1\.5") as caught:
+        catalog.denoised(model, 1.5)
+    assert caught.value.hint == "It takes --denoise 0 to 1."
+    with pytest.raises(UsageError, match="none"):
+        catalog.denoised(model, catalog.NO_DENOISING)
+
+
+def test_a_model_without_strengths_says_who_has_them():
+    with pytest.raises(UsageError, match=r"bcrn\.srcli has no strengths") as caught:
+        catalog.denoised(catalog.get("bcrn.srcli"), 0.5)
+    assert "realesr_general" in caught.value.hint
