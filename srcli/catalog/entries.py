@@ -88,6 +88,8 @@ class WeightsFile:
             same entry then stands in several variants.
         state_key: key of the state dict inside the file (``model``, ``params``), if it is nested.
         strip_prefix: prefix to take off every parameter name (``module.``).
+        keep: prefix of the parameters that are kept (``features.``), before ``strip_prefix`` is
+            taken off; the others are left out.
         folder: where a file of the user's own lies (`srcli models add`); None: the catalogue's.
     """
 
@@ -97,6 +99,7 @@ class WeightsFile:
     url: str | None
     state_key: str | None = None
     strip_prefix: str = ""
+    keep: str = ""
     folder: Path | None = None
 
     @property

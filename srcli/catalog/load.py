@@ -31,7 +31,7 @@ MAX_NATIVE_SCALE = 16
 
 _ARCH_NAME = re.compile(r"[a-z0-9_]+")
 _TAG = re.compile(r"[a-z0-9_]+")
-_NETWORK = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+NETWORK_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # a name inside a folder, never a path out of it
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.(pth|pt|safetensors)")
@@ -127,7 +127,7 @@ def _architecture(entry: Any, number: int) -> Architecture:
     family: Family = table.choice("family", get_args(Family))
     network = None
     if family != "resampling":
-        network = table.matching("network", _NETWORK, "module:Class")
+        network = table.matching("network", NETWORK_NAME, "module:Class")
     arch = Architecture(
         name=name,
         title=table.text("title"),
@@ -158,7 +158,7 @@ def read_model(entry: Any, number: int, archs: Mapping[str, Architecture]) -> Mo
         raise table.wrong(f"a resampler has no tag: call it {arch_name}")
     if not resampler and not _TAG.fullmatch(tag):
         raise table.wrong("the name must be architecture.tag (lower-case letters, digits and _)")
-    config = _config(table)
+    config = read_config(table)
     variants = [
         _variant(v, f"model {name}, variant number {i}", f"model {name}", config)
         for i, v in enumerate(table.tables("variant"), 1)
@@ -199,7 +199,8 @@ def _door(parent: Table, name: str) -> Door:
     return door
 
 
-def _config(parent: Table) -> dict[str, Any]:
+def read_config(parent: Table) -> dict[str, Any]:
+    """The keyword arguments of a network's constructor."""
     config: dict[str, Any] = parent.take("config", dict, {})
     for key in config:
         if not key.isidentifier() or key == "scale":
@@ -225,7 +226,7 @@ def _variant(entry: Any, where: str, model: str, shared_config: Mapping[str, Any
         parameters=table.whole("parameters", 0, 10**10),
         psnr_set5=table.positive("psnr_set5"),
         psnr_set14=table.positive("psnr_set14"),
-        config={**shared_config, **_config(table)},
+        config={**shared_config, **read_config(table)},
         denoise=denoise,
     )
     table.end()
@@ -239,7 +240,7 @@ def _denoise(parent: Table) -> Denoise:
     found = []
     for item in table.tables("weights"):
         part = Table(item, f"{table.where}, weights")
-        found.append((_strength(part, "strength"), _file(part)))
+        found.append((_strength(part, "strength"), read_weights_file(part)))
     denoise = Denoise(tuple(sorted(found, key=lambda pair: pair[0])), default, between)
     if len(found) < 2 or len(set(denoise.strengths)) != len(found):
         raise table.wrong("at least two files are expected, each of another strength")
@@ -261,10 +262,11 @@ def _strength(table: Table, key: str) -> float:
 
 
 def _weights(parent: Table) -> WeightsFile:
-    return _file(Table(parent.take("weights", dict), f"{parent.where}, weights"))
+    return read_weights_file(Table(parent.take("weights", dict), f"{parent.where}, weights"))
 
 
-def _file(table: Table) -> WeightsFile:
+def read_weights_file(table: Table) -> WeightsFile:
+    """A table that describes a file of weights; EntryError if something in it is wrong."""
     url = table.text("url") if table.has("url") else None
     if url is not None and not url.startswith(("https://", "http://")):
         raise table.wrong(f"url must be http or https, not {url!r}")
@@ -275,6 +277,7 @@ def _file(table: Table) -> WeightsFile:
         url=url,
         state_key=table.text("state_key") if table.has("state_key") else None,
         strip_prefix=table.text("strip_prefix", ""),
+        keep=table.text("keep", ""),
     )
     if weights.bundled and not weights.file.endswith(".safetensors"):
         raise table.wrong(f"a bundled file (one without url) is safetensors, not {weights.file!r}")

@@ -37,6 +37,7 @@ from srcli.quality.entrants import (
     image_folder,
 )
 from srcli.weights import WeightsOptions, locate
+from srcli.weights.features import check_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +84,16 @@ def evaluate(
     metrics: Annotated[
         list[str] | None,
         typer.Option(
-            "--metric", metavar="NAME", help="One more, by the library pyiqa: lpips, dists, ..."
+            "--metric",
+            metavar="NAME",
+            help="One more: lpips, lpips-vgg, dists, niqe, or one of the library pyiqa's.",
+        ),
+    ] = None,
+    features: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="AlexNet's or VGG-16's weights for lpips and dists, in place of a download.",
         ),
     ] = None,
     csv_file: Annotated[
@@ -117,6 +127,7 @@ def evaluate(
     strength = None if denoise is None else parse_strength(denoise)
     entrants = find_entrants(split(models), whole_scales("eval", scales), weights, strength)
     wanted = [m for m in dict.fromkeys(split(metrics)) if m not in ALWAYS]
+    check_files(features or [])
     named = find_sets(data, {e.scale for e in entrants})
     if csv_file is not None and not csv_file.absolute().parent.is_dir():
         raise UsageError(f"the folder {csv_file.parent} of --csv does not exist")
@@ -151,7 +162,7 @@ def evaluate(
         }
         if save_images is not None:
             check_images(save_images, entrants, benchmarks, overwrite or resume is not None)
-        further = _metrics(wanted, engines, options)
+        further = _metrics(wanted, engines, options, features or [], screen)
         runs = [
             Run(entrant, benchmark)
             for entrant in entrants
@@ -196,7 +207,11 @@ def _fetched(dataset: Dataset, scale: int, options: WeightsOptions, screen: Scre
 
 
 def _metrics(
-    names: Sequence[str], engines: dict[str, Engine], options: WeightsOptions
+    names: Sequence[str],
+    engines: dict[str, Engine],
+    options: WeightsOptions,
+    files: Sequence[Path],
+    screen: Screen,
 ) -> dict[str, Metric]:
     """On the device of the networks."""
     if not names:
@@ -205,7 +220,10 @@ def _metrics(
 
     devices = [str(getattr(engine, "device", "cpu")) for engine in engines.values()]
     device = next((d for d in devices if d != "cpu"), "cpu")
-    return open_metrics(names, device, offline=options.offline)
+    with screen.fetching("weights of metrics") as progress:
+        return open_metrics(
+            names, device, options, files=files, announce=screen.announce, progress=progress
+        )
 
 
 # --------------------------------------------------------------------------------------- running

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from srcli.catalog import Catalogue, WeightsFile, default_catalogue
+from srcli.catalog.features import features
 from srcli.errors import ResourceError, WeightsError
 from srcli.weights.format import DamagedError, check
 
@@ -186,6 +187,8 @@ def verify(options: WeightsOptions, catalogue: Catalogue | None = None) -> list[
             names = users.setdefault(path, (weights, []))[1]
             if model.name not in names:
                 names.append(model.name)
+    for feature in features().values() if catalogue is None else ():
+        users[path_of(feature.weights, options)] = (feature.weights, [feature.name])
     found = []
     for path, (weights, names) in users.items():
         if not (weights.bundled or weights.own):

@@ -183,7 +183,7 @@ def load_file(
         WeightsError: refused, damaged, or it does not fit the network.
     """
     catalogue = catalogue or default_catalogue()
-    data = _read(path)
+    data = read_file(path)
     metadata: Mapping[str, str] = {}
     if stored.looks_like_safetensors(data):
         try:
@@ -285,7 +285,7 @@ def file_metadata(path: Path) -> Mapping[str, str]:
     Raises:
         UsageError, WeightsError: no such file; it cannot be read, or is damaged.
     """
-    data = _read(path)
+    data = read_file(path)
     if not stored.looks_like_safetensors(data):
         return {}
     try:
@@ -359,7 +359,8 @@ def _modest(value: Any) -> Any:
     return value
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """A file's bytes; UsageError if there is none, WeightsError if it cannot be weights."""
     try:
         size = path.stat().st_size
         if path.is_dir():

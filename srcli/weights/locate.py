@@ -227,7 +227,11 @@ def _from_folder(path: Path, weights: WeightsFile) -> bytes:
 
 def _convert(data: bytes, weights: WeightsFile) -> bytes:
     state = read_origin(
-        data, weights.file, state_key=weights.state_key, strip_prefix=weights.strip_prefix
+        data,
+        weights.file,
+        state_key=weights.state_key,
+        strip_prefix=weights.strip_prefix,
+        keep=weights.keep,
     )
     metadata = {SOURCE_FILE_KEY: weights.file, SOURCE_SHA256_KEY: weights.sha256}
     return stored.pack(state, metadata)

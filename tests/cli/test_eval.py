@@ -248,7 +248,7 @@ def test_a_missing_metrics_library_is_told_before_any_work(run, folder, monkeypa
     monkeypatch.setitem(sys.modules, "pyiqa", None)
     monkeypatch.setattr("srcli.quality.evaluate.evaluate", None)
     with pytest.raises(SrcliError, match="pyiqa") as caught:
-        run("-m", "bicubic", "--data", folder, "--metric", "lpips")
+        run("-m", "bicubic", "--data", folder, "--metric", "vif")
     assert caught.value.hint == "run: pip install pyiqa"
 
 
