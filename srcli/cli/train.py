@@ -92,7 +92,7 @@ def train(
         validate=tuple(validate or ()),
         device=device,
         minutes=time_budget,
-        weights=_weights(config.teacher),
+        weights=_weights(config.teacher, *config.targets),
         tensorboard=tensorboard,
     )
     logging.basicConfig(level=logging.WARNING, format="srcli: %(message)s", stream=sys.stderr)
@@ -203,6 +203,8 @@ def _line(event: dict[str, Any], psnr: str) -> str:
         skipped = "".join(f"\nskipped {name}" for name in event["skipped"])
         photos, megapixels = event["photos"], event["megapixels"]
         return f"{photos} photos, {megapixels} megapixels, {event['seconds']} s{skipped}"
+    if kind == "targets":
+        return f"targets made for {event['done']} of {event['of']} photos"
     if kind == "start":
         few = event["too_small"]
         note = f"\n{len(few)} photos are too small for a patch: {', '.join(few[:5])}" if few else ""
@@ -241,9 +243,9 @@ def _cache() -> Path:
     return Path(folder).expanduser().absolute() / "photos"
 
 
-def _weights(teacher: str) -> Any:
-    """Where a teacher of the catalogue is found."""
-    if not teacher or Path(teacher).is_file():
+def _weights(*teachers: str) -> Any:
+    """Where teachers of the catalogue are found."""
+    if all(not name or Path(name).is_file() for name in teachers):
         return None
     from srcli.weights import WeightsOptions
 

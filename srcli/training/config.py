@@ -47,11 +47,13 @@ class Stage:
         steps: how many; 0 leaves the stage out.
         batch: crops per step, over all processes.
         patch: side of a crop, LR pixels.
-        learning_rate: peak.
-        schedule: cosine, halving or constant; see ``schedule.learning_rate``.
+        learning_rate: peak, of AdamW.
+        muon_rate: peak of Muon, which then trains the matrices: see ``muon``; 0: AdamW trains all.
+        schedule: cosine, halving, constant or hold; see ``schedule.learning_rate``.
         warmup: steps of linear rise.
-        final: learning rate at the end of the cosine.
+        final: learning rate at the end of the cosine, or of the fall.
         halve_every: steps, for ``halving``.
+        fall: share of the steps, for ``hold``.
         loss: names and weights; see ``losses``.
     """
 
@@ -59,10 +61,12 @@ class Stage:
     batch: int = 16
     patch: int = 48
     learning_rate: float = 5e-4
+    muon_rate: float = 0.0
     schedule: Schedule = "cosine"
     warmup: int = 0
     final: float = 0.0
     halve_every: int = 0
+    fall: float = 0.2
     loss: Mapping[str, float] = field(default_factory=lambda: {"l1": 1.0})
 
 
@@ -93,6 +97,11 @@ class Config:
         cuda_graph: replay the whole step as one graph; auto: on CUDA with one process.
         resident: photos on the device; auto: if they fit.
         teacher: file of weights, or model of the catalogue, for the distillation losses.
+        targets: files of weights or models of the catalogue: what the network shall give is the
+            mean of their pictures, made once, instead of the photo. See ``targets``.
+        target_ensemble: 8: each of their pictures is the mean over the eight flips and turns.
+        hr_share: how much of the photo is in what the network shall give besides, 0..1.
+        crops: ``even``: every place of a photo alike; ``detail``: rather where there is detail.
         validate_every, log_every: steps.
         checkpoint_every: steps; 0: by time alone.
         checkpoint_minutes: minutes between two checkpoints.
@@ -125,6 +134,10 @@ class Config:
     depthwise: Literal["shifts", "library"] = "shifts"
     resident: Auto = "auto"
     teacher: str = ""
+    targets: tuple[str, ...] = ()
+    target_ensemble: Literal[1, 8] = 1
+    hr_share: float = 0.0
+    crops: Literal["even", "detail"] = "even"
     validate_every: int = 1000
     log_every: int = 50
     checkpoint_every: int = 0
@@ -144,7 +157,9 @@ class Config:
     def from_json(cls, text: str) -> Config:
         raw = json.loads(text)
         stages = tuple(Stage(**s) for s in raw.pop("stages"))
-        return cls(stages=stages, quiet=tuple(raw.pop("quiet")), **raw)
+        for key in ("quiet", "targets"):
+            raw[key] = tuple(raw.get(key, ()))
+        return cls(stages=stages, **raw)
 
 
 _STAGE = {f.name: f for f in fields(Stage)}
@@ -240,6 +255,7 @@ def _typed(key: str, value: Any, kind: str) -> Any:
         if type(value).__name__ != kind:
             raise UsageError(f"{key} must be of type {kind}, not {value!r}.")
     elif kind.startswith("tuple"):
+        value = [value] if isinstance(value, str) else value
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise UsageError(f"{key} must be a list of names, not {value!r}.")
         value = tuple(value)
@@ -251,7 +267,7 @@ def _typed(key: str, value: Any, kind: str) -> Any:
         choices = choices or tuple(part.strip("\"' ,") for part in kind[8:-1].split(","))
         if isinstance(value, bool):
             value = "on" if value else "off"
-        if value not in choices:
+        if str(value) not in choices:
             raise UsageError(f"{key} must be one of {', '.join(choices)}, not {value!r}.")
     return value
 
@@ -267,7 +283,13 @@ def _check(config: Config) -> None:
     for key in ("ema", "beta1", "beta2"):
         if not 0 <= getattr(config, key) < 1:
             raise UsageError(f"{key} must lie in 0..1, 1 excluded, not {getattr(config, key)}.")
+    if not 0 <= config.hr_share <= 1:
+        raise UsageError(f"hr_share must lie in 0..1, not {config.hr_share}.")
     for stage in config.stages:
+        if stage.muon_rate < 0:
+            raise UsageError(f"muon_rate must not be negative, as {stage.muon_rate} is.")
+        if not 0 < stage.fall <= 1:
+            raise UsageError(f"fall must lie in 0..1, 0 excluded, not {stage.fall}.")
         if stage.schedule == "halving" and stage.halve_every < 1:
             raise UsageError("schedule = halving needs halve_every, in steps.")
         for name, weight in stage.loss.items():

@@ -14,10 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from srcli.errors import MediaError
+from srcli.training.detail import Detail, choose
 from srcli.training.packing import Pack, lr_starts
+
+CANDIDATES = 4  # places that one crop is chosen from, by detail
 
 Crops = tuple[Tensor, Tensor]
 
@@ -48,10 +52,21 @@ class Photos:
         device: where crops are wanted.
         resident: True: all pixels on the device; False: memory-mapped, gathered by the host.
             None: on the device if they take at most a third of its free memory.
+        targets: pixels to give in place of the photos', in their layout; see ``targets``.
+        hr_share: how much of the photo is mixed into them.
+        by_detail: draw crops by their detail.
     """
 
     def __init__(
-        self, pack: Pack, scale: int, device: torch.device, *, resident: bool | None = None
+        self,
+        pack: Pack,
+        scale: int,
+        device: torch.device,
+        *,
+        resident: bool | None = None,
+        targets: NDArray[np.uint8] | None = None,
+        hr_share: float = 0.0,
+        by_detail: bool = False,
     ) -> None:
         self.pack, self.scale, self.device = pack, scale, device
         sizes = np.array([(p.height, p.width) for p in pack.photos], np.int64)
@@ -59,23 +74,32 @@ class Photos:
         self._hr_width = torch.from_numpy(sizes[:, 1].copy())
         self._hr_start = torch.tensor([p.start for p in pack.photos])
         self._lr_start = torch.tensor(lr_starts(pack.photos, scale)[:-1])
-        self.hr, self.lr = torch.from_numpy(pack.hr()), torch.from_numpy(pack.lr(scale))
+        self.lr = torch.from_numpy(pack.lr(scale))
+        self.hr = torch.from_numpy(pack.hr() if targets is None else targets)
+        self._mixed: Tensor | None = None  # the photos, of which hr_share is mixed in
+        self._share = hr_share
+        if targets is not None and hr_share:
+            self._mixed = torch.from_numpy(pack.hr())
+        self._detail = Detail(pack.lr_pictures(scale)) if by_detail else None
         if resident is None:
             resident = device.type != "cpu" and self.bytes < _free_bytes(device) / 3
         self.resident = resident or device.type == "cpu"
         if self.resident:
             self.hr, self.lr = self.hr.to(device), self.lr.to(device)
+            self._mixed = self._mixed if self._mixed is None else self._mixed.to(device)
 
     @property
     def bytes(self) -> int:
-        return self.hr.numel() + self.lr.numel()
+        mixed = 0 if self._mixed is None else self._mixed.numel()
+        return self.hr.numel() + self.lr.numel() + mixed
 
     def draw(self, step: int, n: int, patch: int, seed: int = 0) -> Where:
         """The crops of a step: every photo is equally likely, then every place in it.
 
         Not every place of every photo: a few large, smooth photos would outweigh many small ones
         full of detail. Measured: half a decibel after 100 steps of BCRN x4's quick preset, a
-        quarter after 200.
+        quarter after 200. Drawn by detail, each is one of four such crops: the one with twice the
+        detail is taken twice as often.
 
         Args:
             step: which; the same step, seed, n and patch give the same crops.
@@ -83,12 +107,18 @@ class Photos:
             patch: LR pixels.
         """
         generator = torch.Generator().manual_seed((seed * 0x9E3779B1 + step) & 0xFFFFFFFF)
-        u = torch.rand(4, n, generator=generator, dtype=torch.float64)
+        tries = 1 if self._detail is None else CANDIDATES
+        u = torch.rand(4, n * tries, generator=generator, dtype=torch.float64)
         rows, columns = self._lr_height - patch + 1, self._lr_width - patch + 1
         large_enough = torch.nonzero((rows > 0) & (columns > 0))[:, 0]
         photo = large_enough[(u[0] * len(large_enough)).long()]
         y, x = (u[1] * rows[photo]).long(), (u[2] * columns[photo]).long()
         flip = (u[3] * 8).long()
+        if self._detail is not None:
+            detail = self._detail.of(photo, y, x, patch).view(n, tries)
+            taken = choose(detail, torch.rand(n, generator=generator, dtype=torch.float64))
+            taken += torch.arange(n) * tries
+            photo, y, x, flip = photo[taken], y[taken], x[taken], flip[taken]
         lr = _steps(self._lr_start[photo], y, x, self._lr_width[photo], patch, flip)
         s = self.scale
         hr = _steps(self._hr_start[photo], y * s, x * s, self._hr_width[photo], patch * s, flip)
@@ -120,7 +150,12 @@ class Photos:
         Args:
             lr, hr: of ``Where``, on the device of the pixels.
         """
-        return gather(self.lr, lr, patch), gather(self.hr, hr, patch * self.scale)
+        side = patch * self.scale
+        target = gather(self.hr, hr, side)
+        if self._mixed is not None:
+            photo = gather(self._mixed, hr, side)
+            target = torch.lerp(target.float(), photo.float(), self._share).round().to(torch.uint8)
+        return gather(self.lr, lr, patch), target
 
     def describe(self, where: Where) -> list[str]:
         """The crops in words."""

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from srcli.engine.memory import reuse_freed
 from srcli.errors import SrcliError, UsageError
-from srcli.training import checkpoint, packing, report
+from srcli.training import checkpoint, packing, report, targets
 from srcli.training.config import Config
 from srcli.training.data import Photos
 from srcli.training.log import Event, Log
@@ -92,6 +92,14 @@ def prepare(run: Run, scales: tuple[int, ...] | None = None) -> Iterator[Event]:
     pack = packing.pack(packing.find(run.data, run.only), run.cache)
     for scale in scales or (run.config.scale,):
         packing.add_scale(pack, scale)
+    sources = _sources(run.config)
+    if sources:
+        yield from (
+            {"event": "targets", "done": done, "of": n}
+            for done, n in targets.make(
+                pack, run.config.scale, sources, run.config.target_ensemble, run.device, run.weights
+            )
+        )
     yield {
         "event": "data",
         "photos": len(pack.photos),
@@ -135,13 +143,13 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
     validation = Validation(run.validate, spec, device)
     init = read_state(run.init) if run.init else None
     teacher = Teacher(config.teacher, config.scale, run.weights) if config.teacher else None
+    _sources(config)  # what is wrong with them comes out before any work
     if rank == 0:
         yield from prepare(run)
     if world > 1:
         dist.barrier()
-    pack = packing.pack(packing.find(run.data, run.only), run.cache)
-    resident = {"on": True, "off": False, "auto": None}[config.resident]
-    photos = Photos(pack, config.scale, device, resident=resident)
+    photos = _photos(run, device)
+    pack = photos.pack
     small = {name for stage in config.stages for name in photos.check(stage.patch)}
     if saved is not None and saved["data"] != pack.key:
         raise UsageError(f"{out} was trained on other photos.", "Give the same --data and --only.")
@@ -317,6 +325,30 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
         dist.destroy_process_group()
 
 
+def _sources(config: Config) -> list[targets.Source]:
+    return [targets.find(name, config.scale) for name in config.targets]
+
+
+def _photos(run: Run, device: torch.device) -> Photos:
+    """What `prepare` has made, as the configuration wants it."""
+    config = run.config
+    pack = packing.pack(packing.find(run.data, run.only), run.cache)
+    sources = _sources(config)
+    made = None
+    if sources:
+        path = targets.path_of(pack, config.scale, sources, config.target_ensemble)
+        made = packing.mapped(path, "c")
+    return Photos(
+        pack,
+        config.scale,
+        device,
+        resident={"on": True, "off": False, "auto": None}[config.resident],
+        targets=made,
+        hr_share=config.hr_share,
+        by_detail=config.crops == "detail",
+    )
+
+
 def begin(
     network: nn.Module, photos: Photos, config: Config, spec: Spec, init: dict[str, Tensor] | None
 ) -> str:
@@ -351,9 +383,7 @@ def measure(run: Run) -> Iterator[Event]:
     device, _, _ = _join(run.device)
     spec = spec_of(config.arch, config.scale, config.config)
     yield from prepare(run)
-    pack = packing.pack(packing.find(run.data, run.only), run.cache)
-    resident = {"on": True, "off": False, "auto": None}[config.resident]
-    photos = Photos(pack, config.scale, device, resident=resident)
+    photos = _photos(run, device)
     _fast()
     for index, stage in enumerate(config.stages):
         photos.check(stage.patch)
@@ -387,9 +417,8 @@ def _resumed(run: Run) -> dict[str, Any]:
         SrcliError: none, or it is another configuration's.
     """
     saved = checkpoint.load_newest(run.out)
-    then = json.loads(saved["config"])
-    now = json.loads(run.config.to_json())
-    other = sorted(k for k in now if k not in FREE and then.get(k) != now[k])
+    then, now = asdict(Config.from_json(saved["config"])), asdict(run.config)
+    other = sorted(k for k in now if k not in FREE and then[k] != now[k])
     if other:
         raise UsageError(
             f"{run.out} was started with another {', '.join(other)}.",

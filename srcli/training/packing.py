@@ -60,11 +60,18 @@ class Pack:
 
     def hr(self) -> NDArray[np.uint8]:
         """(pixels, 3), memory-mapped."""
-        return _mapped(self.folder / "hr.u8", "c")
+        return mapped(self.folder / "hr.u8", "c")
 
     def lr(self, scale: int) -> NDArray[np.uint8]:
         """(LR pixels, 3), memory-mapped; ``add_scale`` makes it."""
-        return _mapped(self.folder / f"lr{scale}.u8", "c")
+        return mapped(self.folder / f"lr{scale}.u8", "c")
+
+    def lr_pictures(self, scale: int) -> Iterator[NDArray[np.uint8]]:
+        """Each photo's LR picture, (h, w, 3)."""
+        pixels = self.lr(scale)
+        for photo, start in zip(self.photos, lr_starts(self.photos, scale), strict=False):
+            height, width = photo.height // scale, photo.width // scale
+            yield pixels[start : start + height * width].reshape(height, width, 3)
 
 
 def find(folders: Sequence[Path], only: Path | None = None) -> list[tuple[str, Path]]:
@@ -149,7 +156,7 @@ def add_scale(
     if path.is_file():
         return
     starts = lr_starts(pack.photos, scale)
-    partial_path = _blank(path, starts[-1])
+    partial_path = blank(path, starts[-1])
     jobs = list(zip(pack.photos, starts, strict=False))
     work = partial(_reduce, pack.folder / "hr.u8", partial_path, scale)
     for _ in _parallel(work, jobs, workers, f"LR x{scale}", progress):
@@ -188,7 +195,7 @@ def _decode(
                 continue
             planned.append((Photo(name, *size, start), path))
             start += size[0] * size[1]
-    hr = _blank(folder / "hr.u8", start)
+    hr = blank(folder / "hr.u8", start)
     kept = []
     jobs = _parallel(partial(_write, hr), planned, workers, "photos", progress)
     for (photo, _), error in zip(planned, jobs, strict=True):
@@ -234,20 +241,20 @@ def _write(hr: Path, job: tuple[Photo, Path]) -> str | None:
     if pixels.shape[:2] != (photo.height, photo.width):
         return f"its header says {photo.height}x{photo.width}, its pixels {pixels.shape[:2]}"
     stop = photo.start + photo.height * photo.width
-    _mapped(hr, "r+")[photo.start : stop] = pixels.reshape(-1, 3)
+    mapped(hr, "r+")[photo.start : stop] = pixels.reshape(-1, 3)
     return None
 
 
 def _reduce(hr: Path, lr: Path, scale: int, job: tuple[Photo, int]) -> None:
     photo, start = job
     stop = photo.start + photo.height * photo.width
-    pixels = _mapped(hr, "r")[photo.start : stop].reshape(photo.height, photo.width, 3)
+    pixels = mapped(hr, "r")[photo.start : stop].reshape(photo.height, photo.width, 3)
     height, width = photo.height // scale, photo.width // scale
     if height and width:
         small = resize(
             np.ascontiguousarray(pixels[: height * scale, : width * scale]), (height, width)
         )
-        _mapped(lr, "r+")[start : start + height * width] = small.reshape(-1, 3)
+        mapped(lr, "r+")[start : start + height * width] = small.reshape(-1, 3)
 
 
 def _parallel(
@@ -273,7 +280,7 @@ def _parallel(
                 progress(what, k, len(jobs))
 
 
-def _blank(path: Path, pixels: int) -> Path:
+def blank(path: Path, pixels: int) -> Path:
     """A file of this many pixels beside ``path``, its space reserved."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
@@ -292,7 +299,8 @@ def _blank(path: Path, pixels: int) -> Path:
     return temporary
 
 
-def _mapped(path: Path, mode: Any) -> NDArray[np.uint8]:
+def mapped(path: Path, mode: Any) -> NDArray[np.uint8]:
+    """(pixels, 3) of a file; mode as numpy's."""
     if path.stat().st_size == 0:
         return np.empty((0, 3), np.uint8)
     return np.memmap(path, np.uint8, mode).reshape(-1, 3)

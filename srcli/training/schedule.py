@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-Schedule = Literal["cosine", "halving", "constant"]
+Schedule = Literal["cosine", "halving", "constant", "hold"]
 
 
 def learning_rate(
@@ -17,6 +17,7 @@ def learning_rate(
     warmup: int = 0,
     final: float = 0.0,
     halve_every: int = 0,
+    fall: float = 0.2,
 ) -> float:
     """The learning rate of step 0, 1, ..., ``steps`` - 1.
 
@@ -25,10 +26,12 @@ def learning_rate(
         steps: of the stage.
         peak: reached at the end of the warm-up.
         schedule: after the warm-up: ``cosine`` from the peak down to ``final``, ``halving`` every
-            ``halve_every`` steps, or ``constant``.
+            ``halve_every`` steps, ``constant``, or ``hold``: the peak, then straight down to
+            ``final``.
         warmup: steps that rise linearly from peak / warmup to the peak.
         final: where the cosine ends.
         halve_every: steps between two halvings, counted from step 0.
+        fall: share of the steps, at the end of ``hold``, that falls.
     """
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -36,6 +39,9 @@ def learning_rate(
         return peak
     if schedule == "halving":
         return peak * 0.5 ** (step // halve_every)
+    if schedule == "hold":
+        left = (steps - step) / max(1.0, fall * steps)
+        return final + (peak - final) * min(1.0, left)
     progress = (step - warmup) / max(1, steps - warmup)
     return final + (peak - final) * (1 + math.cos(math.pi * progress)) / 2
 

@@ -26,6 +26,7 @@ from srcli.training.config import Config, Stage
 from srcli.training.data import Crops, Photos, Where
 from srcli.training.forms import set_form
 from srcli.training.losses import Loss
+from srcli.training.muon import MOMENTUM, Matrices
 from srcli.training.schedule import ema_decay, learning_rate
 
 log = logging.getLogger(__name__)
@@ -120,13 +121,14 @@ class Step:
         self.params = trained(network)
         pads = [-p.numel() % ALIGN for p in self.params]
         self._pads = [vectors.weights.new_zeros(n) for n in pads]
+        self._matrices = Matrices(self.params, vectors.weights, ALIGN) if stage.muon_rate else None
         self.loss = Loss(stage.loss).to(self.device)
         self.precision: str = config.precision
         if self.precision == "auto":
             self.precision = "bf16" if bf16_is_fast(self.device) else "fp32"
         self._lr_where = torch.zeros(3, self.batch, dtype=torch.int64, device=self.device)
         self._hr_where = torch.zeros_like(self._lr_where)
-        self._knobs = torch.zeros(5, device=self.device)
+        self._knobs = torch.zeros(6, device=self.device)
         self._threads = ThreadPoolExecutor(4, "crops")
         self._futures: dict[int, Future[Crops]] = {}
         self._batch = self._rooms()
@@ -164,7 +166,9 @@ class Step:
         c = self.config
         t = k + 1  # Adam begins anew in each stage
         decay = ema_decay(self.offset + k, c.ema)
-        knobs = [self.rate(k), 1 - c.beta1**t, 1 - c.beta2**t, decay, float(k)]
+        rate = self.rate(k)
+        muon = rate / self.stage.learning_rate * self.stage.muon_rate
+        knobs = [rate, muon, 1 - c.beta1**t, 1 - c.beta2**t, decay, float(k)]
         _send(torch.tensor(knobs), self._knobs)
 
     def _mine(self, k: int) -> tuple[Tensor, Tensor]:
@@ -201,6 +205,7 @@ class Step:
             warmup=min(s.warmup, self.steps // 4),
             final=s.final,
             halve_every=s.halve_every,
+            fall=s.fall,
         )
 
     def fetch(self) -> tuple[float, int]:
@@ -266,9 +271,10 @@ class Step:
             self._update(grad, loss)
 
     def _update(self, grad: Tensor, loss: Tensor) -> None:
-        """AdamW (arXiv 1711.05101) on flat vectors, after clipping the gradient's norm."""
+        """AdamW (arXiv 1711.05101) on flat vectors, after clipping the gradient's norm; on the
+        matrices among them Muon, if the stage has a rate for it."""
         c, state = self.config, self.vectors
-        rate, correct1, correct2, decay, k = self._knobs.unbind()
+        rate, muon_rate, correct1, correct2, decay, k = self._knobs.unbind()
         norm = torch.linalg.vector_norm(grad)
         fine = torch.isfinite(loss) & torch.isfinite(norm)
         grad = grad * (c.clip / (norm + 1e-6)).clamp(max=1.0)
@@ -278,11 +284,18 @@ class Step:
             fine, go = fine | overflow, (~overflow).float()
             grad = torch.where(overflow, 0.0, grad)
         rate, share = rate * go, (1 - decay) * go
-        state.m.lerp_(grad, (1 - c.beta1) * go)
+        kept = 1 - c.beta1
+        if self._matrices is None:
+            state.m.lerp_(grad, kept * go)
+        else:
+            state.m.lerp_(grad, (kept + (1 - MOMENTUM - kept) * self._matrices.mask) * go)
         state.v.lerp_(grad * grad, (1 - c.beta2) * go)
         if c.weight_decay:
             state.weights.mul_(1 - rate * c.weight_decay)
         step = state.m / ((state.v / correct2).sqrt() + c.eps)
+        if self._matrices is not None:
+            step = step * (1 - self._matrices.mask)
+            self._matrices.step(state.weights, grad, state.m, muon_rate * go)
         state.weights.sub_(step * (rate / correct1))
         state.ema.lerp_(state.weights, share)
         total, bad, n = state.loss[:3].unbind()

