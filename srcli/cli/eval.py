@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from srcli.engine.open import Engine
     from srcli.engine.settings import Settings
     from srcli.quality.evaluate import Evaluation, Failure, Metric, Pixels, Score, ScoreLog
+    from srcli.training.degradations import Pipeline
+
+DAMAGE_SEED = 0  # so that everybody scores the same pictures
 
 
 def evaluate(
@@ -81,6 +84,13 @@ def evaluate(
         typer.Option(metavar="FILE", help="Weights of your own (safetensors, or .pth)."),
     ] = None,
     denoise: DenoiseOption = None,
+    degrade: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Damage the LR pictures first: photo, real-esrgan, bsrgan, or FILE.toml.",
+        ),
+    ] = None,
     metrics: Annotated[
         list[str] | None,
         typer.Option(
@@ -128,6 +138,7 @@ def evaluate(
     entrants = find_entrants(split(models), whole_scales("eval", scales), weights, strength)
     wanted = [m for m in dict.fromkeys(split(metrics)) if m not in ALWAYS]
     check_files(features or [])
+    damage = None if degrade is None else _pipeline(degrade)
     named = find_sets(data, {e.scale for e in entrants})
     if csv_file is not None and not csv_file.absolute().parent.is_dir():
         raise UsageError(f"the folder {csv_file.parent} of --csv does not exist")
@@ -137,7 +148,8 @@ def evaluate(
         raise UsageError(f"{csv_file} exists", "name another, or say --overwrite")
 
     from srcli.engine.open import open_engine
-    from srcli.quality.evaluate import ScoreLog, check_metrics
+    from srcli.quality.evaluate import ScoreLog, check_metrics, load_pair
+    from srcli.training.degradations.benchmark import degraded
 
     check_metrics(wanted)
     scores = ScoreLog(resume) if resume is not None else None
@@ -160,6 +172,11 @@ def evaluate(
             )
             for (i, scale), source in named.items()
         }
+        if damage is not None:
+            benchmarks = {
+                place: degraded(benchmark, damage, DAMAGE_SEED, load_pair)
+                for place, benchmark in benchmarks.items()
+            }
         if save_images is not None:
             check_images(save_images, entrants, benchmarks, overwrite or resume is not None)
         further = _metrics(wanted, engines, options, features or [], screen)
@@ -180,6 +197,12 @@ def evaluate(
                 if all(later.model.name != run.model.name for later in runs[number + 1 :]):
                     del engines[run.model.name]  # and with it its networks
     raise typer.Exit(1 if report.failed else 0)
+
+
+def _pipeline(name: str) -> Pipeline:
+    from srcli.training.degradations import read
+
+    return read(name)
 
 
 # ------------------------------------------------------------------------------------- fetching
