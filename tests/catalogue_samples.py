@@ -13,8 +13,9 @@ FEWER = {
     "edsr_baseline": {"n_blocks": 3},
     "msrresnet": {"n_blocks": 3},
     "rrdbnet": {"n_blocks": 1},
-    "rrdbnet_x2plus": {"n_blocks": 1},
-    "rrdbnet_anime": {"n_blocks": 2},
+    "realesrgan_x4plus": {"n_blocks": 1},
+    "realesrgan_x2plus": {"n_blocks": 1},
+    "realesrgan_anime": {"n_blocks": 2},
     "srgan5": {"n_blocks": 2},
     "srresnet": {"n_blocks": 3},
 }
