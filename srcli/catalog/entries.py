@@ -90,6 +90,7 @@ class WeightsFile:
         strip_prefix: prefix to take off every parameter name (``module.``).
         keep: prefix of the parameters that are kept (``features.``), before ``strip_prefix`` is
             taken off; the others are left out.
+        layout: ``module:CONSTANT``, the layers of a flat file (``.bin``): see srcli.weights.ncnn.
         folder: where a file of the user's own lies (`srcli models add`); None: the catalogue's.
     """
 
@@ -100,6 +101,7 @@ class WeightsFile:
     state_key: str | None = None
     strip_prefix: str = ""
     keep: str = ""
+    layout: str | None = None
     folder: Path | None = None
 
     @property

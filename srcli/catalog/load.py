@@ -34,7 +34,7 @@ _TAG = re.compile(r"[a-z0-9_]+")
 NETWORK_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # a name inside a folder, never a path out of it
-_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.(pth|pt|safetensors)")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.(pth|pt|safetensors|bin)")
 
 
 @dataclass(frozen=True)
@@ -271,14 +271,19 @@ def read_weights_file(table: Table) -> WeightsFile:
     if url is not None and not url.startswith(("https://", "http://")):
         raise table.wrong(f"url must be http or https, not {url!r}")
     weights = WeightsFile(
-        file=table.matching("file", _FILE, "a file name ending in .pth, .pt or .safetensors"),
+        file=table.matching("file", _FILE, "a file name in .pth, .pt, .bin or .safetensors"),
         bytes=table.whole("bytes", 1, MAX_WEIGHTS_BYTES),
         sha256=table.matching("sha256", _SHA256, "64 lower-case hexadecimal digits"),
         url=url,
         state_key=table.text("state_key") if table.has("state_key") else None,
         strip_prefix=table.text("strip_prefix", ""),
         keep=table.text("keep", ""),
+        layout=table.matching("layout", NETWORK_NAME, "module:CONSTANT")
+        if table.has("layout")
+        else None,
     )
+    if (weights.layout is None) == weights.file.endswith(".bin"):
+        raise table.wrong("layout is for .bin files, which cannot do without")
     if weights.bundled and not weights.file.endswith(".safetensors"):
         raise table.wrong(f"a bundled file (one without url) is safetensors, not {weights.file!r}")
     table.end()

@@ -172,14 +172,16 @@ def chain(model: Model, scale: float) -> tuple[int, ...]:
     the caller resamples down.
 
     Returns:
-        () for a resampler (native at any scale) and for a scale of 1 or less.
+        () for a resampler (native at any scale) and for a scale below 1; for 1 too, unless the
+        model has it, which then repairs without enlarging.
 
     Raises:
         UsageError: the scale is not a positive number, is over 64, or needs over five passes.
     """
     check_scale(scale)
     if model.is_resampler or scale <= 1 + ROUNDING:
-        return ()
+        repairs = 1 in model.scales and scale >= 1 - ROUNDING
+        return (1,) if repairs and not model.is_resampler else ()
     scales = sorted({s for s in model.scales if s > 1})
     chains = [
         tuple(reversed(c))

@@ -60,6 +60,8 @@ class Run:
         if self.scale not in model.scales:
             return None
         variant = model.variant(self.scale)
+        if variant.denoise and variant != catalog.get(model.name).variant(self.scale):
+            return None  # the figures are of the usual strength
         counts = {"set5": (5, variant.psnr_set5), "set14": (14, variant.psnr_set14)}
         count, psnr = counts.get(self.benchmark.name.lower(), (0, None))
         if psnr is None or count != len(self.benchmark.pairs):

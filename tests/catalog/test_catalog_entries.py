@@ -34,7 +34,7 @@ def test_file_names_follow_the_mirrors_pattern(model):
     for variant in model.variants:
         several = r"(-[a-z0-9]+)?" if variant.denoise else ""
         for file in variant.files:
-            pattern = re.escape(model.name) + rf"-x\d+{several}\.(pth|safetensors)"
+            pattern = re.escape(model.name) + rf"-x\d+{several}\.(pth|bin|safetensors)"
             assert re.fullmatch(pattern, file.file)
 
 

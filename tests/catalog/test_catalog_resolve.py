@@ -205,3 +205,14 @@ def test_a_model_without_strengths_says_who_has_them():
     with pytest.raises(UsageError, match=r"bcrn\.srcli has no strengths") as caught:
         catalog.denoised(catalog.get("bcrn.srcli"), 0.5)
     assert "realesr_general" in caught.value.hint
+
+
+def test_a_scale_of_one_repairs_where_the_model_has_it():
+    assert catalog.chain(model("net.a", [1, 2]), 1) == (1,)
+    assert catalog.chain(model("net.a", [1]), 1) == (1,)
+    assert catalog.chain(model("net.a", [2]), 1) == ()
+    assert catalog.chain(model("net.a", [1, 2]), 0.5) == ()
+    assert catalog.chain(model("net.a", [1, 2]), 4) == (2, 2)
+    assert catalog.default_scale(model("net.a", [1])) == 1
+    with pytest.raises(UsageError, match="cannot reach x2"):
+        catalog.chain(model("net.a", [1]), 2)
