@@ -98,7 +98,7 @@ def print_table(rows: Sequence[Row], *, costs: bool = False) -> None:
     console = Console()
     narrow, wide = console.width < 118, console.width >= 150
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    most = {"name": 24, "family": 12, "licence": 12} if narrow else {} if wide else {"name": 28}
+    most = {"name": 24, "family": 10, "licence": 10} if narrow else {} if wide else {"name": 28}
     shown = [i for i, t in enumerate(titles) if wide or t != "arch"]  # the name says it
     for title in (titles[i] for i in shown):
         name = title == "name"
@@ -106,7 +106,7 @@ def print_table(rows: Sequence[Row], *, costs: bool = False) -> None:
             "MB" if narrow and title == "size" else title,
             justify="right" if title in {"params", "size", "MACs/px"} else "left",
             style="bold" if name else None,
-            min_width=12 if title == "family" and not narrow else None,
+            min_width=16 if name else 12 if title == "family" and not narrow else None,
             max_width=most.get(title),
             no_wrap=title in {"params", "size", "weights", "licence", "PSNR", "MACs/px"},
             overflow="ellipsis" if title == "licence" else "fold",

@@ -176,6 +176,7 @@ def tiny(tmp_path, monkeypatch):
     )
     monkeypatch.setattr("srcli.catalog.names.default_catalogue", lambda: changed)
     monkeypatch.setattr("srcli.weights.cache.default_catalogue", lambda: changed)
+    monkeypatch.setattr("srcli.weights.cache.features", dict)
     return model, mirror
 
 
