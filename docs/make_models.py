@@ -43,8 +43,9 @@ six designs of the lightweight-SR survey (Gendy, He and Sabor, Information Fusio
 doi:10.1016/j.inffus.2023.01.024).
 
 ```sh
-srcli models --family attention --scale 4 --sort psnr
-srcli models --scale 3 --sort speed
+srcli models --for drawing
+srcli models --family attention --scale 4
+srcli models --scale 3 --sort speed --all
 srcli models show fsrcnn
 ```
 
@@ -55,10 +56,42 @@ dB on Set5 ([how](eval.md)). What has no weights is trained by `srcli train NAME
 ![PSNR against parameters at x4, by family](models.png)
 """
 
+MISSING = """## What is not here, and why
+
+- The networks that ESRN's search found (ESRN, ESRN-F, ESRN-V): their lists of blocks are nowhere
+  published. `esrn` is the example in its code's documentation; `config.blocks` takes any list.
+- GLADSR (Zhang et al., 2021), LKASR (Feng et al., 2022), CDFM-Mobile: no code, and the texts in
+  reach leave channels, blocks and layout open. Nearest to LKASR are `lkdn`, `lkfmixer_b` and
+  `lkmn_t`.
+- MRFN (He et al., 2020) and FRSR (fractal; Kwak and Son, 2019): no code was found.
+- The pyramid non-local network (PANet, github.com/SHI-Labs/Pyramid-Attention-Networks): its code
+  is there, but it is not lightweight.
+- FSRCNN-PI's and VDSR-half's own ways to be trained, by a teacher that has seen the result and by
+  pictures that a generator makes: the networks are here, and train on pictures.
+"""
+
+
+PURPOSES = """## By purpose
+
+A purpose stands for a model, as in `srcli upscale photo.jpg -m photo`: for the first of its own
+that has the scale, else for the first.
+
+| name | for | what `-m` takes at x4 |
+|---|---|---|
+"""
+
+ADVICE = """## What each does well and badly
+
+By looking at results for clean, compressed, noisy and scanned photos, drawings and screens.
+
+| name | for | |
+|---|---|---|
+"""
+
 
 def page() -> str:
     """The text of docs/models.md."""
-    parts = [HEAD]
+    parts = [HEAD, _purposes(), _advice()]
     for family, words in FAMILIES.items():
         rows = [m for m in catalog.models() if m.arch.family == family and not m.is_own]
         parts.append(f"## {family.capitalize()}\n\n{words}\n")
@@ -68,6 +101,7 @@ def page() -> str:
         )
     notes = [f"- `{m.name}`: {m.note}" for m in catalog.models() if m.note]
     parts.append("## Remarks\n\n" + "\n".join(notes) + "\n")
+    parts.append(MISSING)
     return "\n".join(parts)
 
 
@@ -79,6 +113,25 @@ def _line(model: Model) -> str:
     paper = f"{model.arch.title}: {model.arch.paper}, {_link(model.arch.reference)}"
     cells = [f"`{model.name}`", paper, parameters, work, *scores, _weights(model)]
     return f"| {' | '.join(cells)} |"
+
+
+def _purposes() -> str:
+    taken = {p.name: catalog.resolve(p.name, SCALE) for p in catalog.purposes()}
+    rows = [
+        f"| `{p.name}` | *{p.title}.* {p.about} | `{catalog.short_name(taken[p.name])}` |"
+        for p in catalog.purposes()
+    ]
+    return PURPOSES + "\n".join(rows) + "\n"
+
+
+def _advice() -> str:
+    titles = {p.name: p.title for p in catalog.purposes()}
+    models = [m for m in catalog.models() if m.advice and not m.is_own]
+    rows = [
+        f"| `{catalog.short_name(m)}` | {', '.join(titles[p] for p in m.purposes)} | {m.advice} |"
+        for m in models
+    ]
+    return ADVICE + "\n".join(rows) + "\n"
 
 
 def _shown(model: Model) -> Variant | None:

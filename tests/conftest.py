@@ -112,7 +112,9 @@ def _lively(model, scale, seed):
             layer.running_mean.copy_(normal(layer.running_mean.shape, 0.1))
             layer.running_var.uniform_(0.5, 1.5, generator=generator)
     for parameter in module.parameters():
-        if not parameter.any():  # what a constructor switches off
+        if (
+            float(parameter.detach().abs().max()) < 1e-3
+        ):  # what a constructor switches off, or nearly
             parameter.data = normal(parameter.shape, 0.3)
 
     # products of features (SAFMN's modulation) would square what is large from block to block

@@ -41,7 +41,7 @@ def test_refusing_a_name_imports_no_torch(tmp_path):
 
 
 def test_names():
-    assert {"upscale", "load_model", "LoadedModel", "SrcliError"} <= set(dir(srcli))
+    assert {"upscale", "load_model", "models", "LoadedModel", "SrcliError"} <= set(dir(srcli))
     assert all(hasattr(srcli, name) for name in srcli.__all__)
     with pytest.raises(AttributeError, match="no_such"):
         srcli.no_such  # noqa: B018
@@ -349,3 +349,212 @@ def test_ensemble_border_and_colours_reach_the_engine(shared, monkeypatch, tmp_p
     )
     assert not np.array_equal(plain, eight) and not np.array_equal(plain, mirrored)
     assert np.abs(plain[12:-12, 12:-12].astype(int) - mirrored[12:-12, 12:-12]).max() <= 4
+
+
+# Pillow images, bytes, sizes
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK", "YCbCr", "La"]
+)
+def test_a_pillow_image_to_a_pillow_image(mode, picture):
+    base = Image.fromarray(picture(10, 14))
+    if mode == "I;16":
+        image = Image.fromarray(picture(10, 14, 1)[:, :, 0].astype(np.uint16) * 257)
+    elif mode == "La":
+        image = base.convert("LA").convert("La")
+    else:
+        image = base.convert(mode)
+    before = image.tobytes()
+    large = srcli.upscale(image, 2, "bicubic")
+    assert isinstance(large, Image.Image)
+    assert large.size == (28, 20)
+    kept = {"L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA", "I;16": "I;16"}
+    assert large.mode == kept.get(mode, large.mode)
+    assert image.tobytes() == before
+    if mode in ("L", "RGB", "I;16"):
+        assert np.array_equal(np.asarray(large), srcli.upscale(np.asarray(image), 2, "bicubic"))
+
+
+def test_a_pillow_image_to_a_file_keeps_what_it_brings(photo, tmp_path):
+    with Image.open(photo) as image:
+        srcli.upscale(image, 2, "bicubic", output=tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as large:
+        assert large.size == (24, 40)  # upright
+        assert large.getexif()[0x010F] == "a maker"
+
+
+def test_a_pillow_image_without_a_known_range():
+    with pytest.raises(srcli.UsageError, match="mode F has no known range"):
+        srcli.upscale(Image.new("F", (8, 8)), 2, "bicubic")
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_bytes_are_a_file(photo, tmp_path, kind):
+    data = kind(photo.read_bytes())
+    wanted = srcli.upscale(photo, 2, "bicubic")
+    assert np.array_equal(srcli.upscale(data, 2, "bicubic"), wanted)
+    path = srcli.upscale(data, 2, "bicubic", output=tmp_path / "b.png")
+    assert np.array_equal(np.asarray(Image.open(path)), wanted)
+    assert Image.open(path).getexif()[0x010F] == "a maker"
+    with pytest.raises(srcli.UsageError, match="exists"):
+        srcli.upscale(data, 2, "bicubic", output=path)
+
+
+def test_bytes_of_an_animation_keep_their_frames(tmp_path, picture):
+    frames = [Image.fromarray(picture(8, 9, seed=k)) for k in range(3)]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:], duration=40)
+    data = (tmp_path / "a.png").read_bytes()
+    path = srcli.upscale(data, 2, "bicubic", output=tmp_path / "b.png")
+    assert Image.open(path).n_frames == 3
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture at all", b"\x89PNG\r\n\x1a\n" + bytes(40)])
+def test_bytes_that_are_no_picture(data, tmp_path):
+    for output in (None, tmp_path / "a.png"):
+        with pytest.raises(srcli.SrcliError, match="the bytes given"):
+            srcli.upscale(data, 2, "bicubic", output=output)
+    assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("wish", "size"),
+    [
+        ({"width": 28}, (24, 28)),
+        ({"height": 24}, (24, 28)),
+        ({"width": 28, "height": 100}, (24, 28)),
+        ({"width": 100, "height": 30}, (30, 35)),
+        ({"width": 7}, (6, 7)),
+    ],
+)
+def test_width_and_height(wish, size, tmp_path, picture):
+    pixels = picture(12, 14)
+    assert srcli.upscale(pixels, model="bicubic", **wish).shape[:2] == size
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    for source in (tmp_path / "a.png", (tmp_path / "a.png").read_bytes()):
+        assert srcli.upscale(source, model="bicubic", **wish).shape[:2] == size
+        path = srcli.upscale(
+            source, model="bicubic", output=tmp_path / "b.png", overwrite=True, **wish
+        )
+        assert Image.open(path).size == size[::-1]
+    image = Image.fromarray(pixels)
+    assert srcli.upscale(image, model="bicubic", **wish).size == size[::-1]
+    with pytest.raises(srcli.UsageError, match="not both"):
+        srcli.upscale(pixels, 2, "bicubic", **wish)
+
+
+def test_a_turned_files_width_is_the_one_that_is_seen(photo):
+    assert srcli.upscale(photo, model="bicubic", width=24).shape[:2] == (40, 24)
+
+
+def test_no_scale_is_the_models_own(alone):
+    assert srcli.load_model("bicubic").scale == 4
+    assert srcli.upscale(np.zeros((4, 4, 3), np.uint8), model="bicubic").shape == (16, 16, 3)
+
+
+# errors in the API's words
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"scale": "4"},
+        {"scale": True},
+        {"model": 3},
+        {"model": ["bcrn"]},
+        {"output": 3},
+        {"output": b"a.png"},
+        {"output": ""},
+        {"weights": 3},
+        {"device": None},
+        {"device": 0},
+        {"precision": 16},
+        {"precision": ["fp32"]},
+        {"backend": "tensorflow"},
+        {"tile": "auto"},
+        {"tile": 64.5},
+        {"memory_bytes": "2G"},
+        {"ensemble": "8"},
+        {"ensemble": [8]},
+        {"border": 1},
+        {"color_fix": "yes"},
+        {"alpha": None},
+        {"overwrite": "yes"},
+        {"quality": "high"},
+        {"quality": 101},
+        {"max_pixels": None},
+        {"max_pixels": -1},
+        {"on_progress": 3},
+        {"width": 10.5, "scale": None},
+        {"height": 0, "scale": None},
+    ],
+    ids=str,
+)
+def test_wrong_types_are_said(wrong, picture, tmp_path, alone):
+    with pytest.raises(srcli.SrcliError) as caught:
+        srcli.upscale(picture(8, 8), **{"scale": 2, "model": "bicubic"} | wrong)
+    assert caught.value.message
+    assert "--" not in caught.value.message + (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "source", [None, 3, 2.5, [[1]], (), {}, pytest.param(object(), id="object"), open], ids=repr
+)
+def test_what_holds_no_picture(source):
+    with pytest.raises(srcli.UsageError, match="neither an array nor a Pillow image"):
+        srcli.upscale(source, 2, "bicubic")
+    with pytest.raises(srcli.UsageError, match="neither"):
+        srcli.load_model("bicubic")(source)
+
+
+def test_hints_name_keywords(alone, picture, tmp_path):
+    Image.fromarray(picture(20, 20)).save(tmp_path / "a.png")
+    calls = {
+        "max_pixels": lambda: srcli.upscale(tmp_path / "a.png", 2, "bicubic", max_pixels=10),
+        'device="cpu"': lambda: srcli.upscale(picture(8, 8), device="mps", model="bcrn"),
+        "scale=4": lambda: srcli.load_model("bcrn", 0),
+        "`srcli.models()`": lambda: srcli.load_model("zzzzzzzz"),
+    }
+    for words, call in calls.items():
+        with pytest.raises(srcli.SrcliError) as caught:
+            call()
+        assert words in caught.value.hint
+        assert "--" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("add --overwrite or --skip-existing", "add overwrite=True"),
+        ("more with --memory, or a smaller --tile", "more with memory_bytes, or a smaller tile"),
+        ("use --backend torch", 'use backend="torch"'),
+        ("name one with -o or --container", "name one with output or container"),
+        ("`srcli train bcrn-x4 --data D --out F` does", "the command `srcli train bcrn-x4` does"),
+        ("`--weights FILE --model bcrn`", '`weights=FILE, model="bcrn"`'),
+        ('pip install "srcli[openvino]"', 'pip install "srcli[openvino]"'),
+        ("`srcli models download a.b`", "`srcli models download a.b`"),
+    ],
+)
+def test_words(said, meant):
+    from srcli.api_words import translated
+
+    assert translated(said) == meant
+
+
+def test_models(alone):
+    found = srcli.models()
+    by = {m.name: m for m in found}
+    assert by["bcrn.srcli"].at_hand == by["bcrn.srcli"].scales == (2, 3, 4)
+    assert by["bicubic"].scales == ()
+    assert set(by["bcrn.srcli"].parameters) == {2, 3, 4}
+    every = srcli.models(untrained=True)
+    assert {m.name for m in found} < {m.name for m in every}
+    assert len(set(every)) == len(every)
+    assert all(m.scales == () or 3 in m.scales for m in srcli.models(3))
+    with pytest.raises(srcli.UsageError, match="scale is 'x4'"):
+        srcli.models("x4")
+
+
+def test_listing_models_is_light(tmp_path):
+    code = "import sys, srcli; srcli.models(); print(*sys.modules)"
+    assert not {"torch", "numpy", "PIL"} & set(fresh(code, tmp_path))

@@ -24,13 +24,14 @@ def leaky(x: Tensor) -> Tensor:
 
 
 class Distillation(nn.Module):
-    """Three times: 1x1 distils half the channels, 3x3 with a shallow residual refines on.
+    """Three times: 1x1 distils half the channels, 3x3 refines on.
 
     Args:
         n_feats: channels in and out.
         make: constructor of the 3x3 convolutions.
         point: of the 1x1 ones.
         act: activation; follows the addition of each shallow residual.
+        shallow: what is refined is added to what comes of it.
     """
 
     def __init__(
@@ -40,10 +41,11 @@ class Distillation(nn.Module):
         make: Conv = conv,
         point: Conv = conv,
         act: Callable[[Tensor], Tensor] = leaky,
+        shallow: bool = True,
     ) -> None:
         super().__init__()
         half = n_feats // 2
-        self.act = act
+        self.act, self.shallow = act, shallow
         self.c1_d = point(n_feats, half, 1)
         self.c1_r = make(n_feats, n_feats)
         self.c2_d = point(n_feats, half, 1)
@@ -62,7 +64,8 @@ class Distillation(nn.Module):
             (self.c3_d, self.c3_r),
         ):
             parts.append(self.act(distil(x)))
-            x = self.act(refine(x) + x)
+            refined = refine(x)
+            x = self.act(refined + x if self.shallow else refined)
         parts.append(self.act(self.c4(x)))
         return self.c5(torch.cat(parts, 1))  # type: ignore[no-any-return]
 

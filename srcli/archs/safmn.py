@@ -15,28 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srcli.archs.blocks import LayerNorm, subpixel
+from srcli.archs.blocks import LayerNorm, cell_maxima, subpixel
 from srcli.archs.stages import Cells, Keep, Map, Moments, Run, Where
 
 N_GROUPS = 4
-
-
-def cell_maxima(x: Tensor, divisor: int) -> Tensor:
-    """(n, c, h, w) -> (n, c, h // divisor, w // divisor): ``F.adaptive_max_pool2d``."""
-    size = x.shape[2] // divisor, x.shape[3] // divisor
-    if not torch.onnx.is_in_onnx_export():
-        return F.adaptive_max_pool2d(x, size)
-    for axis, n in ((2, size[0]), (3, size[1])):  # ONNX has no pooling of uneven cells
-        total, longest = x.shape[axis], 2 * divisor
-        k = torch.arange(n, device=x.device)
-        begin = torch.div(k * total, n, rounding_mode="floor")
-        end = torch.div((k + 1) * total + n - 1, n, rounding_mode="floor")
-        index = begin[:, None] + torch.arange(longest, device=x.device)
-        index = torch.minimum(index, end[:, None] - 1)  # the last one again
-        cells = x.index_select(axis, index.flatten())
-        shape = (*x.shape[:axis], -1, longest, *x.shape[axis + 1 :])
-        x = cells.reshape(shape).amax(axis + 1)
-    return x
 
 
 class GRN(nn.Module):

@@ -63,9 +63,13 @@ class Keep:
 
 @dataclass(frozen=True)
 class Moments:
-    """Per-channel mean and population standard deviation of a map, each (1, c, 1, 1) in fp32."""
+    """Per-channel mean and standard deviation of a map, each (1, c, 1, 1) in fp32.
+
+    ``unbiased``: the sum of squares is divided by the number of pixels less one.
+    """
 
     source: Map
+    unbiased: bool = False
 
 
 @dataclass(frozen=True)

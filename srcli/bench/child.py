@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +16,14 @@ from srcli.bench.runners import Setup
 from srcli.engine.result import Pixels
 from srcli.errors import SrcliError
 
+LAUNCHER = Path(__file__).with_name("launcher.py")
+
 
 @dataclass(frozen=True)
 class Child:
     """Attributes:
     seconds: from the start of the interpreter to its end, a PNG written.
-    peak_bytes: most resident memory; None where the system does not say.
+    peak_bytes: most resident memory of that process alone; None where the system does not say.
     """
 
     seconds: float
@@ -52,25 +52,23 @@ def first_picture(
         command += ["--device", device, "--backend", setup.backend]
         command += ["--precision", setup.precision, "--threads", str(setup.threads)]
         command += ["--tile", "auto" if setup.tile is None else str(setup.tile)]
-        found = [_run(command, environment) for _ in range(runs)]
+        found = [run_alone(command, environment) for _ in range(runs)]
     peaks = [c.peak_bytes for c in found if c.peak_bytes is not None]
     return Child(sorted(c.seconds for c in found)[runs // 2], max(peaks, default=None))
 
 
-def _run(command: list[str], environment: Mapping[str, str]) -> Child:
-    with tempfile.TemporaryFile() as said:
-        started = time.perf_counter()
-        process = subprocess.Popen(command, env=dict(environment), stdout=said, stderr=said)
-        peak_bytes = None
-        if hasattr(os, "wait4"):
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        else:
-            process.wait()
-        seconds = time.perf_counter() - started
-        if process.returncode != 0:
-            said.seek(0)
-            text = said.read().decode(errors="replace").strip()
-            raise SrcliError(f"a first picture failed: {text or process.returncode}")
-    return Child(seconds, peak_bytes)
+def run_alone(command: Sequence[str], environment: Mapping[str, str]) -> Child:
+    """Run a command to its end, in a process that inherits none of this one's memory.
+
+    Raises:
+        SrcliError: it failed; with what it printed.
+    """
+    launcher = [sys.executable, "-I", "-S", str(LAUNCHER), *command]
+    done = subprocess.run(launcher, env=dict(environment), capture_output=True, check=False)
+    said = done.stderr.decode(errors="replace").strip()
+    if done.returncode != 0:
+        raise SrcliError(f"a process cannot be started: {said or done.returncode}")
+    seconds, peak, code = done.stdout.split()
+    if int(code) != 0:
+        raise SrcliError(f"a first picture failed: {said or int(code)}")
+    return Child(float(seconds), None if peak == b"-" else int(peak))

@@ -26,7 +26,8 @@ class Row:
 
     Attributes:
         times_s: of each run, in order.
-        psnr_y: of the luma against the plain network in fp32, dB; infinity if equal.
+        agreement_db: of the luma with what the plain network makes in fp32, as a PSNR; infinity if
+            equal. It says nothing about quality.
         limits: of the machine, with as many threads.
         first: of a process of its own; None if that was not asked for.
         notes: what the engine had to say.
@@ -35,7 +36,7 @@ class Row:
     setup: Setup
     cost: Cost
     times_s: tuple[float, ...]
-    psnr_y: float
+    agreement_db: float
     limits: Limits
     first: Child | None = None
     notes: tuple[str, ...] = ()
@@ -88,7 +89,7 @@ class Row:
             "megapixels_per_s": self.megapixels_per_s,
             "limit_s": self.limit_s,
             "share_of_limit": self.share_of_limit,
-            "psnr_y": self.psnr_y if np.isfinite(self.psnr_y) else None,
+            "agreement_db": self.agreement_db if np.isfinite(self.agreement_db) else None,
             "parameters": self.cost.parameters,
             "multiply_adds": self.cost.multiply_adds,
             "first_picture_s": self.first.seconds if self.first else None,
@@ -121,8 +122,8 @@ def alternate(
     return times, made
 
 
-def luma_psnr(sr: Pixels, reference: Pixels, crop_border: int) -> float:
-    """PSNR-Y of float pictures (h, w, 3) in about 0..1, not rounded to levels, in dB."""
+def agreement(sr: Pixels, reference: Pixels, crop_border: int) -> float:
+    """How alike two float pictures (h, w, 3) in about 0..1 are: PSNR of the luma, dB."""
     inside = (slice(crop_border, -crop_border or None),) * 2
     y, wanted = (np.clip(p[inside], 0, 1).astype(np.float64) @ LUMA for p in (sr, reference))
     return psnr(y, wanted, 255)

@@ -13,7 +13,7 @@ import torch
 from srcli.bench.child import first_picture
 from srcli.bench.cost import cost
 from srcli.bench.machine import Limits, measure_limits
-from srcli.bench.measure import Row, alternate, luma_psnr
+from srcli.bench.measure import Row, agreement, alternate
 from srcli.bench.runners import (
     BASELINES,
     Exports,
@@ -227,7 +227,7 @@ class _Group:
                 runner.setup,
                 runner.cost,
                 tuple(own),
-                luma_psnr(sr, reference, runner.setup.scale),
+                agreement(sr, reference, runner.setup.scale),
                 limits[runner.setup.threads],
                 notes=said if runner.report is None else (*said, *runner.report.notes),
             )

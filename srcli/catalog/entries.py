@@ -155,7 +155,7 @@ class Variant:
     Attributes:
         scale: native factor.
         weights: its file, of several the one with the largest share; None for a resampler, or a
-            network that nobody published weights for.
+            network that srcli has none to download for.
         parameters: learnable parameters.
         psnr_set5: PSNR-Y on Set5 in dB (shared protocol), None if unknown.
         config: keyword arguments of the network's constructor, ``scale`` apart.
@@ -207,6 +207,8 @@ class Model:
     Attributes:
         border: what the network is to see beyond the picture where nothing else is asked for:
             zeros, as it pads (``network``), or the picture's mirror image (``reflect``).
+        purposes: names of the purposes that it serves, the first one best.
+        advice: one sentence for whoever chooses: what it does well, and what it does badly.
     """
 
     name: str
@@ -217,6 +219,8 @@ class Model:
     variants: tuple[Variant, ...] = ()
     note: str = ""
     border: Border = "network"
+    purposes: tuple[str, ...] = ()
+    advice: str = ""
 
     @property
     def is_resampler(self) -> bool:
@@ -252,3 +256,36 @@ class Model:
             if v.scale == scale:
                 return v
         raise KeyError(scale)
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What one wants a model for; its name stands for a model (``-m photo``).
+
+    Attributes:
+        name: what one types.
+        title: in words (``damaged photo``); it is understood too.
+        about: one sentence: which pictures it is for.
+        models: names of models or architectures; the first with weights for the scale is taken,
+            else the first.
+    """
+
+    name: str
+    title: str
+    about: str
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Alias:
+    """Another name by which people know models.
+
+    Attributes:
+        name: as they write it.
+        models: names of models or architectures that it means; of several, the user must choose.
+        nearest: instead, if srcli has no such model: what comes nearest.
+    """
+
+    name: str
+    models: tuple[str, ...] = ()
+    nearest: tuple[str, ...] = ()

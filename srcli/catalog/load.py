@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from srcli.catalog.entries import (
     NO_DENOISING,
+    Alias,
     Architecture,
     Border,
     Colour,
@@ -20,6 +21,7 @@ from srcli.catalog.entries import (
     Door,
     Family,
     Model,
+    Purpose,
     Variant,
     WeightsFile,
 )
@@ -42,11 +44,13 @@ class Catalogue:
     """Everything that exists, in the file's order.
 
     Attributes:
-        architectures, models: by name, insertion order is catalogue order.
+        architectures, models, purposes, aliases: by name, insertion order is catalogue order.
     """
 
     architectures: Mapping[str, Architecture] = field(hash=False)
     models: Mapping[str, Model] = field(hash=False)
+    purposes: Mapping[str, Purpose] = field(default_factory=dict, hash=False)
+    aliases: Mapping[str, Alias] = field(default_factory=dict, hash=False)
 
     def of_architecture(self, name: str) -> tuple[Model, ...]:
         """All models of an architecture, in catalogue order."""
@@ -96,6 +100,12 @@ def load_catalogue(path: Path) -> Catalogue:
 
 def _catalogue(document: dict[str, Any]) -> Catalogue:
     root = Table(document, "top level")
+    purposes: dict[str, Purpose] = {}
+    for number, entry in enumerate(root.tables("purpose"), 1):
+        purpose = _purpose(entry, number)
+        if purpose.name in purposes:
+            raise EntryError(f"purpose {purpose.name}: there are two of this name")
+        purposes[purpose.name] = purpose
     archs: dict[str, Architecture] = {}
     for number, entry in enumerate(root.tables("architecture"), 1):
         arch = _architecture(entry, number)
@@ -106,6 +116,8 @@ def _catalogue(document: dict[str, Any]) -> Catalogue:
     files: dict[str, tuple[str, WeightsFile]] = {}
     for number, entry in enumerate(root.tables("model"), 1):
         model = read_model(entry, number, archs)
+        for unknown in (p for p in model.purposes if p not in purposes):
+            raise EntryError(f"model {model.name}: there is no purpose {unknown!r}")
         if model.name in models:
             raise EntryError(f"model {model.name}: there are two of this name")
         models[model.name] = model
@@ -116,8 +128,85 @@ def _catalogue(document: dict[str, Any]) -> Catalogue:
                     f"model {model.name}: the file {weights.file} is described differently "
                     f"under {owner}"
                 )
+    aliases: dict[str, Alias] = {}
+    for number, entry in enumerate(root.tables("alias"), 1):
+        for alias in _aliases(entry, number):
+            if alias.name in aliases:
+                raise EntryError(f"alias {alias.name}: there are two of this name")
+            aliases[alias.name] = alias
     root.end()
-    return Catalogue(MappingProxyType(archs), MappingProxyType(models))
+    catalogue = Catalogue(
+        architectures=MappingProxyType(archs),
+        models=MappingProxyType(models),
+        purposes=MappingProxyType(purposes),
+        aliases=MappingProxyType(aliases),
+    )
+    _check_names(catalogue)
+    return catalogue
+
+
+def squeezed(name: str) -> str:
+    """A name without what people write differently: case, hyphens, underscores, dots, spaces."""
+    return re.sub(r"[-_.\s]", "", name).casefold()
+
+
+def _check_names(catalogue: Catalogue) -> None:
+    """Names that point to others point to something, and no two can be taken for each other."""
+    owners: dict[str, str] = {}
+
+    def claim(spelling: str, owner: str) -> None:
+        other = owners.setdefault(squeezed(spelling), owner)
+        if other != owner:
+            raise EntryError(f"{owner}: {spelling!r} can be taken for {other}")
+
+    for name in [*catalogue.architectures, *catalogue.models]:
+        claim(name, name)
+    for purpose in catalogue.purposes.values():
+        claim(purpose.name, f"purpose {purpose.name}")
+        claim(purpose.title, f"purpose {purpose.name}")
+    for name in catalogue.aliases:
+        claim(name, f"alias {name}")
+    for name, named in [
+        *((p.name, p.models) for p in catalogue.purposes.values()),
+        *((a.name, a.models + a.nearest) for a in catalogue.aliases.values()),
+    ]:
+        for target in named:
+            if not _stands(target, catalogue):
+                raise EntryError(f"{name!r} names {target}, which does not exist")
+    for purpose in catalogue.purposes.values():
+        for target in purpose.models:
+            meant = [catalogue.models[target]] if target in catalogue.models else []
+            meant += catalogue.of_architecture(target)
+            if not any(purpose.name in model.purposes for model in meant):
+                raise EntryError(f"purpose {purpose.name}: {target} is not for it")
+
+
+def _stands(name: str, catalogue: Catalogue) -> bool:
+    return name in catalogue.models or name in catalogue.architectures
+
+
+def _purpose(entry: Any, number: int) -> Purpose:
+    table = Table(entry, f"purpose number {number}")
+    name = table.matching("name", _ARCH_NAME, "lower-case letters, digits and _")
+    table.where = f"purpose {name}"
+    purpose = Purpose(
+        name=name,
+        title=table.text("title"),
+        about=table.text("about"),
+        models=table.texts("models"),
+    )
+    table.end()
+    return purpose
+
+
+def _aliases(entry: Any, number: int) -> list[Alias]:
+    table = Table(entry, f"alias number {number}")
+    names = table.texts("names")
+    table.where = f"alias {names[0]}"
+    known = "models" if table.has("models") else "nearest"
+    targets = table.texts(known)
+    table.end()
+    return [Alias(name, **{known: targets}) for name in names]
 
 
 def _architecture(entry: Any, number: int) -> Architecture:
@@ -181,6 +270,8 @@ def read_model(entry: Any, number: int, archs: Mapping[str, Architecture]) -> Mo
         variants=tuple(sorted(variants, key=lambda v: v.scale)),
         note=table.text("note", ""),
         border=table.choice("border", get_args(Border), "network"),
+        purposes=table.texts("for") if table.has("for") else (),
+        advice=table.text("advice", ""),
     )
     table.end()
     return model

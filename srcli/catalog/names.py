@@ -6,8 +6,9 @@ import math
 from dataclasses import replace
 from itertools import combinations_with_replacement
 
-from srcli.catalog.entries import NO_DENOISING, Architecture, Model
-from srcli.catalog.load import Catalogue, default_catalogue
+from srcli.catalog.entries import NO_DENOISING, Architecture, Model, Purpose
+from srcli.catalog.load import Catalogue, default_catalogue, squeezed
+from srcli.catalog.spelling import canonical
 from srcli.errors import UsageError
 
 MAX_PASSES = 5
@@ -27,45 +28,105 @@ def architectures(catalogue: Catalogue | None = None) -> tuple[Architecture, ...
     return tuple((catalogue or default_catalogue()).architectures.values())
 
 
+def purposes(catalogue: Catalogue | None = None) -> tuple[Purpose, ...]:
+    """All purposes, in catalogue order."""
+    return tuple((catalogue or default_catalogue()).purposes.values())
+
+
+def purpose(name: str, catalogue: Catalogue | None = None) -> Purpose:
+    """The purpose of this name or title, however it is written.
+
+    Raises:
+        UsageError: there is none; the hint names those that there are.
+    """
+    every = purposes(catalogue)
+    wanted = squeezed(name)
+    for one in every:
+        if wanted in {squeezed(one.name), squeezed(one.title)}:
+            return one
+    known = ", ".join(one.name for one in every)
+    raise UsageError(f"There is no purpose {name!r}.", f"The purposes: {known}.")
+
+
 def get(name: str, catalogue: Catalogue | None = None) -> Model:
-    """The model of exactly this name (``bcrn.authors``, ``bicubic``).
+    """The model of this name (``bcrn.authors``, ``bicubic``), however it is written.
 
     Raises:
         UsageError: there is none; the hint names the nearest ones.
     """
     catalogue = catalogue or default_catalogue()
-    if name in catalogue.models:
-        return catalogue.models[name]
-    raise _unknown(name, catalogue)
+    found = canonical(name, catalogue)
+    if found in catalogue.models:
+        return catalogue.models[found]
+    meant = ", ".join(model.name for model in candidates(found, catalogue))
+    raise UsageError(f"{found} is no one model's name.", f"It can mean {meant}.")
 
 
 def resolve(name: str, scale: float | None = None, catalogue: Catalogue | None = None) -> Model:
     """The model that a name means at a scale.
 
     Args:
-        name: a model (``bcrn.authors``), or an architecture (``bcrn``): then its first model in
-            catalogue order with weights for exactly this scale, else its first with any weights,
-            else its first. The user's own models come after all built-in ones with weights, so
-            that adding one changes what no name means.
+        name: as people write it (see `canonical`): a model (``bcrn.authors``); an architecture
+            (``bcrn``): then its first model in catalogue order with weights for exactly this
+            scale, else its first with any weights, else its first; or a purpose (``photo``): then
+            the first of its candidates with weights for this scale, else its first. The user's
+            own models come after all built-in ones with weights, so that adding one changes what
+            no name means.
         scale: factor asked for; None: none in particular.
 
     Raises:
-        UsageError: no such name, or the architecture has no models.
+        UsageError: no such name, or it can mean several, or the architecture has no models.
     """
     catalogue = catalogue or default_catalogue()
+    name = canonical(name, catalogue)
     if name in catalogue.models:
         return catalogue.models[name]
-    if name not in catalogue.architectures:
-        raise _unknown(name, catalogue)
+    if name in catalogue.purposes:
+        wanted = DEFAULT_SCALE if scale is None else scale
+        found = [resolve(n, wanted, catalogue) for n in catalogue.purposes[name].models]
+        return min(found, key=lambda m: wanted not in m.scales or not m.trained)
     tags = catalogue.of_architecture(name)
     if not tags:
         raise UsageError(
-            f"There are no weights for {name}: nobody published any.",
+            f"srcli has no weights for {name} to download.",
             f"Train some with `srcli train`, or name a file with `--weights FILE --model {name}`.",
         )
     with_weights = [m for m in tags if m.trained]
     ranked = sorted(with_weights, key=lambda m: (m.is_own, scale not in m.scales))
     return next(iter(ranked), tags[0])
+
+
+def candidates(name: str, catalogue: Catalogue | None = None) -> tuple[Model, ...]:
+    """All models that a name can mean, at one scale or another.
+
+    Raises:
+        UsageError: as `canonical`.
+    """
+    catalogue = catalogue or default_catalogue()
+    name = canonical(name, catalogue)
+    if name in catalogue.models:
+        return (catalogue.models[name],)
+    if name in catalogue.purposes:
+        targets = catalogue.purposes[name].models
+        found = [model for target in targets for model in candidates(target, catalogue)]
+        return tuple({model.name: model for model in found if model.trained}.values())
+    return catalogue.of_architecture(name)
+
+
+def short_name(model: Model, catalogue: Catalogue | None = None) -> str:
+    """The architecture's name alone, if that means this model at every scale it has."""
+    if model.is_resampler:
+        return model.name
+    arch = model.arch.name
+    means = all(resolve(arch, s, catalogue).name == model.name for s in (None, *model.scales))
+    return arch if means else model.name
+
+
+def meaning(name: str, model: Model, catalogue: Catalogue | None = None) -> str | None:
+    """A sentence on what a name stood for, where the name itself does not tell."""
+    if squeezed(name) in {squeezed(model.name), squeezed(model.arch.name)}:
+        return None
+    return f"{name} means {short_name(model, catalogue)}."
 
 
 def denoised(model: Model, strength: float, catalogue: Catalogue | None = None) -> Model:
@@ -123,7 +184,7 @@ def parse_strength(text: str) -> float:
 def without_weights(
     model: Model, scale: int, catalogue: Catalogue | None = None
 ) -> tuple[str, str]:
-    """What to say when a network has no weights at a native scale, and what to do about it."""
+    """What to say when there are no weights at a native scale, and what to do about it."""
     arch = model.arch.name
     hint = f"`srcli train {arch}-x{scale} --data PHOTOS --out FOLDER` trains it"
     near = nearest(model, scale, catalogue)
@@ -131,12 +192,12 @@ def without_weights(
         of = near.variant(scale)
         score = f", {of.psnr_set5:.2f} dB on Set5" if of.psnr_set5 is not None else ""
         hint += (
-            f"; the nearest model that has weights is {near.name} "
+            f"; the nearest model that has weights is {short_name(near, catalogue)} "
             f"({of.parameters / 1e3:,.0f}K parameters{score})"
         )
     return (
-        f"There are no weights for {model.name} at x{scale}: nobody published any.",
-        f"{hint}; weights of your own: `--weights FILE --model {arch}`.",
+        f"srcli has no weights for {arch} at x{scale} to download.",
+        f"{hint}; a file of your own, or of its authors: `--weights FILE --model {arch}`.",
     )
 
 
@@ -222,16 +283,3 @@ def _scales_text(model: Model) -> str:
         if len(scales) == 1
         else " and ".join(filter(None, [", ".join(scales[:-1]), scales[-1]]))
     )
-
-
-def _unknown(name: str, catalogue: Catalogue) -> UsageError:
-    import difflib  # only a mistake pays for it
-
-    names = list(dict.fromkeys([*catalogue.architectures, *catalogue.models]))
-    wanted = name.strip().lower().replace("-", "_")
-    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.6)
-    near += [n for n in names if wanted and n.startswith(wanted) and n not in near][: 3 - len(near)]
-    hint = "`srcli models` lists the models."
-    if near:
-        hint = f"Did you mean {' or '.join(near)}? " + hint
-    return UsageError(f"There is no model {name!r}.", hint)

@@ -105,7 +105,7 @@ def own_model(entry: Any, number: int, folder: Path, built_in: Catalogue) -> Mod
 def merged(built_in: Catalogue, own: Sequence[Model]) -> Catalogue:
     """The built-in models, then the user's."""
     models = {**built_in.models, **{model.name: model for model in own}}
-    return Catalogue(built_in.architectures, MappingProxyType(models))
+    return replace(built_in, models=MappingProxyType(models))
 
 
 def to_toml(entries: Sequence[Entry]) -> str:

@@ -83,6 +83,15 @@ class Table:
     def tables(self, key: str) -> list[Any]:
         return self.take(key, list, [])
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of at least one text, none twice."""
+        values = self.take(key, list)
+        if not values or not all(isinstance(v, str) and v.strip() for v in values):
+            raise self.wrong(f"{key} must be a list of names, not {values!r}")
+        if len(set(values)) < len(values):
+            raise self.wrong(f"{key} has a name twice: {', '.join(values)}")
+        return tuple(values)
+
     def end(self) -> None:
         if self._left:
             raise self.wrong(f"unknown key {', '.join(sorted(self._left))}")

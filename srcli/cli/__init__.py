@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import functools
+import glob
 import importlib
-import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from srcli import __version__
-from srcli.cli import own
-from srcli.cli.console import error
-from srcli.errors import SrcliError
+from srcli import __version__, catalog
+from srcli.cli import ending, own, streams
+from srcli.cli.ending import InterruptionError
+from srcli.errors import UsageError
 
 # module under srcli.cli, and the function or the group of commands in it
 COMMANDS = {
@@ -27,7 +30,38 @@ COMMANDS = {
     "compare": ("compare", "compare"),
     "export": ("export", "export"),
     "models": ("models", "app"),
+    "doctor": ("doctor", "doctor"),
 }
+
+
+class Commands(TyperGroup):
+    """The commands; `srcli help NAME` is `srcli NAME --help`, and what is none gets a hint."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args[:1] == ["help"]:
+            args = [*args[1:], "--help"]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        known = self.get_command(ctx, name) is not None
+        if not known and not ctx.resilient_parsing and not name.startswith("-"):
+            raise _no_command(name, args)
+        return super().resolve_command(ctx, args)
+
+
+def _no_command(name: str, arguments: Sequence[str]) -> UsageError:
+    """Most often what is to be enlarged was named without saying that it is."""
+    rest = shlex.join(arguments[1:])
+    near = catalog.suggestions(name, [(command, command) for command in COMMANDS])
+    picture = Path(name).suffix or Path(name).is_file() or glob.has_magic(name)
+    if picture or (not near and Path(name).exists()):
+        hint = f"to enlarge it: srcli upscale {shlex.join(arguments)}"
+    elif near:
+        hint = f"did you mean srcli {near[0]} {rest}".rstrip() + "?"
+    else:
+        hint = f"the commands: {', '.join(COMMANDS)}; srcli help COMMAND tells more"
+    return UsageError(f"there is no command {name}", hint)
 
 
 def _version(wanted: bool) -> None:
@@ -52,14 +86,17 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
     own.extend()
     app = typer.Typer(
         name="srcli",
-        help="Upscale pictures and films with lightweight super-resolution networks, offline.",
+        cls=Commands,
+        help="Upscale pictures and films on this computer with lightweight super-resolution "
+        "networks.",
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
         callback=_root,
     )
-    first = arguments[0] if arguments else ""
+    names = [a for a in arguments[:2] if a != "help"]
+    first = names[0] if names else ""
     for name in [first] if first in COMMANDS else COMMANDS:
         module, attribute = COMMANDS[name]
         found = getattr(importlib.import_module(f"srcli.cli.{module}"), attribute)
@@ -72,18 +109,10 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
 
 def main() -> None:
     """Run the command line and exit."""
+    streams.prepare()
     signal.signal(signal.SIGTERM, _terminate)
-    try:
-        application(sys.argv[1:])()
-    except SrcliError as problem:
-        error(problem)
-        sys.exit(problem.exit_code)
-    except KeyboardInterrupt:
-        _interrupted()
-    except BrokenPipeError:
-        # whoever read our output has gone; say nothing more to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    arguments = sys.argv[1:]
+    ending.end(lambda: application(arguments)(standalone_mode=False), arguments)
 
 
 def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,15 +122,10 @@ def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*arguments: Any, **options: Any) -> Any:
         try:
             return command(*arguments, **options)
-        except KeyboardInterrupt:
-            _interrupted()
+        except KeyboardInterrupt as exc:
+            raise InterruptionError from exc
 
     return run
-
-
-def _interrupted() -> NoReturn:
-    print("srcli: interrupted", file=sys.stderr)
-    sys.exit(130)
 
 
 def _terminate(signum: int, frame: FrameType | Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import re
 import sys
@@ -14,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from srcli import catalog
+from srcli.cli import complete
 from srcli.cli.options import (
     BACKENDS,
     PRECISIONS,
     DeviceOption,
     EngineOptions,
     MemoryOption,
-    QuietFlag,
     parse_choice,
     parse_tile,
     split,
@@ -47,6 +48,7 @@ def bench(
             "-m",
             metavar="MODEL",
             help="Network by name; may be repeated. Default: bcrn.",
+            autocompletion=complete.models,
         ),
     ] = None,
     scales: Annotated[
@@ -55,7 +57,7 @@ def bench(
             "--scale",
             "-x",
             metavar="X",
-            help="Native scale (2, 3, 4); may be repeated. Default: 4.",
+            help="Native scale (2, 3, 4; 1 repairs); may be repeated. Default: 4.",
         ),
     ] = None,
     sizes: Annotated[
@@ -124,7 +126,9 @@ def bench(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on stdout.")
     ] = False,
-    quiet: QuietFlag = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the figures, and nothing else but errors.")
+    ] = False,
 ) -> None:
     """Measure what networks cost on this machine."""
     if tune and device not in ("auto", "cpu"):
@@ -245,8 +249,6 @@ def _show(
         }
         print(json.dumps(data, ensure_ascii=False))
         return
-    if quiet:
-        return
     for n, limits in result.limits.items():
         speeds = ", ".join(f"{v:.0f} GFLOP/s {k}" for k, v in limits.gflops.items())
         print(f"{tuned.processor()}, {n} threads: {speeds}, copy {limits.copy_gb_s:.1f} GB/s")
@@ -256,6 +258,8 @@ def _show(
         kind = "bare " if setup.baseline else ""
         what = f"{setup.model} x{setup.scale} {kind}{setup.backend} {setup.precision}"
         print(f"{what}: {skipped.error}", file=sys.stderr)
+    if quiet:
+        return
     for row in result.rows:
         for note in row.notes:
             print(f"{row.setup.model} {row.setup.backend}: {note}", file=sys.stderr)
@@ -271,7 +275,7 @@ def _table(rows: tuple[Row, ...]) -> None:
     heads = ("network", "LR", "backend", "precision", "threads", "tile")
     for head in heads:
         table.add_column(head, no_wrap=True)
-    figures = ("ms", "quartiles", "MP/s", "of limit", "PSNR-Y", "first s", "MiB", "params", "MACs")
+    figures = ("ms", "quartiles", "MP/s", "of limit", "to fp32", "first s", "MiB", "params", "MACs")
     for figure in figures:
         table.add_column(figure, justify="right", no_wrap=True)
     for row in rows:
@@ -288,7 +292,7 @@ def _table(rows: tuple[Row, ...]) -> None:
             f"{low * 1e3:.1f}-{high * 1e3:.1f}",
             f"{row.megapixels_per_s:.2f}",
             "-" if row.share_of_limit is None else f"{row.share_of_limit:.0%}",
-            f"{row.psnr_y:.1f}",
+            "equal" if math.isinf(row.agreement_db) else f"{row.agreement_db:.0f} dB",
             "-" if row.first is None else f"{row.first.seconds:.2f}",
             _mebibytes(row),
             f"{row.cost.parameters / 1e3:.0f}K",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -15,6 +14,7 @@ import typer
 
 from srcli import catalog
 from srcli.cli.options import JsonFlag, QuietFlag, parse_choice
+from srcli.cli.streams import print_json
 from srcli.errors import MediaError, UsageError
 from srcli.media.formats import check_output, format_of
 
@@ -207,7 +207,7 @@ def _tell(
             "crop_border": comparison.crop_border,
             "pictures": [_as_json(p) for p in comparison.pictures],
         }
-        print(json.dumps(fields, ensure_ascii=False))
+        print_json(fields)
     elif not quiet:
         for path in (target, sheet):
             if path is not None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from srcli.errors import SrcliError
+from srcli.cli.screen import duration_text
+from srcli.cli.streams import OutputError, one_line, print_json
 from srcli.jobs.events import (
     Done,
     Event,
     Failed,
     FilmProgressed,
+    LeftOut,
     Noted,
     Progressed,
     Skipped,
@@ -21,14 +23,9 @@ from srcli.jobs.events import (
 )
 from srcli.jobs.inputs import STREAM
 from srcli.jobs.plan import Job
+from srcli.sizes import size_text
 
 PROGRESS_S = 1.0  # between two lines about a film's progress
-
-
-def error(problem: SrcliError) -> None:
-    """A failure of the whole command, on stderr."""
-    hint = f"\nhint: {problem.hint}" if problem.hint else ""
-    print(f"srcli: {problem.message}{hint}", file=sys.stderr)
 
 
 class Console:
@@ -44,6 +41,7 @@ class Console:
         self.as_json, self.quiet, self.results = as_json, quiet, results
         self._bar = None if quiet or not sys.stderr.isatty() else _Bar()
         self._told_s = 0.0  # when progress was last printed as JSON
+        self.lost: OutputError | None = None  # why results cannot be printed any more
 
     def __enter__(self) -> Console:
         return self
@@ -57,14 +55,14 @@ class Console:
             self._bar.show(event)
         if isinstance(event, Done | Failed | Skipped):
             if self.as_json:
-                print(json.dumps(event.as_json(), ensure_ascii=False), flush=True)
+                self._result(event.as_json())
             elif isinstance(event, Done) and self.results and not self.quiet:
-                print(_line(event), flush=True)
+                self._result(_line(event))
         if isinstance(event, FilmProgressed) and self.as_json:
             now = time.monotonic()
             if now - self._told_s >= PROGRESS_S or event.frames == event.total:
                 self._told_s = now
-                print(json.dumps(event.as_json(), ensure_ascii=False), flush=True)
+                self._result(event.as_json())
         if isinstance(event, Failed):
             named = str(event.source) in event.error or event.source == STREAM
             name = "" if named else f"{event.source}: "
@@ -73,9 +71,13 @@ class Console:
             self.say(f"{event.target} exists, skipped")
         elif isinstance(event, Noted) and not self.quiet:
             self.say(f"{event.source}: {event.text}" if event.source else event.text)
+        elif isinstance(event, LeftOut) and not self.quiet:
+            self.say(_left_out(event))
 
-    def planned(self, job: Job, model: str, memory_bytes: int, limit_bytes: int) -> None:
-        """One line of --dry-run."""
+    def planned(
+        self, job: Job, model: str, memory_bytes: int, limit_bytes: int, seconds: float | None
+    ) -> None:
+        """One line of --dry-run; ``seconds``: about how long it will take, if that is known."""
         (h, w), (sr_h, sr_w) = job.lr_size, job.sr_size
         if self.as_json:
             fields = {
@@ -88,19 +90,33 @@ class Console:
                 "sr_size": [sr_h, sr_w],
                 "memory_bytes": memory_bytes,
                 "memory_limit_bytes": limit_bytes,
+                "seconds": None if seconds is None else round(seconds, 3),
             }
-            print(json.dumps(fields, ensure_ascii=False), flush=True)
+            self._result(fields)
             return
         steps = "".join(f", x{s}" for s in job.passes)
         spill = ", the rest in a temporary file" if memory_bytes > limit_bytes else ""
-        memory = min(memory_bytes, limit_bytes) / 2**30
-        print(
+        memory = size_text(min(memory_bytes, limit_bytes))
+        self._result(
             f"{job.source} -> {job.target}  {w}x{h} to {sr_w}x{sr_h}, {model}{steps}, "
-            f"about {memory:.2f} GiB of memory{spill}"
+            f"about {memory} of memory{spill}"
+            + ("" if seconds is None else f", about {duration_text(seconds)}")
         )
+
+    def _result(self, result: str | Mapping[str, Any]) -> None:
+        """One line on stdout. Where it takes no more, that is said once and the work goes on."""
+        try:
+            if isinstance(result, str):
+                print(one_line(result), flush=True)
+            else:
+                print_json(result)
+        except OutputError as exc:
+            self.lost = exc
+            self.say(f"{exc.message}; the work goes on")
 
     def say(self, text: str) -> None:
         """One line on stderr."""
+        text = one_line(text)
         if self._bar is not None:
             self._bar.say(text)
         else:
@@ -120,12 +136,51 @@ class Console:
         if self._bar is not None:
             self._bar.stop()
         if self.as_json:
-            print(json.dumps(summary.as_json()), flush=True)
+            self._result(summary.as_json())
         elif summary.done + summary.skipped + summary.failed > 1 and not self.quiet:
             parts = [f"{summary.done} done"]
             parts += [f"{summary.skipped} skipped"] if summary.skipped else []
             parts += [f"{summary.failed} failed"] if summary.failed else []
             self.say(", ".join(parts))
+
+
+def opening(jobs: Sequence[Job], model: str, scale: float | None, library: str | None) -> str:
+    """The first line: what is to be done, and with what.
+
+    Args:
+        jobs: that are to be done.
+        library: what runs the network; None: there is none.
+    """
+    what = model + ("" if scale is None else f" x{scale:g}")
+    what += "" if library is None else f" with {library}"
+    if len(jobs) == 1:
+        (h, w), (sr_h, sr_w) = jobs[0].lr_size, jobs[0].sr_size
+        name = "standard input" if jobs[0].source == STREAM else jobs[0].source
+        return f"{what}: {name}, {w}x{h} to {sr_w}x{sr_h}"
+    pictures = [job for job in jobs if job.film is None]
+    parts = []
+    if pictures:
+        before = sum(job.lr_size[0] * job.lr_size[1] * job.n_frames for job in pictures)
+        after = sum(job.sr_size[0] * job.sr_size[1] * job.n_frames for job in pictures)
+        count = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
+        sizes = f"{before:,} to {after:,} pixels"
+        if min(before, after) >= 100_000:
+            sizes = f"{before / 1e6:,.1f} to {after / 1e6:,.1f} megapixels"
+        parts.append(f"{count}, {sizes}")
+    if n_films := len(jobs) - len(pictures):
+        parts.append("1 film" if n_films == 1 else f"{n_films} films")
+    return f"{what}: {', and '.join(parts)}"
+
+
+def _left_out(event: LeftOut) -> str:
+    """Up to three of them by name."""
+    names = [path.name for path in event.paths]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    files = "1 file" if len(names) == 1 else f"{len(names)} files"
+    return (
+        f"{event.source}: {files} left out, named like outputs of others: "
+        f"{', '.join(names[:3])}{more} (name them to have them done)"
+    )
 
 
 def _line(done: Done) -> str:
@@ -138,19 +193,33 @@ def _line(done: Done) -> str:
     return f"{done.source} -> {done.target}  {w}x{h}, {done.seconds:.1f} s{tiles}"
 
 
+def film_numbers(event: FilmProgressed) -> str:
+    """What stands beside a film's bar; each number with its name."""
+    return (
+        f"{event.frames}/{event.total} frames, {event.fps:.2f} frames/s, {left(event.eta_s)}, "
+        f"{event.output_bytes / 1e6:.1f} MB so far"
+    )
+
+
+def left(seconds: float) -> str:
+    """Time that something still takes: ``1:05 left``, ``2:00:00 left``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} left" if hours else f"{minutes}:{rest:02} left"
+
+
 class _Bar:
     """Progress bars on a terminal: one for the picture, one for the batch."""
 
     def __init__(self) -> None:
         from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn
 
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(compact=True),
             console=RichConsole(stderr=True),
             transient=True,
         )
@@ -164,6 +233,9 @@ class _Bar:
         if isinstance(event, Started):
             if event.total > 1 and self._batch is None:
                 self._batch = self._progress.add_task("all", total=event.total, speed="")
+            if self._batch is not None:
+                done = f"{event.number - 1} of {event.total} done"
+                self._progress.update(self._batch, speed=done)
             if self._picture is not None:
                 self._progress.remove_task(self._picture)
             self._picture = self._progress.add_task(event.source.name, total=1.0, speed="")
@@ -172,14 +244,12 @@ class _Bar:
         elif isinstance(event, Progressed) and self._picture is not None:
             elapsed = max(1e-3, time.perf_counter() - self._since)
             speed = f"{self._megapixels * event.share / elapsed:.2f} MP/s"
+            if event.share > 0:
+                speed += f", {left(elapsed * (1 - event.share) / event.share)}"
             self._progress.update(self._picture, completed=event.share, speed=speed)
         elif isinstance(event, FilmProgressed) and self._picture is not None:
-            place = time.strftime("%H:%M:%S", time.gmtime(event.position_s))
-            speed = (
-                f"{event.frames}/{event.total} frames, {event.fps:.2f} fps, {place}, "
-                f"{event.output_bytes / 1e6:.1f} MB"
-            )
-            self._progress.update(self._picture, completed=event.frames / event.total, speed=speed)
+            share = event.frames / event.total
+            self._progress.update(self._picture, completed=share, speed=film_numbers(event))
         elif isinstance(event, Done | Failed) and self._batch is not None:
             self._progress.advance(self._batch)
 

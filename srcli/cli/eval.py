@@ -11,6 +11,7 @@ import typer
 import srcli
 from srcli.catalog import parse_strength
 from srcli.catalog.datasets import Dataset
+from srcli.cli import complete
 from srcli.cli.eval_table import ScoreTable
 from srcli.cli.options import (
     DenoiseOption,
@@ -19,7 +20,6 @@ from srcli.cli.options import (
     JsonFlag,
     MemoryOption,
     PrecisionOption,
-    QuietFlag,
     TileOption,
     split,
     whole_scales,
@@ -58,6 +58,7 @@ def evaluate(
             "-m",
             metavar="MODEL",
             help="Network by name; may be repeated. Default: bcrn.",
+            autocompletion=complete.models,
         ),
     ] = None,
     scales: Annotated[
@@ -66,7 +67,7 @@ def evaluate(
             "--scale",
             "-x",
             metavar="X",
-            help="Native scale (2, 3, 4); may be repeated. Default: 4.",
+            help="Native scale (2, 3, 4; 1 repairs); may be repeated. Default: 4.",
         ),
     ] = None,
     data: Annotated[
@@ -97,6 +98,7 @@ def evaluate(
             "--metric",
             metavar="NAME",
             help="One more: lpips, lpips-vgg, dists, niqe, or one of the library pyiqa's.",
+            autocompletion=complete.metrics,
         ),
     ] = None,
     features: Annotated[
@@ -128,7 +130,9 @@ def evaluate(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     as_json: JsonFlag = False,
-    quiet: QuietFlag = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the scores, and nothing else but errors.")
+    ] = False,
 ) -> None:
     """Score models on benchmark sets: PSNR-Y, SSIM-Y and PSNR-RGB, as the papers do."""
     how = EngineOptions.of(device, precision, tile, memory)
@@ -186,7 +190,7 @@ def evaluate(
             for (_, scale), benchmark in benchmarks.items()
             if scale == entrant.scale
         ]
-        report = ScoreTable(runs, wanted, screen, as_json=as_json, quiet=quiet, csv_file=csv_file)
+        report = ScoreTable(runs, wanted, screen, as_json=as_json, csv_file=csv_file)
         with report:
             for number, run in enumerate(runs):
                 screen.start(run, number, runs)

@@ -36,12 +36,11 @@ class ScoreTable:
         screen: Screen,
         *,
         as_json: bool,
-        quiet: bool,
         csv_file: Path | None,
     ) -> None:
         self.metrics, self.screen = metrics, screen
         self.as_json, self.csv_file = as_json, csv_file
-        self.text = not as_json and not quiet
+        self.text = not as_json
         self.plain = not sys.stdout.isatty()
         self.rows: list[Row] = []
         self.titles = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +11,10 @@ import typer
 
 from srcli import catalog
 from srcli.catalog import Model
-from srcli.cli.options import DenoiseOption, QuietFlag
+from srcli.cli import complete
+from srcli.cli.options import DenoiseOption, QuietFlag, parse_whole_scale
 from srcli.cli.screen import hush, say
+from srcli.cli.streams import print_json
 from srcli.errors import SrcliError, UsageError
 
 if TYPE_CHECKING:
@@ -31,12 +32,20 @@ def export(
     ],
     model: Annotated[
         str | None,
-        typer.Argument(metavar="MODEL", help="Network by name; with --weights its architecture."),
+        typer.Argument(
+            metavar="MODEL",
+            help="Network by name; with --weights its architecture.",
+            autocompletion=complete.networks,
+        ),
     ] = None,
     scale: Annotated[
         int | None,
         typer.Option(
-            "--scale", "-x", metavar="X", help="A native scale; 4, or the model's only one."
+            "--scale",
+            "-x",
+            metavar="X",
+            parser=parse_whole_scale,
+            help="A native scale; 4, or the model's only one.",
         ),
     ] = None,
     half: Annotated[
@@ -123,7 +132,7 @@ def export(
             "largest_difference": done.difference,
             "bound": done.bound,
         }
-        print(json.dumps(fields, ensure_ascii=False))
+        print_json(fields)
     elif not quiet:
         kind = f"opset {done.opset}, " if done.opset is not None else ""
         at = " and ".join(f"{w}x{h}" for h, w in done.sizes)

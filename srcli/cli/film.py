@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -11,7 +11,7 @@ from srcli.cli.options import parse_choice
 from srcli.errors import UsageError
 from srcli.film.codecs import codec_named
 from srcli.film.formats import CONTAINERS
-from srcli.film.options import FilmOptions, parse_rate, parse_time
+from srcli.film.options import AlphaMode, FilmOptions, Treatment, parse_rate, parse_time
 
 CodecOption = Annotated[
     str | None,
@@ -57,6 +57,17 @@ PreviewOption = Annotated[
 RateOption = Annotated[
     str, typer.Option("--fps", metavar="R", help="Of pictures numbered like %05d.png.")
 ]
+AudioOption = Annotated[
+    str,
+    typer.Option(
+        "--audio",
+        metavar="HOW",
+        help="Of films: copy, convert (what the container does not hold), or drop.",
+    ),
+]
+SubtitlesOption = Annotated[
+    str, typer.Option("--subtitles", metavar="HOW", help="Likewise: copy, convert or drop.")
+]
 FFmpegOption = Annotated[
     str | None, typer.Option("--ffmpeg", metavar="PATH", help="In place of imageio-ffmpeg's.")
 ]
@@ -73,6 +84,9 @@ def film_options(
     end: str | None,
     preview: int | None,
     rate: str,
+    audio: str,
+    subtitles: str,
+    alpha: str,
     ffmpeg: str | None,
 ) -> FilmOptions:
     """The values, checked as far as they can be without a film.
@@ -84,6 +98,9 @@ def film_options(
         codec_named(codec)
     if container is not None:
         parse_choice("--container", container, tuple(CONTAINERS))
+    for option, treatment in (("--audio", audio), ("--subtitles", subtitles)):
+        parse_choice(option, treatment, ("copy", "convert", "drop"))
+    parse_choice("--alpha", alpha, ("network", "lanczos", "discard"))
     try:
         extra = tuple(shlex.split(encoder_args or ""))
     except ValueError as exc:
@@ -99,6 +116,9 @@ def film_options(
         end=None if end is None else parse_time(end),
         preview=preview,
         rate=parse_rate(rate),
+        audio=cast("Treatment", audio),
+        subtitles=cast("Treatment", subtitles),
+        alpha=cast("AlphaMode", alpha),
         ffmpeg=ffmpeg,
     )
     if options.end is not None and options.end <= (options.start or 0):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, get_args
@@ -11,8 +13,21 @@ from typing import Annotated, get_args
 import typer
 
 from srcli import catalog
-from srcli.catalog import Family, Model
-from srcli.cli.models_table import Row, counted, print_table, record, scales_of, variant_facts
+from srcli.catalog import Family, Model, Purpose
+from srcli.cli import complete
+from srcli.cli.models_table import (
+    Row,
+    counted,
+    grouped,
+    print_purpose,
+    print_purposes,
+    print_tables,
+    record,
+    scales_of,
+    variant_facts,
+    wrapped,
+)
+from srcli.cli.options import parse_scale, parse_whole_scale
 from srcli.cli.screen import downloading, say
 from srcli.errors import SrcliError, UsageError, WeightsError
 from srcli.weights import WeightsOptions, locate, verify
@@ -32,12 +47,33 @@ class Sort(StrEnum):
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 FamilyOption = Annotated[
     str | None,
-    typer.Option("--family", metavar="FAMILY", help="Only this design family (attention, ...)."),
+    typer.Option(
+        "--family",
+        metavar="FAMILY",
+        help="Only this design family (attention, ...).",
+        autocompletion=complete.families,
+    ),
 ]
 ScaleFilter = Annotated[
     int | None,
-    typer.Option("--scale", "-x", metavar="X", help="Only models native at X; figures are for X."),
+    typer.Option(
+        "--scale",
+        "-x",
+        metavar="X",
+        parser=parse_whole_scale,
+        help="Only models native at X; figures are for X.",
+    ),
 ]
+PurposeFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        metavar="PURPOSE",
+        help="Only models for photo, damaged, drawing, text, fast or best, with a word on each.",
+        autocompletion=complete.purposes,
+    ),
+]
+AllFlag = Annotated[bool, typer.Option("--all", help="Also networks that srcli has no weights of.")]
 SortOption = Annotated[
     Sort,
     typer.Option("--sort", help="Order of the rows; speed: multiply-adds per output pixel."),
@@ -50,12 +86,15 @@ def models(
     as_json: JsonFlag = False,
     family: FamilyOption = None,
     scale: ScaleFilter = None,
-    sort: SortOption = Sort.CATALOGUE,
+    purpose: PurposeFilter = None,
+    everything: AllFlag = False,
+    sort: SortOption = Sort.PSNR,
 ) -> None:
     """List, fetch and check the models; add your own. Without a command: list them."""
+    given = (as_json, everything, family, scale, purpose)
     if ctx.invoked_subcommand is None:
-        list_models(as_json=as_json, family=family, scale=scale, sort=sort)
-    elif as_json or family is not None or scale is not None or sort is not Sort.CATALOGUE:
+        list_models(as_json, family, scale, purpose, everything, sort)
+    elif any(given) or sort is not Sort.PSNR:
         name = ctx.invoked_subcommand
         raise UsageError(f"Options of `srcli models {name}` stand after {name}.")
 
@@ -65,39 +104,67 @@ def list_models(
     as_json: JsonFlag = False,
     family: FamilyOption = None,
     scale: ScaleFilter = None,
-    sort: SortOption = Sort.CATALOGUE,
+    purpose: PurposeFilter = None,
+    everything: AllFlag = False,
+    sort: SortOption = Sort.PSNR,
 ) -> None:
-    """List the models: size, parameters, licence and PSNR-Y on Set5."""
-    rows = [Row.of(m, scale) for m in catalog.models() if _wanted(m, _family(family), scale)]
+    """List the models: what they are for, size, licence and PSNR-Y on Set5, by scale."""
+    wanted = Wanted(
+        family=_family(family),
+        scale=scale,
+        purpose=catalog.purpose(purpose) if purpose is not None else None,
+        everything=everything,
+    )
+    every = catalog.default_catalogue()
+    rows = [Row.of(m, scale, every) for m in every.models.values() if wanted.has(m)]
     if sort is Sort.NAME:
-        rows.sort(key=lambda r: r.model.name)
+        rows.sort(key=lambda r: r.name)
     elif sort is Sort.PSNR:
         rows.sort(key=lambda r: -((r.variant and r.variant.psnr_set5) or 0))
     elif sort is Sort.PARAMS:
         rows.sort(key=lambda r: r.variant.parameters if r.variant else 0)
     elif sort is Sort.SPEED:
         rows = sorted(map(counted, rows), key=lambda r: r.multiply_adds or 0)
+    groups = grouped(rows)
     if as_json:
         options = WeightsOptions.from_environment()
-        print(json.dumps([record(r, options) for r in rows], indent=2))
-    else:
-        print_table(rows, costs=sort is Sort.SPEED)
+        print(json.dumps([record(r, options) for group in groups for r in group], indent=2))
+        return
+    print_tables(groups, costs=sort is Sort.SPEED, advice=wanted.purpose is not None)
+    if wanted.purpose is not None:
+        print()
+        print_purpose(wanted.purpose, scale)
+    elif family is None:
+        print_purposes(scale, every)
+    if sys.stdout.isatty():
+        cost = " MACs/px: multiply-adds per output pixel." if sort is Sort.SPEED else ""
+        say(f"PSNR: dB on Set5, luma.{cost} `srcli models show NAME` tells more.")
 
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A model or an architecture.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A model, an architecture or a purpose.",
+            autocompletion=complete.networks,
+        ),
+    ],
     as_json: JsonFlag = False,
 ) -> None:
     """Show all that is known of a model."""
     model = catalog.resolve(name, None)
     options = WeightsOptions.from_environment()
     if as_json:
-        print(json.dumps(record(Row.of(model, None), options), indent=2))
+        print(
+            json.dumps(record(Row.of(model, None, catalog.default_catalogue()), options), indent=2)
+        )
         return
     arch = model.arch
+    short = catalog.short_name(model)
     facts = [
-        ("name", model.name),
+        ("name", model.name if short == model.name else f"{model.name}, or {short} alone"),
         ("architecture", f"{arch.title} ({arch.name}), {arch.family}"),
         ("paper", f"{arch.paper}, {arch.reference}"),
         ("source", model.source),
@@ -115,6 +182,11 @@ def show(
                 }[arch.tiling],
             ),
         ]
+    if model.purposes:
+        titles = [p.title for p in catalog.purposes() if p.name in model.purposes]
+        facts.append(("for", ", ".join(titles)))
+    if model.advice:
+        facts.append(("advice", model.advice))
     if model.note:
         facts.append(("note", model.note))
     others = [m.name for m in catalog.models() if m.arch == arch and m.name != model.name]
@@ -122,7 +194,8 @@ def show(
         facts.append(("other weights", ", ".join(others)))
     width = max(len(key) for key, _ in facts) + 2
     for key, text in facts:
-        print(f"{key:<{width}}{text}")
+        head = f"{key:<{width}}"
+        print(wrapped(text, " " * width, head) if key in ("advice", "note") else head + text)
     for variant in model.variants:
         print()
         print(f"x{variant.scale}")
@@ -132,10 +205,19 @@ def show(
 
 @app.command("download")
 def download(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Models or architectures.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...",
+            help="Models, architectures or purposes.",
+            autocompletion=complete.models,
+        ),
+    ],
     scale: Annotated[
         float | None,
-        typer.Option("--scale", "-x", metavar="X", help="Only what this scale needs."),
+        typer.Option(
+            "--scale", "-x", metavar="X", parser=parse_scale, help="Only what this scale needs."
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")] = False,
 ) -> None:
@@ -210,7 +292,13 @@ def add_command(
     ],
     scale: Annotated[
         int | None,
-        typer.Option("--scale", "-x", metavar="X", help="Native scale, if FILE does not say."),
+        typer.Option(
+            "--scale",
+            "-x",
+            metavar="X",
+            parser=parse_whole_scale,
+            help="Native scale, if FILE does not say.",
+        ),
     ] = None,
     licence: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Licence, kept with the name.")
@@ -242,7 +330,10 @@ def add_command(
 def remove_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model that you added.")],
     scale: Annotated[
-        int | None, typer.Option("--scale", "-x", metavar="X", help="Only this scale of it.")
+        int | None,
+        typer.Option(
+            "--scale", "-x", metavar="X", parser=parse_whole_scale, help="Only this scale of it."
+        ),
     ] = None,
 ) -> None:
     """Forget a model that you added, and delete srcli's copy of its weights."""
@@ -271,10 +362,22 @@ def _family(text: str | None) -> str | None:
     return wanted
 
 
-def _wanted(model: Model, family: str | None, scale: int | None) -> bool:
-    if family is not None and model.arch.family != family:
-        return False
-    return scale is None or model.is_resampler or scale in model.scales
+@dataclass(frozen=True)
+class Wanted:
+    """Which models are to be listed."""
+
+    family: str | None
+    scale: int | None
+    purpose: Purpose | None
+    everything: bool
+
+    def has(self, model: Model) -> bool:
+        return (
+            (self.everything or model.trained)
+            and self.family in (None, model.arch.family)
+            and (self.purpose is None or self.purpose.name in model.purposes)
+            and (self.scale is None or model.is_resampler or self.scale in model.scales)
+        )
 
 
 def _needed(name: str, scale: float | None) -> Iterator[tuple[Model, int]]:
@@ -286,6 +389,7 @@ def _needed(name: str, scale: float | None) -> Iterator[tuple[Model, int]]:
         for native in dict.fromkeys(catalog.chain(first, scale)):
             yield first, native
         return
-    tags = [first] if name == first.name else [m for m in catalog.models() if m.arch == first.arch]
-    for native in sorted({s for model in tags for s in model.scales}):
+    meant = catalog.candidates(name)
+    with_weights = [model for model in meant if model.trained] or meant
+    for native in sorted({s for model in with_weights for s in model.scales}):
         yield catalog.resolve(name, native), native

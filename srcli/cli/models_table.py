@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from srcli import catalog
-from srcli.catalog import Denoise, Model, Variant, WeightsFile
-from srcli.cli.screen import say
+from srcli.catalog import Catalogue, Denoise, Model, Purpose, Variant, WeightsFile
 from srcli.weights import WeightsOptions, is_cached
-from srcli.weights.cache import bundled_path, cached_path, path_of
+from srcli.weights.cache import at_hand, bundled_path, cached_path, path_of
+
+GAP = 2  # between columns
+LONGEST_LINE = 100  # of sentences
+USUAL_RANK = 5  # columns of this rank and below are shortened rather than left out
 
 
 @dataclass(frozen=True)
 class Row:
-    """A model and the variant that its figures are of (None: a resampler)."""
+    """A model, the shortest name for it, and the variant that its figures are of (None: a
+    resampler)."""
 
     model: Model
+    name: str
     variant: Variant | None
     multiply_adds: float | None = None  # per output pixel, if counted
 
     @classmethod
-    def of(cls, model: Model, scale: int | None) -> Row:
+    def of(cls, model: Model, scale: int | None, catalogue: Catalogue) -> Row:
+        name = catalog.short_name(model, catalogue)
         if not model.variants:
-            return cls(model, None)
-        return cls(model, model.variant(scale or catalog.default_scale(model)))
+            return cls(model, name, None)
+        return cls(model, name, model.variant(scale or catalog.default_scale(model)))
+
+    @property
+    def scale(self) -> int | None:
+        return self.variant.scale if self.variant else None
+
+    @property
+    def bare_scales(self) -> str:
+        return " ".join(map(str, self.model.scales)) or "any"
+
+    @property
+    def cost(self) -> str:
+        return f"{self.multiply_adds / 1e3:.1f}K" if self.multiply_adds else ""
 
     @property
     def weights(self) -> str:
@@ -45,13 +66,14 @@ class Row:
 
     @property
     def parameters(self) -> str:
-        return f"{self.variant.parameters / 1e3:.0f}K" if self.variant else ""
+        count = self.variant.parameters if self.variant else 0
+        return f"{count / 1e6:.1f}M" if count >= 10**7 else f"{count / 1e3:.0f}K" if count else ""
 
     @property
     def psnr(self) -> str:
         if self.variant is None or self.variant.psnr_set5 is None:
             return ""
-        return f"{self.variant.psnr_set5:.2f} x{self.variant.scale}"
+        return f"{self.variant.psnr_set5:.2f}"
 
 
 def counted(row: Row) -> Row:
@@ -67,55 +89,178 @@ def scales_of(model: Model) -> str:
     return "any" if model.is_resampler else " ".join(f"x{s}" for s in model.scales)
 
 
-def print_table(rows: Sequence[Row], *, costs: bool = False) -> None:
-    """``costs``: with multiply-adds."""
-    cells = [
-        (
-            r.model.name,
-            r.model.arch.name,
-            r.model.arch.family,
-            scales_of(r.model),
-            r.parameters,
-            r.weights,
-            r.size,
-            r.model.terms,
-            r.psnr,
-            *([f"{r.multiply_adds / 1e3:.1f}K" if r.multiply_adds else ""] if costs else []),
-        )
-        for r in rows
-    ]
-    titles = ["name", "arch", "family", "scales", "params", "weights", "size", "licence", "PSNR"]
-    titles += ["MACs/px"] if costs else []
-    if not sys.stdout.isatty():
-        widths = [max(len(row[i]) for row in [titles, *cells]) for i in range(len(titles))]
-        for row in [titles, *cells]:
-            print("  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip())
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+@dataclass(frozen=True)
+class Column:
+    """One column; of what a narrow terminal has no room for, the highest rank goes first.
 
-    console = Console()
-    narrow, wide = console.width < 118, console.width >= 150
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    most = {"name": 24, "family": 10, "licence": 10} if narrow else {} if wide else {"name": 28}
-    shown = [i for i, t in enumerate(titles) if wide or t != "arch"]  # the name says it
-    for title in (titles[i] for i in shown):
-        name = title == "name"
-        table.add_column(
-            "MB" if narrow and title == "size" else title,
-            justify="right" if title in {"params", "size", "MACs/px"} else "left",
-            style="bold" if name else None,
-            min_width=16 if name else 12 if title == "family" and not narrow else None,
-            max_width=most.get(title),
-            no_wrap=title in {"params", "size", "weights", "licence", "PSNR", "MACs/px"},
-            overflow="ellipsis" if title == "licence" else "fold",
-        )
-    for row in cells:
-        table.add_row(*(Text(row[i].removesuffix(" MB") if narrow else row[i]) for i in shown))
-    console.print(table)
-    cost = " MACs/px: multiply-adds per output pixel." if costs else ""
-    say(f"PSNR: dB on Set5, luma.{cost} `srcli models show NAME` tells more.")
+    Attributes:
+        title, cell: at any width.
+        short_title, short: where that is too wide.
+    """
+
+    title: str
+    cell: Callable[[Row], str]
+    rank: int
+    short_title: str = ""
+    short: Callable[[Row], str] | None = None
+    right: bool = False
+
+    def shortened(self) -> Column:
+        return replace(self, title=self.short_title or self.title, cell=self.short or self.cell)
+
+
+def _columns(scale: int | None, costs: bool) -> list[Column]:
+    """What is shown of models whose figures are of one scale."""
+    at = f" x{scale}" if scale is not None else ""
+    columns = [
+        Column("name", lambda r: r.name, 0),
+        Column(
+            "for",
+            lambda r: " ".join(r.model.purposes),
+            4,
+            short=lambda r: " ".join(r.model.purposes[:1]),  # what it serves best
+        ),
+        Column("scales", lambda r: scales_of(r.model), 3, "x", lambda r: r.bare_scales),
+        Column("params", lambda r: r.parameters, 2, "param", right=True),
+        Column(f"PSNR{at}", lambda r: r.psnr, 1, f"dB{at}", right=True),
+        Column("licence", lambda r: r.model.terms, 5, short=lambda r: _short_terms(r.model)),
+        Column("weights", lambda r: r.weights, 7),
+        Column("size", lambda r: r.size, 6, right=True),
+        Column("family", lambda r: r.model.arch.family, 8),
+    ]
+    if costs:
+        columns.insert(5, Column("MACs/px", lambda r: r.cost, 1, right=True))
+    return columns
+
+
+LICENCE_WIDTH = 14
+
+
+def _short_terms(model: Model) -> str:
+    text = "non-commercial" if model.non_commercial else model.licence
+    return text if len(text) <= LICENCE_WIDTH else text[: LICENCE_WIDTH - 3] + "..."
+
+
+def grouped(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows by the scale that their figures are of, the usual one first: figures of different
+    scales say nothing beside each other. Resamplers, which have none, go with the first."""
+    found: dict[int, list[Row]] = {}
+    resamplers: list[Row] = []
+    for row in rows:
+        (resamplers if row.scale is None else found.setdefault(row.scale, [])).append(row)
+    usual = catalog.DEFAULT_SCALE
+    groups = [found[scale] for scale in sorted(found, key=lambda s: (s != usual, s))]
+    if resamplers:
+        groups[:1] = [[*(groups[0] if groups else []), *resamplers]]
+    return groups
+
+
+def terminal_width() -> int:
+    """In letters; what goes into a file or a pipe has all the room it wants, but for COLUMNS."""
+    wide = (10**6, 0)
+    if sys.stdout.isatty():
+        return shutil.get_terminal_size().columns
+    return shutil.get_terminal_size(wide).columns if os.environ.get("COLUMNS") else wide[0]
+
+
+def print_tables(
+    groups: Sequence[Sequence[Row]], *, costs: bool = False, advice: bool = False
+) -> None:
+    """One table for each group, all with the same columns.
+
+    Args:
+        costs: with multiply-adds.
+        advice: under each row, what the model does well and badly.
+    """
+    width = terminal_width()
+    every = [row for group in groups for row in group]
+    scales = [next((r.scale for r in group if r.scale is not None), None) for group in groups]
+    columns = [_columns(scale, costs) for scale in scales]
+    kept = _fitting(columns, every, width)
+    widths = [max(len(c[i].title) for c in kept) for i in range(len(kept[0]))] if kept else []
+    widths = [max([w, *(len(kept[0][i].cell(row)) for row in every)]) for i, w in enumerate(widths)]
+    for number, (group, shown) in enumerate(zip(groups, kept, strict=True)):
+        if number:
+            print()
+        _print_line([c.title for c in shown], shown, widths)
+        for row in group:
+            _print_line([c.cell(row) for c in shown], shown, widths)
+            if advice and row.model.advice:
+                print(wrapped(row.model.advice, "    "))
+
+
+def _fitting(
+    tables: Sequence[Sequence[Column]], rows: Sequence[Row], width: int
+) -> list[list[Column]]:
+    """The columns that there is room for: the usual ones in full, else as many as fit in short."""
+
+    def needed(columns: Sequence[Column]) -> int:
+        widest = [max([len(c.title), *(len(c.cell(row)) for row in rows)]) for c in columns]
+        return sum(widest) + GAP * (len(columns) - 1)
+
+    def without_least(tables: list[list[Column]], above: int) -> list[list[Column]]:
+        """As few columns taken off as will do, down to those of rank ``above``."""
+        while any(needed(columns) > width for columns in tables):
+            least = max(column.rank for column in tables[0])
+            if least <= above:
+                break
+            tables = [[c for c in columns if c.rank != least] for columns in tables]
+        return tables
+
+    kept = without_least([list(columns) for columns in tables], USUAL_RANK)
+    if all(needed(columns) <= width for columns in kept):
+        return kept
+    return without_least([[c.shortened() for c in columns] for columns in tables], 0)
+
+
+def _print_line(cells: Sequence[str], columns: Sequence[Column], widths: Sequence[int]) -> None:
+    padded = [
+        text.rjust(width) if column.right else text.ljust(width)
+        for text, column, width in zip(cells, columns, widths, strict=True)
+    ]
+    print((" " * GAP).join(padded).rstrip())
+
+
+def wrapped(text: str, indent: str, first: str | None = None) -> str:
+    """A sentence in lines that can be read.
+
+    Args:
+        indent: before each line.
+        first: before the first one, instead.
+    """
+    return textwrap.fill(
+        text,
+        min(terminal_width(), LONGEST_LINE),
+        initial_indent=indent if first is None else first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def print_purpose(purpose: Purpose, scale: int | None) -> None:
+    """What ``-m`` with its name takes."""
+    model = catalog.resolve(purpose.name, scale)
+    native = scale is None or model.is_resampler or scale in model.scales
+    how = "" if native else f", which has {scales_of(model)}"
+    print(wrapped(purpose.about, ""))
+    print(f"-m {purpose.name} takes {catalog.short_name(model)}{how}.")
+
+
+def print_purposes(scale: int | None, catalogue: Catalogue) -> None:
+    """What ``-m photo`` and the like take, and what they are for."""
+    purposes = catalog.purposes(catalogue)
+    if not purposes:
+        return
+    found = [catalog.resolve(p.name, scale, catalogue) for p in purposes]
+    taken = [catalog.short_name(model, catalogue) for model in found]
+    names = max(len(p.name) for p in purposes) + GAP
+    models = max(map(len, taken)) + GAP
+    print()
+    print(wrapped("A purpose is a name for -m, too; `srcli models --for photo` tells more.", ""))
+    for purpose, name in zip(purposes, taken, strict=True):
+        first = f"  {purpose.name:<{names}}{name:<{models}}"
+        print(wrapped(purpose.about, " " * len(first), first))
 
 
 def variant_facts(
@@ -160,6 +305,9 @@ def record(row: Row, options: WeightsOptions) -> dict[str, Any]:
     size = sum(file.bytes for file in variant.files) if variant and variant.files else None
     return {
         "name": model.name,
+        "short_name": row.name,
+        "for": list(model.purposes),
+        "advice": model.advice,
         "arch": model.arch.name,
         "title": model.arch.title,
         "family": model.arch.family,
@@ -186,7 +334,7 @@ def record(row: Row, options: WeightsOptions) -> dict[str, Any]:
                 "size_bytes": v.weights.bytes if v.weights else None,
                 "sha256": v.weights.sha256 if v.weights else None,
                 "url": v.weights.url if v.weights else None,
-                "at_hand": bool(v.parts) and all(is_cached(f, options) for f, _ in v.parts),
+                "at_hand": at_hand(v, options),
                 **({"denoise": _denoise_record(v.denoise)} if v.denoise else {}),
             }
             for v in model.variants

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from srcli import catalog
+from srcli.cli import complete
 from srcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,11 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        "--model", "-m", metavar="MODEL", help="Network by name (bcrn); see `srcli models`."
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="Network by name (bcrn), or photo, drawing, text, fast, best; see `srcli models`.",
+        autocompletion=complete.models,
     ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object per line on stdout.")]
@@ -144,6 +149,29 @@ def parse_choice(option: str, text: str, choices: tuple[str, ...]) -> str:
     return text
 
 
+def parse_scale(text: str) -> float:
+    """``4``, ``4x``, ``x4`` and ``2.5`` as a factor."""
+    bare = _bare(text)
+    try:
+        return float(bare)
+    except ValueError:
+        raise UsageError(f"-x {text} is not a factor", "for example -x 4 or -x 2.5") from None
+
+
+def parse_whole_scale(text: str) -> int:
+    """``4``, ``4x`` and ``x4`` as a factor that a network can be made for."""
+    bare = _bare(text)
+    if not (bare.isascii() and bare.isdecimal() and 1 <= int(bare) <= catalog.MAX_SCALE):
+        raise UsageError(f"-x {text} is not a whole scale", "networks have 2, 3, 4")
+    return int(bare)
+
+
+def _bare(text: str) -> str:
+    """Without the x that people write before or after a factor."""
+    text = text.strip().lower().replace("\N{MULTIPLICATION SIGN}", "x")
+    return text[1:] if text.startswith("x") else text.removesuffix("x")
+
+
 def split(values: list[str] | None) -> list[str]:
     """``-m a,b -m c`` as well as ``-m a -m b -m c``."""
     return [v.strip() for value in values or [] for v in value.split(",") if v.strip()]
@@ -153,10 +181,8 @@ def whole_scales(command: str, values: list[str] | None) -> list[int]:
     """Native scales as typed, each once."""
     scales = []
     for text in split(values):
-        if not text.isdecimal() or not 2 <= int(text) <= catalog.MAX_SCALE:
-            raise UsageError(
-                f"-x {text}: {command} wants a whole scale of at least 2",
-                "networks have 2, 3, 4",
-            )
-        scales.append(int(text))
+        bare = _bare(text)
+        if not (bare.isascii() and bare.isdecimal() and 1 <= int(bare) <= catalog.MAX_SCALE):
+            raise UsageError(f"-x {text}: {command} wants a whole scale", "networks have 2, 3, 4")
+        scales.append(int(bare))
     return list(dict.fromkeys(scales))

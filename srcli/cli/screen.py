@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from srcli.weights import Progress
 
 
+def duration_text(seconds: float) -> str:
+    """``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 class Screen:
     """Progress and words on stderr."""
 
@@ -22,22 +33,20 @@ class Screen:
         self.task: Any = None
         self.since = time.perf_counter()
         self.title = ""
+        self.n_done, self.total = 0, 0
         if quiet or not sys.stderr.isatty():
             return
         from rich.console import Console as RichConsole
         from rich.progress import (
             BarColumn,
-            MofNCompleteColumn,
             Progress,
             TextColumn,
-            TimeRemainingColumn,
         )
 
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[numbers]}"),
             console=RichConsole(stderr=True),
             transient=True,
         )
@@ -58,13 +67,17 @@ class Screen:
         self.title = f"{run.model.name} x{run.scale} {run.benchmark.name}"
         if self.progress is not None:
             if self.task is None:
-                total = sum(len(r.benchmark.pairs) for r in runs)
-                self.task = self.progress.add_task(self.title, total=total)
+                self.total = sum(len(r.benchmark.pairs) for r in runs)
+                self.task = self.progress.add_task(self.title, total=self.total, numbers="")
             self.progress.update(self.task, description=self.title)
 
     def advance(self, name: str) -> None:
         if self.progress is not None:
-            self.progress.update(self.task, advance=1, description=f"{self.title} {name}")
+            self.n_done += 1
+            left = (time.perf_counter() - self.since) / self.n_done * (self.total - self.n_done)
+            numbers = f"{self.n_done} of {self.total} pictures, {duration_text(left)} left"
+            title = f"{self.title} {name}"
+            self.progress.update(self.task, advance=1, description=title, numbers=numbers)
 
     @contextmanager
     def fetching(self, what: str) -> Iterator[Any]:
@@ -77,8 +90,9 @@ class Screen:
         def move(done: int, total: int) -> None:
             nonlocal task
             if task is None:
-                task = self.progress.add_task(what, total=total)
-            self.progress.update(task, completed=done, total=total)
+                task = self.progress.add_task(what, total=total, numbers="")
+            numbers = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"
+            self.progress.update(task, completed=done, total=total, numbers=numbers)
 
         try:
             yield move

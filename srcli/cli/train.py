@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from srcli.cli import complete
 from srcli.cli.options import DeviceOption, JsonFlag, QuietFlag
 from srcli.errors import UsageError
 
@@ -22,7 +23,12 @@ PLAIN_LINE_S = 10.0
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name (bcrn-x4), or a .toml file.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="A recipe's name (bcrn-x4), or a .toml file.", autocompletion=complete.recipes
+        ),
+    ],
     data: Annotated[
         list[Path],
         typer.Option("--data", metavar="DIR", help="Photos, subfolders too. Repeatable."),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import glob
+import codecs
+import os
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,8 @@ import typer
 from srcli import catalog
 from srcli.catalog import Model
 from srcli.cli import film
-from srcli.cli.console import Console
+from srcli.cli.console import Console, opening
+from srcli.cli.ending import InterruptionError
 from srcli.cli.options import (
     BackendOption,
     DenoiseOption,
@@ -27,22 +30,34 @@ from srcli.cli.options import (
     ThreadsOption,
     TileOption,
     parse_choice,
+    parse_scale,
 )
+from srcli.cli.screen import duration_text
+from srcli.cli.streams import read_stdin
 from srcli.errors import UsageError
-from srcli.film.sequences import is_pattern
-from srcli.jobs.inputs import STREAM
+from srcli.jobs.inputs import STREAM, check_name
 from srcli.jobs.plan import MAX_PIXELS, Job, Options, picture_bytes, plan
 from srcli.media.formats import FORMATS
+from srcli.weights import WeightsOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from srcli.engine.settings import Border, Ensemble, Settings
-    from srcli.jobs.events import Summary
+    from srcli.jobs.events import Event, Summary
     from srcli.jobs.plan import AlphaMode, Depth, Frames
     from srcli.media.formats import FormatName
 
 DEFAULT_MODEL = "bcrn"
+_LIBRARIES = {"auto": "PyTorch", "torch": "PyTorch", "openvino": "OpenVINO"}
+# of lists of names; that of UTF-32 begins like that of UTF-16
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 def upscale(
@@ -55,7 +70,13 @@ def upscale(
     ] = None,
     scale: Annotated[
         float | None,
-        typer.Option("--scale", "-x", metavar="X", help="Factor; 4, or the model's only scale."),
+        typer.Option(
+            "--scale",
+            "-x",
+            metavar="X",
+            parser=parse_scale,
+            help="Factor; 4, or the model's only scale.",
+        ),
     ] = None,
     model: ModelOption = None,
     output: Annotated[
@@ -65,7 +86,7 @@ def upscale(
             "-o",
             metavar="PATH",
             help="File, or folder for several, - for standard output, or a name with fields, "
-            "{dir}/{stem}@{scale}x{ext}. Default: <name>_x4 beside the input.",
+            "{dir}/{stem}_{ext}@{scale}x.png. Default: <name>_x4 beside the input.",
         ),
     ] = None,
     width: Annotated[
@@ -154,6 +175,8 @@ def upscale(
     end: film.EndOption = None,
     preview: film.PreviewOption = None,
     fps: film.RateOption = "25",
+    audio: film.AudioOption = "copy",
+    subtitles: film.SubtitlesOption = "copy",
     ffmpeg: film.FFmpegOption = None,
     tile: TileOption = "auto",
     memory: MemoryOption = None,
@@ -177,10 +200,12 @@ def upscale(
         end,
         preview,
         fps,
+        audio,
+        subtitles,
+        alpha,
         ffmpeg,
     )
     parse_choice("--depth", depth, ("same", "8", "16"))
-    parse_choice("--alpha", alpha, ("network", "lanczos", "discard"))
     parse_choice("--frames", frames, ("all", "first"))
     if border is not None:
         parse_choice("--border", border, ("network", "reflect"))
@@ -201,7 +226,10 @@ def upscale(
         raise UsageError("--overwrite and --skip-existing exclude each other")
     if width is None and height is None and scale is not None:
         catalog.check_scale(scale)
-    _check_names(inputs, weights)
+    if len(inputs) == 1:
+        check_name(inputs[0])
+    if weights is not None and not weights.is_file():
+        raise UsageError(f"{weights} does not exist")
     chosen, state = _model(model, scale, weights, denoise)
     if width is None and height is None and scale is None:
         scale = float(catalog.default_scale(chosen))
@@ -227,15 +255,19 @@ def upscale(
     )
     if scale is not None:
         catalog.chain(chosen, scale)  # a scale that cannot be reached is refused at once
-    jobs = plan(inputs, options, stdin=sys.stdin.buffer.read)
-    to_stdout = any(job.target == STREAM for job in jobs)
+    before: list[Event] = []
+    jobs = plan(inputs, options, stdin=read_stdin, tell=before.append)
+    to_stdout = any(job.target == STREAM and job.failure is None for job in jobs)
     if to_stdout and as_json:
         raise UsageError("-o - and --json both want standard output", "name a file with -o")
     if to_stdout and sys.stdout.isatty():
         raise UsageError("a picture on a terminal would be noise", "name a file with -o")
     with Console(as_json=as_json, quiet=quiet, results=not to_stdout) as console:
-        from srcli.engine.open import open_engine
-        from srcli.jobs.run import run
+        if model is not None and (told := catalog.meaning(model, chosen)) is not None:
+            console.announce(told)
+        for event in before:
+            console.tell(event)
+        from srcli.engine.open import as_tuned, open_engine
 
         settings = replace(
             how.settings(),
@@ -243,29 +275,50 @@ def upscale(
             border=cast("Border | None", border),
             color_fix=color_fix,
         )
+        if state is None and not chosen.is_resampler:
+            settings = as_tuned(chosen, settings, WeightsOptions.from_environment())
+        todo = [job for job in jobs if not job.skip and job.failure is None]
+        if todo and not as_json and not dry_run:
+            # before the network's libraries, which take seconds to import
+            library = None if chosen.is_resampler else _LIBRARIES[settings.backend]
+            console.announce(opening(todo, chosen.name, options.scale, library))
         if dry_run:
             summary = _show(jobs, options, settings, console)
         else:
-            engine = open_engine(
-                chosen,
-                settings,
-                state=state,
-                announce=console.announce,
-                progress=console.downloading,
-            )
-            summary = run(jobs, options, engine, tell=console.tell)
+            try:
+                from srcli.jobs.run import run
+
+                engine = open_engine(
+                    chosen,
+                    settings,
+                    state=state,
+                    announce=console.announce,
+                    progress=console.downloading,
+                )
+                summary = run(jobs, options, engine, tell=console.tell)
+            except KeyboardInterrupt as exc:
+                raise _interruption(todo, options) from exc
+        for event in before:
+            summary.count(event)
         console.summary(summary)
+    if console.lost is not None:
+        raise console.lost
     raise typer.Exit(summary.exit_code)
 
 
-def _check_names(inputs: list[str], weights: Path | None) -> None:
-    """What does not exist is said before anything heavy is imported."""
-    for name in inputs:
-        known = name == "-" or Path(name).exists() or glob.has_magic(name)
-        if not known and not is_pattern(Path(name)):
-            raise UsageError(f"{name} does not exist")
-    if weights is not None and not weights.is_file():
-        raise UsageError(f"{weights} does not exist")
+def _interruption(todo: list[Job], options: Options) -> InterruptionError:
+    """What is to be said at Ctrl-C: how far it went, and the command that goes on from there."""
+    if len(todo) == 1 and todo[0].film is None:
+        return InterruptionError()
+    if options.overwrite:
+        return InterruptionError(hint="with --overwrite, the same command begins anew")
+    # none of them was there before; what was finished last was not told any more
+    said = f"interrupted; {sum(job.target.exists() for job in todo)} of {len(todo)} done"
+    arguments = sys.argv[1:]
+    if not options.skip_existing:
+        where = arguments.index("--") if "--" in arguments else len(arguments)
+        arguments.insert(where, "--skip-existing")
+    return InterruptionError(said, f"to go on: {shlex.join(['srcli', *arguments])}")
 
 
 def _listed(path: Path | None) -> list[str]:
@@ -273,11 +326,23 @@ def _listed(path: Path | None) -> list[str]:
     if path is None:
         return []
     try:
-        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-        lines = data.decode("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"the list {path} cannot be read: {exc}") from exc
-    return [line.strip() for line in lines if line.strip()]
+        data = read_stdin() if str(path) == "-" else path.read_bytes()
+        text = _decoded(data)
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or exc
+        raise UsageError(f"the list {path} cannot be read: {reason}") from exc
+    # and not splitlines, which knows line ends that may stand in a name
+    return [line.strip() for line in text.split("\n") if line.strip()]
+
+
+def _decoded(data: bytes) -> str:
+    """UTF-16 or UTF-32 if a byte order mark says so; else as the system's names are."""
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return data.decode(encoding)
+    if b"\0" in data:
+        raise ValueError("it is neither UTF-8 nor, with a byte order mark, UTF-16")
+    return os.fsdecode(data)
 
 
 def _model(
@@ -298,6 +363,7 @@ def _model(
 
 def _show(jobs: list[Job], options: Options, settings: Settings, console: Console) -> Summary:
     """--dry-run: what would be written, how large, with how much memory."""
+    from srcli.engine.forecast import forecast
     from srcli.engine.passes import Network
     from srcli.engine.resampler import Resampler
     from srcli.engine.upscaler import Upscaler
@@ -312,6 +378,8 @@ def _show(jobs: list[Job], options: Options, settings: Settings, console: Consol
         return Network(module, model.arch, model.door, scale)
 
     engine = Resampler("bicubic") if model.is_resampler else Upscaler(untrained, settings)
+    seconds_of = forecast(model, settings, WeightsOptions.from_environment())
+    total: float | None = 0.0
     summary = Summary()
     for job in jobs:
         if job.skip:
@@ -323,5 +391,11 @@ def _show(jobs: list[Job], options: Options, settings: Settings, console: Consol
             console.tell(failed)
         else:
             n_bytes = engine.estimate_bytes(job.lr_size, job.passes) + picture_bytes(job)
-            console.planned(job, model.name, n_bytes, engine.memory_bytes)
+            seconds = None if job.film is not None else seconds_of(job.lr_size, job.passes)
+            if seconds is not None:
+                seconds *= job.n_frames
+            total = None if total is None or seconds is None else total + seconds
+            console.planned(job, model.name, n_bytes, engine.memory_bytes, seconds)
+    if total and len(jobs) > 1:
+        console.announce(f"all together about {duration_text(total)} of the network's work")
     return summary

@@ -17,11 +17,6 @@ def available_bytes() -> int:
     return min(found) if found else 4 * GIB
 
 
-def size_text(n_bytes: int) -> str:
-    """``1.3 GiB``, ``40 MiB``: for sentences."""
-    return f"{n_bytes / GIB:.1f} GiB" if n_bytes >= GIB else f"{n_bytes / 2**20:.0f} MiB"
-
-
 def resident_bytes() -> int:
     """Resident memory of this process now; 0 where the system does not say."""
     try:

@@ -23,6 +23,7 @@ from srcli.engine.result import GREY, Pixels, Report, native_size, pass_shares, 
 from srcli.engine.settings import MARGIN, Settings
 from srcli.errors import UsageError
 from srcli.quality.resize import RowResizer
+from srcli.sizes import sizes_apart
 from srcli.weights import Announce, tuned
 
 if TYPE_CHECKING:
@@ -201,9 +202,10 @@ class OpenVinoUpscaler:
         needed = self._whole_bytes(lr_size, passes)
         if needed <= limit:
             return True
+        wants, has = sizes_apart(needed, max(limit, 0))
         report.note(
-            f"the whole picture in OpenVINO needs about {memory.size_text(needed)}, more than "
-            f"the {memory.size_text(max(limit, 0))} allowed: tiled, in PyTorch"
+            f"the whole picture in OpenVINO needs about {wants}, more than the {has} allowed: "
+            "tiled, in PyTorch"
         )
         return False
 

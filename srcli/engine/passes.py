@@ -14,12 +14,12 @@ from srcli.catalog.entries import Architecture, Door
 from srcli.engine.device import free_device_bytes
 from srcli.engine.doors import Doored
 from srcli.engine.maps import Source, Stored
-from srcli.engine.memory import size_text
 from srcli.engine.profile import Profile
 from srcli.engine.regions import Region
 from srcli.engine.result import Pixels, peak
 from srcli.engine.storage import Budget
 from srcli.engine.tiling import Statistics, TileRun, is_out_of_memory
+from srcli.sizes import size_text, sizes_apart
 
 # The widest tensor of a tile should stay in the CPU's caches: measured on 32 MiB of L3, the best
 # tiles are 96 (LESRCNN, SwiftSRGAN), 160 to 180 (BCRN) and 180 or more (RLFN) pixels a side;
@@ -169,9 +169,10 @@ class Pass:
             whole = workspace * self.padded[0] * self.padded[1]
             if whole <= room:
                 return None
+            wants, has = sizes_apart(whole, max(room, 0))
             self.note(
-                f"the whole picture at once needs about {size_text(whole)}, "
-                f"more than the {size_text(max(room, 0))} allowed: tiled" + self._inexact()
+                f"the whole picture at once needs about {wants}, more than the {has} allowed: "
+                "tiled" + self._inexact()
             )
             wanted = wanted or None
         if wanted is None:

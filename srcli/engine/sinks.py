@@ -60,10 +60,10 @@ class KeepSink(Sink):
 
 
 class MomentsSink(Sink):
-    """Mean and population standard deviation, tiles joined in float64 (Chan et al. 1983)."""
+    """Mean and standard deviation, tiles joined in float64 (Chan et al. 1983)."""
 
-    def __init__(self, source: Node) -> None:
-        self.source = source
+    def __init__(self, source: Node, unbiased: bool) -> None:
+        self.source, self.unbiased = source, unbiased
         self.counts: list[int] = []
         self.parts: list[Tensor] = []
 
@@ -79,7 +79,8 @@ class MomentsSink(Sink):
         counts = torch.tensor(self.counts, dtype=torch.float64)[:, None]
         means, variances = parts[:, 0], parts[:, 1]
         mean = (counts * means).sum(0) / counts.sum()
-        variance = (counts * (variances + (means - mean) ** 2)).sum(0) / counts.sum()
+        variance = (counts * (variances + (means - mean) ** 2)).sum(0)
+        variance = variance / (counts.sum() - int(self.unbiased))
         return self._shaped(mean), self._shaped(variance.sqrt())
 
     def _shaped(self, values: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from srcli.engine.memory import size_text
 from srcli.engine.regions import Region
 from srcli.errors import ResourceError
+from srcli.sizes import sizes_apart
 
 
 class Spares:
@@ -81,9 +81,9 @@ class Budget:
             self._close()
             free = shutil.disk_usage(self.folder).free
         if n_bytes > free:
+            needed, there = sizes_apart(n_bytes, free)
             raise ResourceError(
-                f"feature maps need {size_text(n_bytes)} in {self.folder}, "
-                f"which has {size_text(free)} free",
+                f"feature maps need {needed} in {self.folder}, which has {there} free",
                 "allow more with --memory, or name a roomier folder in SRCLI_TMP_DIR",
             )
 

@@ -167,7 +167,7 @@ class TileRun:
         if isinstance(output, Keep):
             return KeepSink(self, node, output.over)
         if isinstance(output, Moments):
-            return MomentsSink(node)
+            return MomentsSink(node, output.unbiased)
         if isinstance(output, Cells):
             return CellsSink(node, output.divisor, self.picture.scaled(node.scale))
         return WindowsSink(node, output, self.picture.scaled(node.scale))

@@ -1,7 +1,11 @@
-"""After the work: whether the film that was made has the frames, times and streams it should."""
+"""After the work: whether the film that was made has the frames, times and streams it should.
+
+Every stream that is vouched for has been decoded for a moment, and attachments compared.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,9 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from srcli.errors import MediaError
-from srcli.film.ffmpeg import FFmpeg
-from srcli.film.probe import Stream, file_input, packets, probe
+from srcli.film.codecs import Encoding
+from srcli.film.ffmpeg import Child, FFmpeg, script_path
+from srcli.film.formats import layout_of
+from srcli.film.probe import Film, Stream, file_input, packets, probe, read_packet
+from srcli.film.tracks import Track, describe
 
+_FRAMES = "2"
+_MARKS = {"Stereo 3D", "Spherical Mapping"}  # which the container keeps, or does not
 _ROUGHLY_S = 0.5  # headers also count what is decoded before it is shown, and rounded
 
 
@@ -26,7 +35,8 @@ class Check:
         worst_s: the greatest difference of a frame's time besides that.
         duration_s: of the file.
         source_s: the same of the source; None: unknown, or only a part was wanted.
-        streams: its streams, by kind.
+        streams: those of its streams that could be decoded, by kind.
+        doubts: what could not be made sure of.
     """
 
     frames: int
@@ -37,6 +47,7 @@ class Check:
     duration_s: float | None
     source_s: float | None
     streams: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
     @property
     def shortened_s(self) -> float:
@@ -63,9 +74,12 @@ def check(
     path: Path,
     name: Path,
     expected: Sequence[Fraction],
-    streams: Sequence[Stream],
-    source_s: float | None,
+    film: Film,
+    tracks: Sequence[Track],
+    encoding: Encoding,
     ffmpeg: FFmpeg,
+    *,
+    whole: bool = True,
 ) -> Check:
     """Compare a finished file with what was meant.
 
@@ -73,11 +87,14 @@ def check(
         path: the file, still under a temporary name.
         name: its name in messages.
         expected: the frames' times in seconds.
-        streams: what it should hold.
-        source_s: how long the source says it lasts.
+        film: the source.
+        tracks: what the file should hold of it.
+        encoding: of its video.
+        whole: all of the source was wanted, not a part.
 
     Raises:
-        MediaError: a frame is missing or at another time, or a stream is.
+        MediaError: a frame is missing or at another time, or a stream is missing or no longer what
+            it was.
     """
     found = probe(path, ffmpeg)
     timeline = packets(path, file_input(path), found.video, ffmpeg)
@@ -90,10 +107,21 @@ def check(
         shift, worst = Fraction(0), max(abs(a - b) for a, b in zip(times, expected, strict=True))
     if worst > timeline.tick:
         raise MediaError(f"{name} has a frame {float(worst):.4f} s from where it should be")
-    kinds = sorted(s.kind for s in streams if s.kind != "data")
+    if encoding.layout.alpha and not layout_of(found.pix_fmt).alpha:
+        raise MediaError(f"{name} has lost its transparency")
+    kinds = sorted(t.stream.kind for t in tracks if t.stream.kind != "data")
     made = sorted(s.kind for s in found.streams if s.kind != "data")
     if made != kinds:
         raise MediaError(f"{name} has the streams {', '.join(made)} in place of {', '.join(kinds)}")
+    sure, doubts = {found.video}, []
+    for track, stream in matched(tracks, found.streams):
+        if track.stream.index == film.video or track.stream.kind == "data" or stream is None:
+            continue
+        if _verify(path, name, stream, film, track, ffmpeg, whole=whole):
+            sure.add(stream.index)
+        else:
+            doubts.append(f"{describe(track.stream)} cannot be decoded, and is copied as it is")
+    doubts += [f"{name}: the mark is lost" for name in sorted(_MARKS & film.beside - found.beside)]
     return Check(
         len(times),
         float(times[0]),
@@ -101,6 +129,85 @@ def check(
         float(shift),
         float(worst),
         found.duration_s,
-        source_s,
-        tuple(s.kind for s in found.streams),
+        film.duration_s if whole else None,
+        tuple(s.kind for s in found.streams if s.index in sure),
+        tuple(doubts),
     )
+
+
+def matched(tracks: Sequence[Track], made: Sequence[Stream]) -> list[tuple[Track, Stream | None]]:
+    """Each track with the stream that came of it: the same of its kind, covers last."""
+    pairs: list[tuple[Track, Stream | None]] = []
+    for kind in ("video", "audio", "subtitle", "attachment", "data"):
+        wanted = sorted(
+            (t for t in tracks if t.stream.kind == kind), key=lambda t: t.stream.is_cover
+        )
+        found = sorted((s for s in made if s.kind == kind), key=lambda s: s.is_cover)
+        pairs += [(t, found[k] if k < len(found) else None) for k, t in enumerate(wanted)]
+    return pairs
+
+
+def _verify(
+    path: Path,
+    name: Path,
+    stream: Stream,
+    film: Film,
+    track: Track,
+    ffmpeg: FFmpeg,
+    *,
+    whole: bool,
+) -> bool:
+    """Whether a stream of the result can be decoded, or is empty; False: no more than the source's.
+
+    Raises:
+        MediaError: that of the source can.
+    """
+    lost = MediaError(f"{name} has lost the contents of {describe(track.stream)}")
+    made, source = file_input(path), film.input
+    if stream.kind == "attachment":
+        if _attached(made, stream, ffmpeg) != _attached(source, track.stream, ffmpeg):
+            raise lost
+        return True
+    if decodes(made, stream, ffmpeg):
+        return True
+    if not decodes(source, track.stream, ffmpeg):
+        return not packets(film.path, source, track.stream.index, ffmpeg).times
+    if whole or packets(path, made, stream.index, ffmpeg).times:
+        raise lost
+    return True  # nothing of it lies in the part
+
+
+def has_contents(film: Film, stream: Stream, ffmpeg: FFmpeg) -> bool:
+    """Whether something can be decoded from a stream of the source, or it is empty anyway."""
+    if decodes(film.input, stream, ffmpeg):
+        return True
+    return not packets(film.path, film.input, stream.index, ffmpeg).times
+
+
+def decodes(source: Sequence[str], stream: Stream, ffmpeg: FFmpeg) -> bool:
+    """Whether something comes out of a stream's first packets.
+
+    Args:
+        source: how ffmpeg is told to read the file.
+    """
+    kind = stream.kind[0]  # v, a, s: as ffmpeg has it
+    ways: tuple[tuple[str, ...], ...] = ((),)
+    if stream.kind == "subtitle":  # either text or pictures; only an encoder makes ffmpeg decode
+        ways = (("-c:s", "text"), ("-c:s", "dvdsub"))
+    for way in ways:
+        asked = [*source, "-map", f"0:{stream.index}", *way, f"-frames:{kind}", _FRAMES]
+        with Child(ffmpeg, [*asked, "-f", "framecrc", "pipe:1"]) as child:
+            lines = [line.decode(errors="replace").rstrip() for line in child.stdout]
+        if any(packet.size for packet in map(read_packet, lines) if packet is not None):
+            return True
+    return False
+
+
+def _attached(source: Sequence[str], stream: Stream, ffmpeg: FFmpeg) -> bytes:
+    """An attached file."""
+    with tempfile.TemporaryDirectory(prefix="srcli-") as folder:
+        path = Path(folder) / "attached"
+        dump = [f"-dump_attachment:{stream.index}", script_path(path)]
+        with Child(ffmpeg, [*dump, *source, "-t", "0", "-f", "null", "-"]) as child:
+            child.stdout.read()  # its status says only that there was nothing to write
+        return path.read_bytes() if path.exists() else b""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from srcli.errors import UsageError
 from srcli.film.ffmpeg import FFmpeg
-from srcli.film.formats import LAYOUTS, Layout, layout_of
+from srcli.film.formats import LAYOUTS, Layout, layout_of, opaque
 from srcli.film.options import FilmOptions
 from srcli.film.probe import Mastering
 
@@ -18,7 +18,8 @@ class Codec:
 
     Attributes:
         encoders: of ffmpeg's, the first that the binary has serves.
-        layouts: that it takes, by srcli.film.formats.
+        layouts: that it takes, by srcli.film.formats; those with transparency where the container
+            holds it.
         crf: the default, in its own numbers; None: it has no such thing.
         crf_option: ffmpeg's name for it.
         options: that always go with it.
@@ -59,24 +60,28 @@ CODECS = {
         preset_option="preset", preset="6", containers=(".mkv", ".mp4", ".webm"),
     ),
     "vp9": Codec(
-        ("libvpx-vp9",), (*_yuv(8, 10, 12), "gbrp", "gbrp10le", "gbrp12le"), 24,
+        ("libvpx-vp9",), (*_yuv(8, 10, 12), "gbrp", "gbrp10le", "gbrp12le", "yuva420p"), 24,
         options=("-b:v", "0", "-row-mt", "1"), preset_option="cpu-used", preset="2",
         containers=(".mkv", ".mp4", ".webm"),
     ),
     "prores": Codec(
-        ("prores_ks",), _yuv(10, chroma=("422", "444")), options=("-vendor", "apl0"),
-        containers=(".mkv", ".mov"), even=True,
+        ("prores_ks",), (*_yuv(10, chroma=("422", "444")), "yuva444p10le"),
+        options=("-vendor", "apl0"), containers=(".mkv", ".mov"), even=True,
     ),
     "ffv1": Codec(
         ("ffv1",),
         (*_yuv(8, 10, 12, 16), "gray", "gray10le", "gray12le", "gray16le",
-         "gbrp", "gbrp10le", "gbrp12le", "gbrp16le"),
+         "gbrp", "gbrp10le", "gbrp12le", "gbrp16le",
+         *(f"yuva{c}p{b}" for c in ("420", "422", "444") for b in ("", "10le", "16le")),
+         "gbrap", "gbrap10le", "gbrap12le", "gbrap16le"),
         options=("-level", "3", "-coder", "1", "-context", "1", "-g", "1", "-slicecrc", "1"),
         containers=(".mkv", ".mov"),
     ),
     "png": Codec(
-        ("png",), ("gbrp", "gbrp16le", "gray", "gray16le"), containers=(".mkv", ".mov"),
-        feed=(("gbrp", "rgb24"), ("gbrp16le", "rgb48be"), ("gray16le", "gray16be")),
+        ("png",), ("gbrp", "gbrp16le", "gray", "gray16le", "gbrap", "gbrap16le"),
+        containers=(".mkv", ".mov"),
+        feed=(("gbrp", "rgb24"), ("gbrp16le", "rgb48be"), ("gray16le", "gray16be"),
+              ("gbrap", "rgba"), ("gbrap16le", "rgba64be")),
     ),
 }  # fmt: skip
 _NVENC = Codec((), _yuv(8, chroma=("420", "444")), 20, "cq", preset_option="preset", preset="p5",
@@ -134,6 +139,11 @@ class Encoding:
     pix_fmt: str
     arguments: tuple[str, ...]
 
+    @property
+    def keeps_alpha_beside(self) -> bool:
+        """Whether transparency lies in packets beside the picture's, which a tag announces."""
+        return self.layout.alpha and self.codec == "vp9"
+
 
 def choose(
     options: FilmOptions,
@@ -156,6 +166,8 @@ def choose(
     Raises:
         UsageError: the codec, pixel format or container do not go together.
     """
+    if options.alpha == "discard" or extension == ".mp4":  # whose codecs have no place for it
+        source = opaque(source)
     name = options.codec or _default_codec(source, size, extension)
     codec = codec_named(name)
     if extension not in codec.containers:
@@ -167,6 +179,8 @@ def choose(
     if encoder is None:
         raise UsageError(f"{ffmpeg.exe} has no encoder {' or '.join(codec.encoders)}")
     layout, pix_fmt = _pixels(options.pix_fmt, name, codec, source)
+    if layout.alpha and extension == ".mp4":
+        raise UsageError(f"a {extension} file holds no {pix_fmt}, which has transparency")
     if codec.even and layout.kind == "yuv":
         _check_even(size, layout, name)
     arguments = ["-c:v", encoder, *codec.options, "-pix_fmt", pix_fmt]
@@ -196,6 +210,8 @@ def keeps_mastering(encoding: Encoding) -> bool:
 def _default_codec(source: Layout, size: tuple[int, int], extension: str) -> str:
     if extension == ".webm":
         return "vp9"
+    if source.alpha:
+        return {".mov": "prores"}.get(extension, "vp9" if source.bits == 8 else "ffv1")
     # H.264 of more than 8 bits, or beyond level 5.2's 4096 x 2304, plays almost nowhere
     small = max(size) <= 4096 and size[0] * size[1] <= 4096 * 2304
     return "h264" if source.bits == 8 and small else "hevc"
@@ -216,9 +232,10 @@ def _pixels(wanted: str | None, name: str, codec: Codec, source: Layout) -> tupl
 
 
 def _nearest(source: Layout, layouts: Sequence[Layout]) -> Layout:
-    """The layout that loses least: depth first, then chroma; of those the smallest."""
+    """The layout that loses least: transparency, depth, then chroma; of those the smallest."""
 
     grey = source.kind == "grey"
+    layouts = [n for n in layouts if n.alpha == source.alpha] or [n for n in layouts if not n.alpha]
 
     def loss(layout: Layout) -> tuple[int, int, int, int]:
         bits = max(0, source.bits - layout.bits)

@@ -74,7 +74,8 @@ class Conversion:
     def to_rgb(self, planes: Planes) -> Tensor:
         """Samples as RGB (h, w, 3), or grey (h, w, 1); black is 0, white 1, and beyond."""
         height, width = planes[0].shape
-        floats = [torch.from_numpy(p.astype(np.float32)) for p in planes]
+        colours = planes[:-1] if self.layout.alpha else planes
+        floats = [torch.from_numpy(p.astype(np.float32)) for p in colours]
         if self.layout.kind != "yuv":
             scaled = [self._luma(f) for f in floats]
             order = (0,) if len(scaled) == 1 else (2, 0, 1)
@@ -104,10 +105,13 @@ class Conversion:
                 planes.append(self._quantised(plane * self._chroma_span + self._neutral))
         return planes
 
-    def raw(self, rgb: Tensor) -> bytes:
-        """RGB or grey as a raw frame of the layout."""
+    def raw(self, rgb: Tensor, alpha: Tensor | None = None) -> bytes:
+        """RGB or grey as a raw frame of the layout; alpha (h, w) from 0 to 1, if it has some."""
         dtype = "u1" if self.layout.bits == 8 else "<u2"
         planes = self.from_rgb(rgb)
+        if self.layout.alpha:
+            assert alpha is not None
+            planes.append(self._quantised(alpha * self.layout.maximum))
         kind = torch.uint8 if self.layout.bits == 8 else torch.uint16
         return b"".join(
             p.to(kind).cpu().numpy().astype(dtype, copy=False).tobytes() for p in planes

@@ -34,7 +34,8 @@ class Encoder:
     """An ffmpeg child that encodes a segment into a file, to be used in a ``with`` statement.
 
     Args:
-        path: a NUT file, which keeps times in any unit.
+        path: a NUT file, which keeps times in any unit; of VP9 with transparency a Matroska file,
+            which rounds them to milliseconds.
         size: (height, width).
         tick: seconds that a tick of the frames' times takes.
         colour, sar: written into the stream.
@@ -57,7 +58,9 @@ class Encoder:
         arguments = ["-copyts", "-c:v", "rawvideo", "-f", "ivf", "-i", "pipe:0"]
         arguments += ["-vf", _tags(colour, sar), "-fps_mode", "passthrough"]
         arguments += ["-enc_time_base", "demux", *encoding.arguments]
-        self._child = Child(ffmpeg, [*arguments, "-f", "nut", "-y", script_path(path)], feed=True)
+        # what lies beside packets is lost in NUT, and goes into Matroska in the end anyway
+        kind = "matroska" if encoding.keeps_alpha_beside else "nut"
+        self._child = Child(ffmpeg, [*arguments, "-f", kind, "-y", script_path(path)], feed=True)
 
     def __enter__(self) -> Encoder:
         self._put(

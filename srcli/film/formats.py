@@ -35,6 +35,7 @@ class Layout:
         bits: per sample: 8, 10, 12 or 16.
         halved: whether chroma has half the (height, width).
         fourcc: ffmpeg's tag of these raw frames, for a stream that declares itself.
+        alpha: one more plane, the last, says how opaque; all of its range is used.
     """
 
     name: str
@@ -42,18 +43,25 @@ class Layout:
     bits: int
     halved: tuple[bool, bool]
     fourcc: bytes
+    alpha: bool = False
+
+    @property
+    def maximum(self) -> int:
+        """The greatest sample."""
+        return (1 << self.bits) - 1
 
     def shapes(self, size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         """(height, width) of each plane of a frame of (height, width)."""
         if self.kind == "grey":
             return (size,)
+        alpha = (size,) if self.alpha else ()
         if self.kind == "rgb":
-            return (size, size, size)
+            return (size, size, size, *alpha)
         chroma = (
             -(-size[0] // (1 + self.halved[0])),
             -(-size[1] // (1 + self.halved[1])),
         )
-        return (size, chroma, chroma)
+        return (size, chroma, chroma, *alpha)
 
     def frame_bytes(self, size: tuple[int, int]) -> int:
         """Bytes of a whole frame."""
@@ -71,9 +79,14 @@ def _layouts() -> dict[str, Layout]:
         for name, (halved, code) in _SUBSAMPLING.items():
             tag = _EIGHT[name] if bits == 8 else bytes([*b"Y3", code, bits])
             table.append(Layout(f"yuv{name}p{tail}", "yuv", bits, halved, tag))
+            if (name, bits) != ("420", 12):  # which ffmpeg does not have
+                tag = bytes([*b"Y4", code, bits])
+                table.append(Layout(f"yuva{name}p{tail}", "yuv", bits, halved, tag, alpha=True))
         grey = b"Y800" if bits == 8 else bytes([*b"Y1", 0, bits])
         table.append(Layout(f"gray{tail}", "grey", bits, (False, False), grey))
-        table.append(Layout(f"gbrp{tail}", "rgb", bits, (False, False), bytes([*b"G3", 0, bits])))
+        for name, letters, alpha in (("gbrp", b"G3", False), ("gbrap", b"G4", True)):
+            tag = bytes([*letters, 0, bits])
+            table.append(Layout(name + tail, "rgb", bits, (False, False), tag, alpha))
     return {layout.name: layout for layout in table}
 
 
@@ -92,18 +105,25 @@ _PACKED = {
     **dict.fromkeys(("p410le", "xv30le"), "yuv444p10le"),
     **dict.fromkeys(("p412le", "xv36le"), "yuv444p12le"),
     **dict.fromkeys(("x2rgb10le", "x2bgr10le"), "gbrp10le"),
+    **dict.fromkeys(("rgb48le", "rgb48be", "bgr48le", "bgr48be", "gbrpf32le"), "gbrp16le"),
+    **dict.fromkeys(("rgba", "bgra", "argb", "abgr", "ya8"), "gbrap"),
     **dict.fromkeys(
-        ("rgb48le", "rgb48be", "bgr48le", "bgr48be", "rgba64le", "rgba64be", "gbrpf32le"),
-        "gbrp16le",
+        ("rgba64le", "rgba64be", "bgra64le", "bgra64be", "ya16le", "ya16be", "gbrapf32le"),
+        "gbrap16le",
     ),
-    **dict.fromkeys(("monow", "monob", "ya8"), "gray"),
-    **dict.fromkeys(("ya16le", "ya16be", "grayf32le"), "gray16le"),
+    **dict.fromkeys(("ayuv", "vuya"), "yuva444p"),
+    **dict.fromkeys(("ayuv64le", "ayuv64be"), "yuva444p16le"),
+    **dict.fromkeys(("monow", "monob"), "gray"),
+    **dict.fromkeys(("grayf32le",), "gray16le"),
 }
 _PLANAR = re.compile(r"(?P<kind>yuvj?|yuva|gbrp|gbrap|gray)(?P<sub>4\d\d)?p?(?P<bits>\d*)(le|be)?")
 
 
 def layout_of(pix_fmt: str) -> Layout:
-    """The layout that holds a pixel format's samples; alpha apart, odd subsamplings as 4:4:4."""
+    """The layout that holds a pixel format's samples; odd subsamplings as 4:4:4.
+
+    Of palettes, which may have transparent entries, the colours alone.
+    """
     if pix_fmt in _PACKED:
         return LAYOUTS[_PACKED[pix_fmt]]
     found = _PLANAR.fullmatch(pix_fmt)
@@ -113,15 +133,19 @@ def layout_of(pix_fmt: str) -> Layout:
     bits = next(n for n in (8, 10, 12, 16) if n >= min(wanted, 16))
     if found["kind"].startswith("yuv"):
         subsampling = found["sub"] if found["sub"] in _SUBSAMPLING else "444"
-        name = f"yuv{subsampling}p"
+        alpha = "a" if found["kind"] == "yuva" else ""
+        if (alpha, subsampling, bits) == ("a", "420", 12):
+            bits = 16
+        name = f"yuv{alpha}{subsampling}p"
     else:
-        name = "gray" if found["kind"] == "gray" else "gbrp"
+        name = found["kind"]
     return LAYOUTS[name if bits == 8 else f"{name}{bits}le"]
 
 
-def has_alpha(pix_fmt: str) -> bool:
-    """Whether frames of a pixel format have transparency."""
-    return bool(re.match(r"yuva|gbrap|rgba|bgra|argb|abgr|ya\d|pal8", pix_fmt))
+def opaque(layout: Layout) -> Layout:
+    """The same without transparency."""
+    plain = layout.name.replace("yuva", "yuv").replace("gbrap", "gbrp")
+    return LAYOUTS[plain]
 
 
 def raw_name(pix_fmt: str) -> str:

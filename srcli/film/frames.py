@@ -12,11 +12,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from srcli.engine.open import Engine
+from srcli.engine.resampler import Resampler
 from srcli.engine.result import Report
 from srcli.film.colour import MATRICES, Conversion, assumed_matrix
 from srcli.film.decode import Planes
 from srcli.film.formats import Layout
+from srcli.film.options import AlphaMode
 from srcli.film.probe import Colour
+from srcli.media.alpha import bleed
 
 
 class FrameUpscaler:
@@ -27,6 +30,7 @@ class FrameUpscaler:
         passes: native scales to run one after the other.
         size: (height, width) of the result.
         before, after: what samples mean, in and out.
+        alpha: how transparency is enlarged, where the frames have some and the result shall.
         reserve_bytes: memory that frames waiting elsewhere take.
     """
 
@@ -38,9 +42,11 @@ class FrameUpscaler:
         before: Conversion,
         after: Conversion,
         reserve_bytes: int = 0,
+        alpha: AlphaMode = "network",
     ) -> None:
         self.engine, self.passes, self.size = engine, passes, size
         self.before, self.after, self.reserve_bytes = before, after, reserve_bytes
+        self.alpha_mode = alpha
         self.network_s = 0.0  # that the engine took for the last frame
 
     def rgb(self, planes: Planes, report: Report | None = None) -> Tensor:
@@ -49,25 +55,62 @@ class FrameUpscaler:
         The network sees what it was trained on, 0..1. What lies beyond (whiter than white, colours
         that only YUV has) goes past it, enlarged linearly, and is added again.
         """
+        self.network_s = 0.0
         whole = self.before.to_rgb(planes)
         lr = whole.clamp(0, 1)
         beyond = whole - lr
-        began = time.perf_counter()
-        strips = self.engine.strips(
-            lr.numpy(), self.passes, self.size, reserve_bytes=self.reserve_bytes, report=report
-        )
-        parts = [torch.from_numpy(np.ascontiguousarray(strip)) for strip in strips]
-        self.network_s = time.perf_counter() - began
-        sr = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if self._keeps_alpha:  # hidden colours must not come in from under transparent pixels
+            sixteen = (lr * 65535).round_().to(torch.uint16).numpy()
+            filled = bleed(sixteen, planes[-1].astype(np.uint16))
+            if filled is not sixteen:
+                hidden = torch.from_numpy(planes[-1] == 0)[:, :, None]
+                lr = torch.where(hidden, torch.from_numpy(filled.astype(np.float32)) / 65535, lr)
+                beyond = torch.where(hidden, 0, beyond)
+        sr = self._enlarged(lr, report)
         if bool(beyond.any()):
             sr = sr + functional.interpolate(
                 beyond.permute(2, 0, 1)[None], self.size, mode="bilinear", align_corners=False
             )[0].permute(1, 2, 0)
         return sr
 
+    def alpha(self, planes: Planes) -> Tensor:
+        """The enlarged transparency, (height, width), 0 to 1. To be called after ``rgb``.
+
+        What resampling finds full or empty stays so: a network leaves it a level or two off,
+        which shows.
+        """
+        if not self.before.layout.alpha or self.alpha_mode == "discard":
+            return torch.ones(self.size)
+        plane = planes[-1]
+        if (plane == plane[0, 0]).all():
+            return torch.full(self.size, float(plane[0, 0]) / self.before.layout.maximum)
+        lr = torch.from_numpy(plane.astype(np.float32))[:, :, None] / self.before.layout.maximum
+        resampler = Resampler("lanczos" if self.alpha_mode == "lanczos" else "bicubic")
+        strips = resampler.strips(lr.numpy(), (), self.size)
+        coarse = torch.from_numpy(np.concatenate(list(strips))).clamp_(0, 1)[:, :, 0]
+        if self.alpha_mode == "lanczos":
+            return coarse
+        fine = self._enlarged(lr, None).clamp_(0, 1)[:, :, 0]
+        level = 0.5 / self.after.layout.maximum
+        return torch.where((coarse < level) | (coarse > 1 - level), coarse, fine)
+
     def raw(self, planes: Planes, report: Report | None = None) -> bytes:
         """The enlarged frame's samples."""
-        return self.after.raw(self.rgb(planes, report))
+        rgb = self.rgb(planes, report)
+        return self.after.raw(rgb, self.alpha(planes) if self.after.layout.alpha else None)
+
+    @property
+    def _keeps_alpha(self) -> bool:
+        return self.before.layout.alpha and self.after.layout.alpha and self.alpha_mode != "discard"
+
+    def _enlarged(self, lr: Tensor, report: Report | None) -> Tensor:
+        began = time.perf_counter()
+        strips = self.engine.strips(
+            lr.numpy(), self.passes, self.size, reserve_bytes=self.reserve_bytes, report=report
+        )
+        parts = [torch.from_numpy(np.ascontiguousarray(strip)) for strip in strips]
+        self.network_s += time.perf_counter() - began
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def conversions(

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from srcli.errors import MediaError, SrcliError, UsageError
 from srcli.film.codecs import Encoding
-from srcli.film.encode import Encoder, lead
+from srcli.film.encode import lead
 from srcli.film.ffmpeg import FFmpeg, script_path
 from srcli.film.formats import CONTAINERS
 from srcli.film.probe import Colour, Film, Stream
+from srcli.film.tracks import Track
 from srcli.media.atomic import make_folder
 
-_TRIAL_S = "0.04"
 _MIME = {"png": "image/png", "mjpeg": "image/jpeg", "gif": "image/gif", "bmp": "image/bmp",
          "webp": "image/webp", "tiff": "image/tiff"}  # fmt: skip
 
@@ -35,14 +33,13 @@ def mux(
     part: Path,
     extension: str,
     *,
-    streams: Sequence[Stream],
+    tracks: Sequence[Track],
     encoding: Encoding,
     colour: Colour,
     tick: Fraction,
     cut: Cut,
     ffmpeg: FFmpeg,
     last: tuple[Fraction, Fraction] | None = None,
-    limit: Sequence[str] = (),
 ) -> None:
     """Join the segments and the source's other streams.
 
@@ -50,12 +47,11 @@ def mux(
         listing: of the segments, see Work.listing.
         part: the file to write.
         extension: of the final name; it tells the container.
-        streams: of the source that go into the result, the video's own place included.
+        tracks: what goes into the result, the video's own place included.
         colour: of the video, for containers and codecs of which only the container says it.
         tick: of the segments' times.
         cut: what is left out.
         last: when the last frame of the result is shown, and until when, in seconds.
-        limit: further options of the output.
 
     Raises:
         MediaError, ResourceError: ffmpeg failed.
@@ -68,18 +64,20 @@ def mux(
     arguments += ["-f", "concat", "-safe", "0", "-i", script_path(listing)]
     covers: list[Stream] = []
     if container == "matroska":  # where they are attachments, which ffmpeg does not copy as such
-        covers = [s for s in streams if s.is_cover]
-        streams = [*(s for s in streams if not s.is_cover), *covers]
+        covers = [t.stream for t in tracks if t.stream.is_cover]
+        tracks = [t for t in tracks if not t.stream.is_cover]
+    streams = [*(t.stream for t in tracks), *covers]
     place = next(k for k, s in enumerate(streams) if s.index == film.video)
     if film.is_sequence:
         arguments += ["-map", "0:v:0"]
     else:
         sources = {s.index: f"1:{s.index}" for s in streams} | {film.video: "0:v:0"}
         arguments += ["-itsoffset", f"{-float(start):.6f}", *film.input]
-        timed = [s for s in streams if s.index != film.video and _is_timed(s)]
+        timed = [t for t in tracks if t.stream.index != film.video and _is_timed(t.stream)]
         if cut.start is not None and timed:
             arguments += ["-i", script_path(_cut_out(film, timed, cut, extension, listing, ffmpeg))]
-            sources |= {s.index: f"2:{k}" for k, s in enumerate(timed)}
+            sources |= {t.stream.index: f"2:{k}" for k, t in enumerate(timed)}
+            tracks = [Track(t.stream) if t in timed else t for t in tracks]
         for stream in streams[: len(streams) - len(covers)]:
             arguments += ["-map", sources[stream.index]]
         for cover in covers:
@@ -89,7 +87,16 @@ def mux(
             arguments += [f"-map_metadata:s:{k}", f"1:s:{stream.index}"]
     for k, cover in enumerate(covers, len(streams) - len(covers)):
         arguments += [f"-metadata:s:{k}", f"mimetype={_MIME.get(cover.codec, 'image/jpeg')}"]
-    arguments += ["-c", "copy", f"-metadata:s:{place}", f"encoder={encoding.encoder}"]
+    arguments += ["-c", "copy", *_encoders(tracks)]
+    arguments += [f"-metadata:s:{place}", f"encoder={encoding.encoder}"]
+    if film.stream.says_alpha or encoding.keeps_alpha_beside:
+        arguments += [f"-metadata:s:{place}"]
+        arguments += [f"alpha_mode={'1' if encoding.keeps_alpha_beside else ''}"]
+    if film.timecode is not None:
+        if cut.start is not None:  # it is that of the film's first frame
+            arguments += ["-metadata", "timecode=", f"-metadata:s:{place}", "timecode="]
+        elif film.rate is not None:  # muxers count frames by it
+            arguments += [f"-r:{place}", f"{film.rate.numerator}/{film.rate.denominator}"]
     for option, value in _said(colour).items():
         arguments += [f"-{option}:{place}", value]
     if last is not None:
@@ -109,7 +116,7 @@ def mux(
     if container == "matroska":
         arguments += ["-default_mode", "passthrough"]
     ffmpeg.run(
-        [*arguments, *limit, "-f", container, "-y", script_path(part)],
+        [*arguments, "-f", container, "-y", script_path(part)],
         "the film cannot be put together",
     )
 
@@ -131,31 +138,56 @@ def _lasting(time: Fraction, end: Fraction, *, summed: bool) -> str:
     return f"setts=pts=PTS:dts=DTS:duration='{duration}'"
 
 
+def _encoders(tracks: Sequence[Track]) -> list[str]:
+    """ffmpeg's options for streams that are not copied, by their places."""
+    arguments = []
+    for place, track in enumerate(tracks):
+        if track.encoder is not None:
+            arguments += [f"-c:{place}", track.encoder]
+            for name, value in track.options:
+                arguments += [f"-{name}:{place}", value]
+    return arguments
+
+
 def _is_timed(stream: Stream) -> bool:
     return stream.kind != "attachment" and not stream.is_cover
 
 
 def _cut_out(
     film: Film,
-    streams: Sequence[Stream],
+    tracks: Sequence[Track],
     cut: Cut,
     extension: str,
     listing: Path,
     ffmpeg: FFmpeg,
 ) -> Path:
-    """A file of the part of some streams that is wanted, which begins at 0.
+    """A file of the part of some streams that is wanted, in their new forms, beginning at 0.
 
     They are cut apart from the video, whose packets may be decoded before they are shown: ffmpeg
     cuts by the former.
     """
-    path = listing.parent / "others"
+    path, texts = listing.parent / "others", listing.parent / "texts"
+    container = CONTAINERS[extension[1:]]
+    converted = [t for t in tracks if t.encoder is not None and t.stream.kind == "subtitle"]
     arguments = ["-copyts", *film.input]
-    for stream in streams:
-        arguments += ["-map", f"0:{stream.index}"]
-    arguments += ["-c", "copy", "-map_chapters", "-1", "-ss", f"{float(cut.start or 0):.6f}"]
+    sources = {t.stream.index: f"0:{t.stream.index}" for t in tracks}
+    if converted:  # whole: ffmpeg does not cut subtitles that it encodes
+        made = ["-copyts", *film.input]
+        for track in converted:
+            made += ["-map", sources[track.stream.index]]
+        made += [*_encoders(converted), "-map_chapters", "-1", "-f", container]
+        ffmpeg.run(
+            [*made, "-y", script_path(texts)], f"subtitles of {film.path} cannot be converted"
+        )
+        arguments += ["-i", script_path(texts)]
+        sources |= {t.stream.index: f"1:{k}" for k, t in enumerate(converted)}
+    for track in tracks:
+        arguments += ["-map", sources[track.stream.index]]
+    now = [Track(t.stream) if t in converted else t for t in tracks]
+    arguments += ["-c", "copy", *_encoders(now), "-map_chapters", "-1"]
+    arguments += ["-ss", f"{float(cut.start or 0):.6f}"]
     if cut.end is not None:
         arguments += ["-to", f"{float(cut.end):.6f}"]
-    container = CONTAINERS[extension[1:]]
     if container == "matroska":
         arguments += ["-default_mode", "passthrough"]
     ffmpeg.run(
@@ -191,86 +223,3 @@ def _extracted(film: Film, cover: Stream, folder: Path, ffmpeg: FFmpeg) -> Path:
         f"the cover of {film.path} cannot be read",
     )
     return place / name
-
-
-def settle_streams(
-    film: Film, extension: str, encoding: Encoding, ffmpeg: FFmpeg
-) -> tuple[tuple[Stream, ...], list[str]]:
-    """Which streams the result will have, tried on a film of one frame.
-
-    It also shows that the encoder works with its options.
-
-    Returns:
-        The streams, and what to tell the user.
-
-    Raises:
-        UsageError: the container cannot hold one of them.
-        MediaError: the encoder fails.
-    """
-    notes: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="srcli-") as name:
-        trial = _Trial(Path(name), film, extension, encoding, ffmpeg)
-        if trial.holds(film.streams):
-            return film.streams, notes
-        kept, refused = [], []
-        for stream in film.streams:
-            if stream.index == film.video or trial.holds((stream, film.stream)):
-                kept.append(stream)
-            elif stream.kind == "data":
-                # chapters lie in such a stream in MP4, and are made anew
-                if stream.codec != "bin_data" or not film.n_chapters:
-                    notes.append(f"stream {stream.index} ({stream.codec} data) cannot be kept")
-            else:
-                refused.append(stream)
-        if refused:
-            names = " and ".join(f"stream {s.index} ({s.codec} {s.kind})" for s in refused)
-            raise UsageError(
-                f"a {extension} file cannot hold {names} of {film.path}",
-                "--container mkv holds it" if extension != ".mkv" else None,
-            )
-        if not trial.holds(tuple(kept)):
-            raise trial.failure
-        return tuple(kept), notes
-
-
-class _Trial:
-    """A film of one frame in each combination of streams that is asked about."""
-
-    def __init__(
-        self, folder: Path, film: Film, extension: str, encoding: Encoding, ffmpeg: FFmpeg
-    ) -> None:
-        self.folder, self.film, self.extension = folder, film, extension
-        self.encoding, self.ffmpeg = encoding, ffmpeg
-        self.failure: SrcliError = MediaError("the film cannot be put together")
-        self.tick = Fraction(1, 25)
-        size = (256, 256)  # some cards' encoders take nothing smaller
-        with Encoder(
-            folder / "trial.nut", encoding, size, self.tick, Colour(), None, ffmpeg
-        ) as encoder:
-            for time in range(2):
-                encoder.write(time, bytes(encoding.layout.frame_bytes(size)))
-            encoder.finish()
-        self.listing = folder / "listing"
-        self.listing.write_text("ffconcat version 1.0\nfile 'trial.nut'\ninpoint 0\nduration 0\n")
-
-    def holds(self, streams: Sequence[Stream]) -> bool:
-        """Whether such a film can be made."""
-        ordered = sorted(streams, key=lambda s: s.index)
-        try:
-            mux(
-                self.film,
-                self.listing,
-                self.folder / "trial",
-                self.extension,
-                streams=ordered,
-                encoding=self.encoding,
-                colour=Colour(),
-                tick=self.tick,
-                cut=Cut(),
-                ffmpeg=self.ffmpeg,
-                limit=("-t", _TRIAL_S),
-            )
-        except SrcliError as exc:
-            self.failure = exc
-            return False
-        return True

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 from srcli.errors import UsageError
 
 DEFAULT_RATE = Fraction(25)  # of a row of pictures, as ffmpeg's
+
+Treatment = Literal["copy", "convert", "drop"]
+AlphaMode = Literal["network", "lanczos", "discard"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,10 @@ class FilmOptions:
         start, end: seconds from the film's first moment; what lies outside is left out.
         preview: write this many frames, spread over the film, as pictures in place of the film.
         rate: frames per second of a row of pictures.
+        audio, subtitles: ``copy``: packet for packet, PCM and text repacked where the container
+            wants another form; ``convert``: what it cannot hold is encoded anew; ``drop``: left
+            out.
+        alpha: how transparency is enlarged, or ``discard``.
         ffmpeg: path of a binary; None: imageio-ffmpeg's.
     """
 
@@ -38,6 +46,9 @@ class FilmOptions:
     end: Fraction | None = None
     preview: int | None = None
     rate: Fraction = DEFAULT_RATE
+    audio: Treatment = "copy"
+    subtitles: Treatment = "copy"
+    alpha: AlphaMode = "network"
     ffmpeg: str | None = None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from srcli.engine.result import Pixels
 from srcli.errors import MediaError
 from srcli.film.colour import Conversion
 from srcli.film.decode import Decoder, Frame
-from srcli.film.formats import layout_of
+from srcli.film.formats import layout_of, opaque
 from srcli.film.frames import FrameUpscaler
 from srcli.film.plan import WAITING, PicturesPlan
 from srcli.film.probe import Timeline, scan
@@ -56,7 +57,9 @@ def upscale_to_pictures(
     total = n_wanted(timeline, cut)
     layout = layout_of(film.pix_fmt)
     before = Conversion.of(layout, film.colour, film.size)
-    upscaler = FrameUpscaler(engine, passes, plan.sr_size, before, before)
+    after = before if plan.alpha else replace(before, layout=opaque(layout))
+    mode = plan.options.alpha
+    upscaler = FrameUpscaler(engine, passes, plan.sr_size, before, after, alpha=mode)
     report.engine.on_note = note
     if plan.options.preview is not None:
         n = min(plan.options.preview, len(wanted))
@@ -72,7 +75,10 @@ def upscale_to_pictures(
                 report.resumed += 1
             else:
                 began = time.perf_counter()
-                rgb = upscaler.rgb(frame.planes(layout, film.size), report.engine)
+                planes = frame.planes(layout, film.size)
+                rgb = upscaler.rgb(planes, report.engine)
+                if plan.alpha:
+                    rgb = torch.cat([rgb, upscaler.alpha(planes)[:, :, None]], 2)
                 report.network_s += upscaler.network_s
                 report.colour_s += time.perf_counter() - began - upscaler.network_s
                 began = time.perf_counter()
@@ -135,12 +141,12 @@ def _write(path: Path, rgb: torch.Tensor, plan: PicturesPlan) -> None:
     pixels = _quantised(rgb, plan.bits)
     if plan.film.rotation % 90 == 0:
         pixels = np.ascontiguousarray(np.rot90(pixels, round(plan.film.rotation / 90)))
-    channels: Literal[1, 3] = 1 if pixels.shape[2] == 1 else 3
+    channels: Literal[1, 3] = 1 if pixels.shape[2] - plan.alpha == 1 else 3
     writer = open_writer(
         path,
         size=(pixels.shape[0], pixels.shape[1]),
         channels=channels,
-        alpha=False,
+        alpha=plan.alpha,
         bits=plan.bits,
         quality=plan.quality,
     )

@@ -9,13 +9,27 @@ from typing import Literal
 from srcli.errors import MediaError, UsageError
 from srcli.film.codecs import Encoding, choose, keeps_mastering
 from srcli.film.ffmpeg import FFmpeg, find_ffmpeg
-from srcli.film.formats import CONTAINERS, has_alpha, layout_of
-from srcli.film.mux import settle_streams
+from srcli.film.formats import CONTAINERS, layout_of
 from srcli.film.options import FilmOptions
-from srcli.film.probe import Film, Stream, probe
+from srcli.film.probe import Film, probe
 from srcli.film.sequences import is_pattern, number_of, numbered, sequence_input
+from srcli.film.settle import settle_streams
+from srcli.film.tracks import Track
 from srcli.media.formats import check_output, format_of, is_picture
 
+_KEEPS_ALPHA = {
+    ".mkv": "--codec vp9",
+    ".mp4": "--container webm",
+    ".mov": "--codec prores",
+    ".webm": "--codec vp9",
+}
+# of a larger picture, other values would be needed, or nothing here writes them
+_LOST_BESIDE = {
+    "ATSC A53 Part 4 Closed Captions": "closed captions",
+    "HDR Dynamic Metadata SMPTE2094-40 (HDR10+)": "values of HDR10+",
+    "HDR Dynamic Metadata CUVA 005.1 2021 (Vivid)": "values of HDR Vivid",
+    "Dolby Vision Metadata": "values of Dolby Vision",
+}
 WAITING = 3  # frames, on either side of the network
 
 
@@ -29,7 +43,7 @@ class FilmPlan:
         extension: that tells the container.
         sr_size: (height, width) of the result, as coded.
         encoding: how.
-        streams: of the source that go into the result.
+        tracks: what goes into the result.
         options: the user's.
         ffmpeg: the binary.
         notes: what the user should know before work begins.
@@ -40,7 +54,7 @@ class FilmPlan:
     extension: str
     sr_size: tuple[int, int]
     encoding: Encoding
-    streams: tuple[Stream, ...]
+    tracks: tuple[Track, ...]
     options: FilmOptions
     ffmpeg: FFmpeg
     notes: tuple[str, ...] = ()
@@ -61,6 +75,7 @@ class PicturesPlan:
         pattern: of the names: one %d, with or without a width.
         sr_size: (height, width) of the result, as coded.
         bits: per channel.
+        alpha: they have transparency.
         quality: of JPEG and the like; None: the usual.
         keep_existing: pictures that exist are not made again.
         options: the user's.
@@ -72,6 +87,7 @@ class PicturesPlan:
     pattern: Path
     sr_size: tuple[int, int]
     bits: Literal[8, 16]
+    alpha: bool
     quality: int | None
     keep_existing: bool
     options: FilmOptions
@@ -128,17 +144,20 @@ def plan_pictures(
     source = layout_of(film.pix_fmt)
     entry = format_of(pattern)
     bits: Literal[8, 16] = 16 if source.bits > 8 and entry.deep else 8
-    check_output(entry, sr_size[1], sr_size[0], False, bits)
+    alpha = source.alpha and options.alpha != "discard" and entry.alpha
+    check_output(entry, sr_size[1], sr_size[0], alpha, bits)
     there = next((p for p in pattern.parent.glob("*") if number_of(pattern, p)), None)
     if there is not None and not overwrite and not skip_existing:
         raise UsageError(f"{there} exists", "add --overwrite or --skip-existing")
-    notes = []
+    notes = list(film.notes)
+    if source.alpha and not entry.alpha and options.alpha != "discard":
+        notes.append(f"transparency is left out, which {entry.title} does not hold")
     if len(film.streams) > 1 and options.preview is None:
         notes.append("pictures hold neither sound nor times; only the frames are kept")
     if source.bits > bits:
         notes.append(f"{source.bits} bits become 8, the most of {entry.title}")
     return PicturesPlan(
-        film, pattern, sr_size, bits, quality, skip_existing, options, ffmpeg, tuple(notes)
+        film, pattern, sr_size, bits, alpha, quality, skip_existing, options, ffmpeg, tuple(notes)
     )
 
 
@@ -162,19 +181,37 @@ def plan_film(
         )
     source = layout_of(film.pix_fmt)
     encoding = choose(options, source, sr_size, extension, film.mastering, ffmpeg)
-    notes = []
+    notes = list(film.notes)
     if film.interlaced:
         notes.append("the film is interlaced: each frame's two fields are made one (bwdif)")
-    others = sum(s.kind == "video" and not s.is_cover for s in film.streams) - 1
-    if others:
-        notes.append(f"the first video stream is enlarged; {others} more are copied as they are")
-    if has_alpha(film.pix_fmt):
-        notes.append("transparency in films is not kept")
+    others = [s for s in film.streams if s.kind == "video" and not s.is_cover]
+    if len(others) > 1:
+        notes.append(
+            f"stream {film.video} is enlarged, {film.size[1]}x{film.size[0]}; other videos "
+            f"({len(others) - 1}) are copied as they are"
+        )
+    if len(film.programs) > 1:
+        names = ", ".join(film.programs)
+        notes.append(f"the programs {names} become one, with the streams of all")
+    elif film.programs and not film.programs[0].isdecimal():
+        notes.append(f"the name of the program, {film.programs[0]}, is left out")
+    lost = [said for name, said in _LOST_BESIDE.items() if name in film.beside]
+    if lost:
+        notes.append(f"{' and '.join(lost)} inside the picture's packets are left out")
+    if source.alpha and not encoding.layout.alpha and options.alpha != "discard":
+        notes.append(
+            f"transparency is left out, which {encoding.codec} in {extension} does not hold; "
+            f"{_KEEPS_ALPHA[extension]} keeps it"
+        )
+    elif film.pix_fmt == "pal8":
+        notes.append("transparent entries of a palette are not kept")
+    if film.timecode is not None and options.start:
+        notes.append(f"the timecode {film.timecode} of the film's beginning is left out")
     if encoding.layout.bits < source.bits:
         notes.append(f"{source.bits} bits become {encoding.layout.bits}, the most of this encoder")
     if film.mastering and not keeps_mastering(encoding):
         notes.append(f"{encoding.encoder} does not keep the HDR10 mastering metadata")
-    streams, more = settle_streams(film, extension, encoding, ffmpeg)
+    tracks, more = settle_streams(film, extension, encoding, options, ffmpeg)
     return FilmPlan(
-        film, target, extension, sr_size, encoding, streams, options, ffmpeg, (*notes, *more)
+        film, target, extension, sr_size, encoding, tracks, options, ffmpeg, (*notes, *more)
     )

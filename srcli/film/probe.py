@@ -6,8 +6,9 @@ imageio-ffmpeg brings no ffprobe. What numbers matter come from formats that are
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -49,24 +50,49 @@ _STREAM = re.compile(
 _PACKET = re.compile(r"\d, *(-?\d+), *(-?\d+), *(-?\d+), *(\d+), *(0x[0-9a-f]{8})((?:,.*)?)$")
 _TICK = re.compile(r"#tb \d+: (\d+/\d+)$")
 _ERROR = re.compile(r"\[(error|fatal)\] ")
+_TIMECODE = re.compile(r" +timecode +: (\S+)$", re.IGNORECASE)
 _NO_TIME = -(2**63)
+_NO_FILM = {"attached_pic", "timed_thumbnails", "dependent"}
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # ffmpeg's own leave transparency out
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One stream of a file, by ffmpeg's names; ``filename``: of an attachment."""
+    """One stream of a file, by ffmpeg's names.
+
+    Attributes:
+        index: by which ffmpeg knows it, in whatever order it prints them.
+        size: (height, width) of a video, as coded.
+        rate: frames per second of a video, by its header.
+        samples: of sound: u8, s16, s24, s32, flt, dbl, ...
+        channels: of sound; 0: unknown.
+        tag: the container's own name for the codec.
+        filename: of an attachment.
+        says_alpha: VP8 and VP9 that keep transparency in packets of their own.
+    """
 
     index: int
     kind: StreamKind
     codec: str
     dispositions: tuple[str, ...] = ()
     language: str | None = None
+    size: tuple[int, int] | None = None
+    rate: Fraction | None = None
+    samples: str | None = None
+    channels: int = 0
+    tag: str | None = None
     filename: str | None = None
+    says_alpha: bool = False
 
     @property
     def is_cover(self) -> bool:
         """Whether it is a picture that stands for the film."""
         return "attached_pic" in self.dispositions
+
+    @property
+    def is_timecode(self) -> bool:
+        """Whether it is QuickTime's track of timecodes, which muxers make of a tag."""
+        return self.kind == "data" and self.codec == "none" and self.tag == "tmcd"
 
 
 @dataclass(frozen=True)
@@ -115,6 +141,11 @@ class Film:
         duration_s: of the file; None if unknown.
         n_chapters: how many it has.
         has_keys: it has QuickTime's keyed metadata, in which phones say what made it.
+        rate: frames per second, as the file says it; None: it does not.
+        timecode: of the first frame, as the file says it.
+        beside: what lies beside the first frame's samples, by ffmpeg's names.
+        programs: names of the programs that share the file, as broadcasts have them.
+        notes: what was found out that the user should know.
     """
 
     path: Path
@@ -131,11 +162,21 @@ class Film:
     duration_s: float | None = None
     n_chapters: int = 0
     has_keys: bool = False
+    rate: Fraction | None = None
+    timecode: str | None = None
+    beside: frozenset[str] = frozenset()
+    programs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def stream(self) -> Stream:
         """The stream that is enlarged."""
-        return self.streams[self.video]
+        return next(s for s in self.streams if s.index == self.video)
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """(height, width) as it is shown: turned, if it is."""
+        return turned(self.size, self.rotation)
 
     @property
     def is_sequence(self) -> bool:
@@ -185,15 +226,23 @@ def probe(path: Path, ffmpeg: FFmpeg, source: tuple[str, ...] | None = None) -> 
     source = source or file_input(path)
     lines = _header(path, ffmpeg, source)
     streams = _streams(lines)
-    pictures = [
-        s
-        for s in streams
-        if s.kind == "video" and not s.is_cover and "timed_thumbnails" not in s.dispositions
-    ]
-    if not pictures:
+    main = _main_video(streams)
+    if main is None:
         raise MediaError(f"{path} has no video stream")
-    main = pictures[0]
-    shown = _first_frame(path, ffmpeg, source, main.index)
+    notes: list[str] = []
+    decoder = _ALPHA_DECODERS.get(main.codec) if main.says_alpha else None
+    shown: list[str] = []
+    if decoder is not None:
+        forced = (f"-c:{main.index}", decoder, *source)
+        with contextlib.suppress(MediaError):
+            shown = _first_frame(path, ffmpeg, forced, main.index)
+        if any(" fmt:yuva" in line for line in shown):
+            source = forced
+        else:
+            shown = []
+            notes.append("it says that it has transparency, and has none")
+    if not shown:
+        shown = _first_frame(path, ffmpeg, source, main.index)
     text = "\n".join(shown)
     frame = re.search(r"\bfmt:(\S+) (?:cl:(\S+) )?sar:(\d+)/(\d+) s:(\d+)x(\d+) i:(\S)", text)
     if frame is None:
@@ -217,8 +266,28 @@ def probe(path: Path, ffmpeg: FFmpeg, source: tuple[str, ...] | None = None) -> 
         if duration
         else None,
         n_chapters=sum(line.startswith("    Chapter #") for line in lines),
+        rate=main.rate,
         has_keys=any(re.match(r"    com\.(apple|android)\.\S+ *: ", line) for line in lines),
+        timecode=next((m[1] for m in map(_TIMECODE.match, lines) if m), None),
+        beside=frozenset(re.findall(r"side data - ([^:\n]+):", text)),
+        programs=_programs(lines),
+        notes=tuple(notes),
     )
+
+
+def turned(size: tuple[int, int], rotation: float) -> tuple[int, int]:
+    """(height, width) after a rotation in degrees; only quarter turns exchange the two."""
+    return size[::-1] if round(rotation) % 180 == 90 else size
+
+
+def _main_video(streams: Sequence[Stream]) -> Stream | None:
+    """The video to enlarge: of those marked as default, or else of all, the largest.
+
+    Covers and previews are none.
+    """
+    videos = [s for s in streams if s.kind == "video" and not _NO_FILM.intersection(s.dispositions)]
+    videos = [s for s in videos if "default" in s.dispositions] or videos
+    return max(videos, key=lambda s: s.size[0] * s.size[1] if s.size else 0, default=None)
 
 
 def scan(film: Film, ffmpeg: FFmpeg) -> Timeline:
@@ -280,6 +349,15 @@ def read_tick(line: str) -> Fraction | None:
     return Fraction(found[1]) if found else None
 
 
+def list_streams(path: Path, ffmpeg: FFmpeg) -> tuple[Stream, ...]:
+    """The streams of a file.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    return _streams(_header(path, ffmpeg, file_input(path)))
+
+
 def _header(path: Path, ffmpeg: FFmpeg, source: tuple[str, ...]) -> list[str]:
     """ffmpeg's description of the file. It ends with an error, as no output is named."""
     lines: list[str] = []
@@ -302,24 +380,72 @@ def _header(path: Path, ffmpeg: FFmpeg, source: tuple[str, ...]) -> list[str]:
 
 
 def _streams(lines: list[str]) -> tuple[Stream, ...]:
-    streams: list[Stream] = []
+    """By index. A stream that several programs share, or that belongs to a group, is printed
+    with each of them."""
+    streams: dict[int, Stream] = {}
+    index = -1
     for line in lines:
         m = _STREAM.match(line)
         if m is not None:
-            ends = re.search(r"((?: \([a-z -]+\))*)$", m["rest"])
+            index, rest = int(m["index"]), m["rest"]
+            ends = re.search(r"((?: \([a-z -]+\))*)$", rest)
             marks = re.findall(r"\(([a-z -]+)\)", ends[1]) if ends else []
-            streams.append(
-                Stream(
-                    int(m["index"]),
-                    cast("StreamKind", m["kind"].lower()),
-                    m["codec"],
-                    tuple(_DISPOSITIONS[mark] for mark in marks if mark in _DISPOSITIONS),
-                    m["language"],
-                )
+            size = re.search(r", (\d+)x(\d+)\b", rest) if m["kind"] == "Video" else None
+            tag = re.search(r"\((\S+) / 0x[0-9A-F]+\)", rest)
+            samples, channels = _sound(rest) if m["kind"] == "Audio" else (None, 0)
+            streams[index] = Stream(
+                index,
+                cast("StreamKind", m["kind"].lower()),
+                m["codec"],
+                tuple(_DISPOSITIONS[mark] for mark in marks if mark in _DISPOSITIONS),
+                m["language"],
+                (int(size[2]), int(size[1])) if size else None,
+                _rate(rest),
+                samples,
+                channels,
+                tag[1] if tag else None,
             )
-        elif streams and (named := re.match(r" +filename +: (.+)$", line)):
-            streams[-1] = replace(streams[-1], filename=named[1])
-    return tuple(streams)
+        elif index >= 0 and (named := re.match(r" +filename +: (.+)$", line)):
+            streams[index] = replace(streams[index], filename=named[1])
+        elif index >= 0 and re.match(r" +alpha_mode +: 1$", line, re.IGNORECASE):
+            streams[index] = replace(streams[index], says_alpha=True)
+    return tuple(streams[k] for k in sorted(streams))
+
+
+def _rate(rest: str) -> Fraction | None:
+    """Frames per second; ffmpeg prints two decimals of what is a fraction of 1001."""
+    found = re.search(r", (\d+(?:\.\d+)?)(k?) fps", rest)
+    if found is None or not Fraction(found[1]):
+        return None
+    rate = Fraction(found[1]) * (1000 if found[2] else 1)
+    broadcast = Fraction(round(rate) * 1000, 1001)
+    return broadcast if rate.denominator > 1 and abs(rate - broadcast) < 0.01 else rate
+
+
+def _sound(rest: str) -> tuple[str | None, int]:
+    """The samples' format and the number of channels, from ffmpeg's line about a sound."""
+    form = re.search(r", (u8|s16|s32|s64|flt|dbl)p?(?: \((\d+) bit\))?(?:,| \(|$)", rest)
+    samples = form[1] if form else None
+    if form and form[2] and form[1] == "s32" and int(form[2]) <= 24:
+        samples = "s24"
+    layout = re.search(r" Hz, ([^,]+),", rest)
+    name = layout[1] if layout else ""
+    if counted := re.match(r"(\d+) channels", name):
+        return samples, int(counted[1])
+    if parts := re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", name):
+        return samples, sum(int(n or 0) for n in parts.groups())
+    return samples, {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4}.get(name, 0)
+
+
+def _programs(lines: list[str]) -> tuple[str, ...]:
+    """Their names, or numbers where they have none."""
+    names: list[str] = []
+    for line in lines:
+        if began := re.match(r"  Program (\d+)", line):
+            names.append(began[1])
+        elif names and (named := re.match(r" +service_name +: (.+)$", line)):
+            names[-1] = named[1]
+    return tuple(names)
 
 
 def _first_frame(path: Path, ffmpeg: FFmpeg, source: tuple[str, ...], index: int) -> list[str]:

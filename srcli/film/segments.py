@@ -23,7 +23,8 @@ from srcli.film.probe import file_input, packets
 from srcli.media.atomic import make_folder, part_of, plain_errors, sync_folder
 
 LEAST_FRAMES, MOST_FRAMES = 60, 300
-_VERSION = 1
+LEAST_S, MOST_S = 20.0, 45.0  # of work: what an interruption costs at most is about a minute
+_VERSION = 2
 _SAMPLE_BYTES, _SAMPLES = 2**20, 64
 
 
@@ -199,9 +200,10 @@ class Work:
                     path.unlink()
 
     def _check(self, part: Path, tick: Fraction, times: Sequence[int], ffmpeg: FFmpeg) -> None:
-        found = packets(part, file_input(part), "v:0", ffmpeg).seconds()
-        ahead = lead(tick)[0]
-        if found != tuple(tick * (t + ahead) for t in times):
+        timeline = packets(part, file_input(part), "v:0", ffmpeg)
+        found, ahead = timeline.seconds(), lead(tick)[0]
+        moved = (abs(a - tick * (t + ahead)) for a, t in zip(found, times, strict=False))
+        if len(found) != len(times) or any(m > timeline.tick / 2 for m in moved):
             raise MediaError(
                 f"the encoder was given {len(times)} frames and made {len(found)}, or moved them",
                 "choose another --codec, or leave --encoder-args out",

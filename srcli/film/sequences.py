@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from srcli.errors import MediaError
+from srcli.film.ffmpeg import script_path
 from srcli.media.formats import is_picture
 
 _NUMBER = re.compile(r"%(0?)(\d*)d")
@@ -64,13 +65,19 @@ def files_of(pattern: Path) -> list[Path]:
 
 
 def sequence_input(pattern: Path, rate: Fraction) -> tuple[str, ...]:
-    """How ffmpeg is told to read them.
+    """How ffmpeg is told to read them; any other ``%`` of the path stands for itself.
 
     Raises:
         MediaError: as files_of.
     """
     first = number_of(pattern, files_of(pattern)[0])
+    field = _NUMBER.search(pattern.name)
+    assert field is not None
+    before, after = pattern.name[: field.start()], pattern.name[field.end() :]
+    parent = script_path(pattern.parent).replace("%", "%%")
+    name = before.replace("%", "%%") + field[0] + after.replace("%", "%%")
     return (
-        *("-f", "image2", "-framerate", f"{rate.numerator}/{rate.denominator}"),
-        *("-start_number", str(first), "-i", str(pattern)),
+        *("-f", "image2", "-pattern_type", "sequence"),
+        *("-framerate", f"{rate.numerator}/{rate.denominator}"),
+        *("-start_number", str(first), "-i", f"{parent}/{name}"),
     )

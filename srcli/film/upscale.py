@@ -23,10 +23,10 @@ from srcli.film.mux import Cut, mux
 from srcli.film.options import FilmOptions
 from srcli.film.plan import WAITING, FilmPlan
 from srcli.film.probe import Timeline, scan
-from srcli.film.segments import LEAST_FRAMES, MOST_FRAMES, Work, digest, key_of
+from srcli.film.segments import LEAST_FRAMES, LEAST_S, MOST_FRAMES, MOST_S, Work, digest, key_of
 from srcli.film.sequences import files_of
 from srcli.film.stages import Ahead, Behind
-from srcli.media.atomic import make_folder, part_of, plain_errors, sync_folder
+from srcli.media.atomic import give_name, make_folder, open_part, plain_errors, sync_folder
 
 Note = Callable[[str], None]
 
@@ -135,9 +135,13 @@ def upscale_film(
         try:
             run.enlarge(engine, passes, on_progress)
             run.finish()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             if finished := sum(len(s.times) for s in work.segments):
                 note(f"stopped; the same command goes on after the {finished} frames finished")
+            else:
+                note(
+                    "stopped before the first segment was finished; the same command starts afresh"
+                )
             raise
     return run.report
 
@@ -169,6 +173,7 @@ class _Run:
             self.before,
             self.after,
             reserve_bytes=plan.frames_bytes,
+            alpha=plan.options.alpha,
         )
         report.engine.on_note = self._note_once
         total = n_wanted(self.timeline, self.cut)
@@ -179,13 +184,13 @@ class _Run:
             Ahead(self._frames(), WAITING) as frames,
             Behind(self._encode, WAITING) as encoder,
         ):
-            clock = time.perf_counter()
+            clock = began = time.perf_counter()
             for frame in frames:
                 clock, spent = time.perf_counter(), time.perf_counter() - clock
                 report.decode_s += spent
-                if in_segment and self._ends_before(frame, in_segment):
+                if in_segment and self._ends_before(frame, in_segment, clock - began):
                     encoder.put(_Cut())
-                    in_segment = 0
+                    in_segment, began = 0, clock
                 if last is not None and frame.data == last.data:
                     report.repeated += 1
                 else:
@@ -213,20 +218,21 @@ class _Run:
     def finish(self) -> None:
         """The other streams, the check, and the name."""
         plan, segments = self.plan, self.work.segments
-        part = part_of(plan.target)
         tick = Fraction(segments[0].tick)
         shift = self.cut.start or 0
         expected = [tick * t - shift for s in segments for t in s.times]
         end = self.timeline.ends(expected[-1] + shift)
         if self.cut.end is not None:
             end = min(end, self.cut.end)
+        with plain_errors(str(plan.target), plan.target.parent):
+            part, file = open_part(plan.target)
         try:
             mux(
                 plan.film,
                 self.work.listing(),
                 part,
                 plan.extension,
-                streams=plan.streams,
+                tracks=plan.tracks,
                 encoding=plan.encoding,
                 colour=self.colour,
                 tick=tick,
@@ -234,11 +240,19 @@ class _Run:
                 ffmpeg=plan.ffmpeg,
                 last=(expected[-1], end - shift) if end - shift > expected[-1] else None,
             )
-            streams = (plan.film.stream,) if plan.film.is_sequence else plan.streams
-            whole = self.cut == Cut() and not plan.film.is_sequence
-            source_s = plan.film.duration_s if whole else None
-            found = check(part, plan.target, expected, streams, source_s, plan.ffmpeg)
+            found = check(
+                part,
+                plan.target,
+                expected,
+                plan.film,
+                plan.tracks,
+                plan.encoding,
+                plan.ffmpeg,
+                whole=self.cut == Cut() and not plan.film.is_sequence,
+            )
             self.report.check = found
+            for doubt in found.doubts:
+                self.note(doubt)
             if found.shortened_s:
                 self.note(
                     f"the source says that it lasts {found.source_s:.1f} s, and the result lasts "
@@ -251,12 +265,12 @@ class _Run:
                 )
             with plain_errors(str(plan.target), plan.target.parent):
                 self.report.n_bytes = part.stat().st_size
-                with part.open("rb") as file:
-                    os.fsync(file.fileno())
-                part.replace(plan.target)
+                os.fsync(file.fileno())
+                give_name(file, part, plan.target)
                 sync_folder(plan.target.parent)
         finally:
             with suppress(OSError):
+                file.close()
                 part.unlink(missing_ok=True)
 
     def _enlarged(self, upscaler: FrameUpscaler, frame: Frame) -> bytes:
@@ -315,9 +329,12 @@ class _Run:
                     "they follow it at once"
                 )
 
-    def _ends_before(self, frame: Frame, n: int) -> bool:
+    def _ends_before(self, frame: Frame, n: int, spent_s: float) -> bool:
         """Whether a segment of n frames ends before this frame: at key frames, if they come."""
-        return n >= MOST_FRAMES or (n >= LEAST_FRAMES and frame.seconds in self.timeline.keys)
+        if n >= MOST_FRAMES or spent_s >= MOST_S:
+            return True
+        long_enough = n >= LEAST_FRAMES or spent_s >= LEAST_S
+        return long_enough and frame.seconds in self.timeline.keys
 
     def _encode(self, items: Iterator[_Encoded | _Cut]) -> None:
         """Segments from frames; run by a thread of its own."""
@@ -401,7 +418,8 @@ def _key(plan: FilmPlan, passes: Sequence[int], identity: str) -> str:
             "size": plan.sr_size,
             "layout": plan.encoding.layout.name,
             "encoding": plan.encoding.arguments,
-            "streams": [s.index for s in plan.streams],
+            "tracks": [(t.stream.index, t.encoder, t.options) for t in plan.tracks],
+            "alpha": plan.options.alpha,
             "ffmpeg": plan.ffmpeg.version,
         }
     )

@@ -136,6 +136,14 @@ class Skipped:
         }
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Files in a folder, or matching a pattern, that are named like outputs of others there."""
+
+    source: Path
+    paths: tuple[Path, ...]
+
+
 @dataclass
 class Summary:
     """Counts of a run; owns its exit code."""
@@ -143,6 +151,7 @@ class Summary:
     done: int = 0
     skipped: int = 0
     failed: int = 0
+    left_out: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -152,6 +161,7 @@ class Summary:
         self.done += isinstance(event, Done)
         self.skipped += isinstance(event, Skipped)
         self.failed += isinstance(event, Failed)
+        self.left_out += len(event.paths) if isinstance(event, LeftOut) else 0
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -159,8 +169,9 @@ class Summary:
             "done": self.done,
             "skipped": self.skipped,
             "failed": self.failed,
+            "left_out": self.left_out,
         }
 
 
-Event = Started | Progressed | FilmProgressed | Noted | Done | Failed | Skipped
+Event = Started | Progressed | FilmProgressed | Noted | LeftOut | Done | Failed | Skipped
 Listener = Callable[[Event], None]

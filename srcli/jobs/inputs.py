@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from srcli.errors import MediaError, UsageError
+from srcli.errors import MediaError, SrcliError, UsageError
 from srcli.film.formats import is_film
 from srcli.film.sequences import is_pattern
+from srcli.jobs.events import LeftOut, Noted
+from srcli.jobs.failures import failure_of
 from srcli.media.formats import is_picture
+
+log = logging.getLogger(__name__)
 
 STREAM = Path("-")  # standard input as an input, standard output as an output
 
@@ -21,44 +27,110 @@ _NAMED_BY_US = re.compile(r"^(?P<stem>.+)_(x\d+(\.\d+)?|\d+x\d+)$")
 
 @dataclass(frozen=True)
 class Found:
-    """A picture or film, and the folder that was named if it was found in one."""
+    """A picture or film.
+
+    Attributes:
+        root: the folder that was named, if it was found in one.
+        failure: why nothing can be done with it, if that is known already.
+    """
 
     path: Path
     root: Path | None = None
+    failure: SrcliError | None = None
 
 
-def find(inputs: Sequence[str], *, recursive: bool = False) -> list[Found]:
-    """The pictures and films meant by files, folders, glob patterns and ``-``, each once, in order.
+@dataclass(frozen=True)
+class Meant:
+    """What the inputs mean.
+
+    Attributes:
+        found: each once, in order.
+        events: what is to be told: own outputs left out, folders without a picture.
+        one_file: exactly one file was named, or standard input.
+    """
+
+    found: tuple[Found, ...]
+    events: tuple[LeftOut | Noted, ...]
+    one_file: bool
+
+
+def find(inputs: Sequence[str], *, recursive: bool = False) -> Meant:
+    """The pictures and films meant by files, folders, glob patterns and ``-``.
+
+    What is wrong with one of several inputs is that one's failure, a name that does not exist
+    included.
 
     Raises:
-        UsageError: a name does not exist, or a pattern matches nothing.
-        MediaError: a folder cannot be listed.
+        UsageError: the only name does not exist, or the only pattern matches nothing.
     """
-    found: dict[Path, Found] = {}
+    found: dict[Path | str, Found] = {}
+    events: list[LeftOut | Noted] = []
     for name in inputs:
-        for one in _meant_by(name, recursive):
-            real = one.path if one.path == STREAM else one.path.resolve()
-            found.setdefault(real, one)
-    return list(found.values())
+        is_empty = True
+        try:
+            for one in _meant_by(name, recursive, events):
+                is_empty = False
+                found.setdefault(real_path(one.path), one)
+            if is_empty:
+                events.append(Noted(Path(name), "there are no pictures or films in it"))
+        except Exception as exc:
+            failure = failure_of(exc, Path(name))
+            if len(inputs) == 1 and isinstance(failure, UsageError):
+                raise failure from exc
+            found.setdefault(name, Found(Path(name), failure=failure))
+    every = tuple(found.values())
+    alone = len(inputs) == 1 and len(every) == 1 and every[0].root is None
+    return Meant(every, tuple(events), alone and every[0].path == Path(inputs[0]))
 
 
-def _meant_by(name: str, recursive: bool) -> Iterator[Found]:
+def check_name(name: str) -> None:
+    """Raises UsageError if a name, the only one, does not exist; before anything is listed."""
+    try:
+        next(_meant_by(name, False, []), None)
+    except UsageError:
+        raise
+    except Exception as exc:  # a failure of this input's own, as find() has it
+        log.debug("%s: %s", name, exc)
+
+
+def _meant_by(name: str, recursive: bool, events: list[LeftOut | Noted]) -> Iterator[Found]:
     path = Path(name)
+    status = None if name == "-" else _status(path)
     if name == "-":
         yield Found(STREAM)
-    elif path.is_dir():
-        yield from (Found(p, path) for p in _pictures_in(path, recursive))
-    elif path.exists() or is_pattern(path):
+    elif status is not None and stat.S_ISDIR(status.st_mode):
+        yield from _pictures_in(path, recursive, events)
+    elif status is not None or is_pattern(path):
         yield Found(path)
     elif glob.has_magic(name):
         matches = sorted(Path(p) for p in glob.glob(name, recursive=True))  # noqa: PTH207
         files = [p for p in matches if p.is_file()]
         if not files:
             raise UsageError(f"nothing matches {name}")
-        own = own_outputs(files)
-        yield from (Found(p) for p in files if p not in own and is_meant(p))
+        meant, own = _without_own([p for p in files if is_meant(p)])
+        if own:
+            events.append(LeftOut(path, own))
+        yield from map(Found, meant)
     else:
         raise UsageError(f"{name} does not exist")
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """None if nothing has this name; any other reason why it cannot be looked at is raised."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:  # a NUL, which no name has
+        return None
+
+
+def real_path(path: Path) -> Path:
+    """Without links and dots: what tells that two names are one file."""
+    try:
+        return path if path == STREAM else path.resolve()
+    except (OSError, RuntimeError, ValueError):  # a link to itself, say: a failure, told elsewhere
+        return path.absolute()
 
 
 def is_meant(path: Path) -> bool:
@@ -66,32 +138,34 @@ def is_meant(path: Path) -> bool:
     return is_picture(path) or is_film(path)
 
 
-def _pictures_in(folder: Path, recursive: bool) -> list[Path]:
+def _pictures_in(folder: Path, recursive: bool, events: list[LeftOut | Noted]) -> Iterator[Found]:
     """By their extension, sorted; neither hidden files nor srcli's own outputs."""
-    found: list[Path] = []
-    try:
-        for parent, folders, names in os.walk(folder, onerror=_raise):
-            folders[:] = sorted(f for f in folders if not f.startswith(".")) if recursive else []
-            here = [Path(parent, n) for n in sorted(names) if not n.startswith(".")]
-            pictures = [p for p in here if is_meant(p)]
-            own = own_outputs(pictures)
-            found += [p for p in pictures if p not in own]
-    except OSError as exc:
-        raise MediaError(f"cannot list {exc.filename}: {exc.strerror}") from exc
-    return found
+    errors: list[OSError] = []
+    own: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=errors.append):
+        folders[:] = sorted(f for f in folders if not f.startswith(".")) if recursive else []
+        here = [Path(parent, n) for n in sorted(names) if not n.startswith(".")]
+        pictures, others = _without_own([p for p in here if is_meant(p)])
+        own += others
+        yield from (Found(p, folder) for p in pictures)
+    for error in errors:
+        path = Path(error.filename or folder)
+        failure = MediaError(f"cannot list {path}: {error.strerror or error}")
+        yield Found(path, folder, failure)
+    if own:
+        events.append(LeftOut(folder, tuple(own)))
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _without_own(pictures: Sequence[Path]) -> tuple[list[Path], tuple[Path, ...]]:
+    """The pictures, and those named like an output of another one of them.
 
-
-def own_outputs(pictures: Iterable[Path]) -> set[Path]:
-    """Those named like an output of another one of them (``a_x4.png`` beside ``a.png``)."""
-    pictures = list(pictures)
+    ``a_x4.png`` beside ``a.png`` is taken for what an earlier run wrote.
+    """
     stems = {(p.parent, p.stem) for p in pictures}
-    own = set()
+    own = []
     for path in pictures:
         named = _NAMED_BY_US.match(path.stem)
         if named and (path.parent, named["stem"]) in stems:
-            own.add(path)
-    return own
+            own.append(path)
+    ours = set(own)
+    return [p for p in pictures if p not in ours], tuple(own)

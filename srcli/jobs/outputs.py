@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ class Naming:
     """Output names: one file, a folder, a template, or beside each input (all None).
 
     Attributes:
-        template: with fields in braces: {dir} {stem} {ext} {scale} {model} {width} {height}.
+        template: with fields in braces: {dir} {stem} {ext} {scale} {model} {width} {height}. {ext}
+            is the input's ending without its dot; a template without an ending gets one.
         extension: of the format that was asked for; None: as the input's.
         film_extension: of the container that was asked for; None: as the input's.
     """
@@ -33,6 +35,11 @@ class Naming:
     template: str | None = None
     extension: str | None = None
     film_extension: str | None = None
+
+    @property
+    def beside(self) -> bool:
+        """True if each output lies beside its input."""
+        return self.file is None and self.folder is None and self.template is None
 
     @property
     def needs_size(self) -> bool:
@@ -57,13 +64,14 @@ class Naming:
             values = {
                 "dir": str(found.path.parent),
                 "stem": stem,
-                "ext": extension,
+                "ext": (found.path.suffix or extension)[1:],
                 "scale": f"{scale:g}" if scale is not None else size,
                 "model": model,
                 "width": str(sr_size[1]) if sr_size else "",
                 "height": str(sr_size[0]) if sr_size else "",
             }
-            return Path(_FIELD.sub(lambda field: values[field[1]], self.template))
+            named = _FIELD.sub(lambda field: values[field[1]], self.template)
+            return Path(named if _has_ending(self.template) else named + extension)
         name = f"{stem}_{f'x{scale:g}' if scale is not None else size}{extension}"
         if self.folder is None:
             return found.path.with_name(name)
@@ -73,7 +81,7 @@ class Naming:
 
 def naming(
     output: str | None,
-    found: list[Found],
+    found: Sequence[Found],
     one_file: bool,
     form: FormatName | None,
     container: str | None = None,
@@ -110,8 +118,10 @@ def naming(
             )
         return Naming(template=output, **endings)
     path = Path(output)
-    if path.is_dir() or output.endswith(("/", os.sep)) or not one_file:
-        if path.exists() and not path.is_dir():
+    # of a name that cannot be looked at, each job says why
+    is_folder, is_there = os.path.isdir(path), os.path.exists(path)  # noqa: PTH110, PTH112
+    if is_folder or output.endswith(("/", os.sep)) or not one_file:
+        if is_there and not is_folder:
             raise UsageError(f"{path} is a file, and the outputs need a folder")
         return Naming(folder=path, **endings)
     if is_film(found[0].path) or is_pattern(found[0].path):
@@ -120,6 +130,11 @@ def naming(
     if not entry.writable:
         raise UsageError(f"srcli reads {entry.title} but does not write it", "use .png or .webp")
     return Naming(file=path)
+
+
+def _has_ending(template: str) -> bool:
+    """Whether the names are given their ending by the template: a dot outside of its fields."""
+    return "." in _FIELD.sub("", Path(template).name)
 
 
 def _own_extension(path: Path) -> str:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from srcli import catalog
 from srcli.catalog import Model
@@ -19,9 +19,12 @@ from srcli.errors import MediaError, ResourceError, SrcliError, UsageError
 from srcli.film.formats import is_film
 from srcli.film.options import FilmOptions
 from srcli.film.sequences import is_pattern
-from srcli.jobs.inputs import STREAM, Found, find
+from srcli.jobs.events import Listener
+from srcli.jobs.failures import failure_of
+from srcli.jobs.inputs import STREAM, Found, find, real_path
 from srcli.jobs.outputs import Naming, naming
 from srcli.media.formats import FORMATS, FormatName, check_output, check_several, format_of
+from srcli.sizes import sizes_apart
 
 if TYPE_CHECKING:
     from srcli.film.plan import FilmPlan, PicturesPlan
@@ -109,9 +112,9 @@ class Job:
         format, depth: of the output.
         alpha: the output has transparency.
         n_frames: in the output: frames of an animation, or pages.
-        data: the picture itself, if it came through standard input.
+        data: the picture itself, if it came through standard input or another pipe.
         skip: the output exists and is to stay.
-        failure: why it cannot be done, known before work begins.
+        failure: why it cannot be done, known before work begins; ``target`` then means nothing.
     """
 
     source: Path
@@ -134,29 +137,53 @@ class Job:
         """The factor, from the sizes."""
         return max(sr / lr for sr, lr in zip(self.sr_size, self.lr_size, strict=True))
 
+    def opened(self) -> Path | BinaryIO:
+        """The picture, to be read."""
+        return self.source if self.data is None else _stream(self.source, self.data)
+
+
+class _Piped(io.BytesIO):
+    """What came through a pipe, which can be read but once."""
+
+    name = ""
+
+
+def _stream(source: Path, data: bytes) -> BinaryIO:
+    if source == STREAM:
+        return io.BytesIO(data)
+    piped = _Piped(data)
+    piped.name = str(source)
+    return piped
+
 
 def plan(
-    inputs: Sequence[str], options: Options, stdin: Callable[[], bytes] | None = None
+    inputs: Sequence[str],
+    options: Options,
+    stdin: Callable[[], bytes] | None = None,
+    tell: Listener = lambda _: None,
 ) -> list[Job]:
     """The jobs for these inputs, in order.
+
+    What is wrong with one input is that one's failure, whatever it is: it never keeps the others
+    from being done.
 
     Args:
         inputs: files, folders, glob patterns, and ``-``, as typed.
         options: what to make of them.
         stdin: gives the picture that ``-`` stands for.
+        tell: called with what was left out, and of folders without a picture.
 
     Raises:
-        UsageError: a name does not exist, two inputs have one output, an output exists, ...
+        UsageError: the only name does not exist, an output exists, options contradict ...
         ResourceError: the disk is too full for what would be written.
     """
-    found = find(inputs, recursive=options.recursive)
-    one_file = len(inputs) == 1 and len(found) == 1 and found[0].root is None
-    one_file = one_file and (
-        found[0].path == STREAM or Path(inputs[0]).exists() or is_pattern(found[0].path)
-    )
-    names = naming(options.output, found, one_file, options.format, options.film.container)
+    meant = find(inputs, recursive=options.recursive)
+    for event in meant.events:
+        tell(event)
+    found = list(meant.found)
+    names = naming(options.output, found, meant.one_file, options.format, options.film.container)
     if names.folder is not None and options.recursive:
-        out = names.folder.resolve()
+        out = real_path(names.folder)
         found = [f for f in found if f.root is None or not _inside(f.path, out, f.root)]
     if not found:
         raise UsageError(
@@ -164,7 +191,9 @@ def plan(
             None if options.recursive else "to look into its subfolders too, add --recursive",
         )
     jobs = [_job(f, names, options, stdin) for f in found]
-    _refuse_collisions(jobs)
+    jobs = _apart(jobs)
+    if len(jobs) == 1 and isinstance(jobs[0].failure, TargetError):
+        raise jobs[0].failure
     _refuse_existing(jobs, options)
     _check_disk(jobs)
     return jobs
@@ -172,10 +201,27 @@ def plan(
 
 def _inside(path: Path, folder: Path, root: Path) -> bool:
     """True if ``path`` lies in the output folder, which lies in the input folder."""
-    return folder != root.resolve() and folder in path.resolve().parents
+    return folder != real_path(root) and folder in real_path(path).parents
 
 
 def _job(found: Found, names: Naming, options: Options, stdin: Callable[[], bytes] | None) -> Job:
+    """What is to be done with one input; whatever is wrong with it is the job's failure."""
+    if found.failure is not None:
+        return Job(found.path, found.path, failure=found.failure)
+    try:
+        job = _planned(found, names, options, stdin)
+        if job.target != STREAM:
+            job.target.exists()  # raises if it never can
+    except Exception as exc:
+        if isinstance(exc, UsageError) and options.film.ffmpeg is not None:
+            raise  # the ffmpeg that was named
+        return Job(found.path, found.path, failure=failure_of(exc, found.path))
+    return job
+
+
+def _planned(
+    found: Found, names: Naming, options: Options, stdin: Callable[[], bytes] | None
+) -> Job:
     model, scale = options.model.name, options.scale
     target: Path | None = None
     if scale is not None and not names.needs_size:
@@ -186,12 +232,9 @@ def _job(found: Found, names: Naming, options: Options, stdin: Callable[[], byte
         return _film_job(found, names, options, target)
     from srcli.media.image import inspect
 
-    data = stdin() if stdin is not None and found.path == STREAM else None
-    try:
-        info = inspect(found.path if data is None else io.BytesIO(data), options.max_pixels)
-    except SrcliError as exc:
-        # the name of an output that will not be; where it would have gone
-        return Job(found.path, target or names.target(found, model, scale, (0, 0)), failure=exc)
+    data = _data(found, names, stdin)
+    source = found.path if data is None else _stream(found.path, data)
+    info = inspect(source, options.max_pixels)
     lr_size = info.height, info.width
     sr_size = options.sr_size(lr_size)
     if target is None:
@@ -218,20 +261,32 @@ def _job(found: Found, names: Naming, options: Options, stdin: Callable[[], byte
         return replace(job, failure=exc)
 
 
+def _data(found: Found, names: Naming, stdin: Callable[[], bytes] | None) -> bytes | None:
+    """What can be read but once: standard input, and pipes such as the shell's ``<(...)``."""
+    if found.path == STREAM:
+        return None if stdin is None else stdin()
+    if not found.path.is_fifo():
+        return None
+    if found.root is not None:
+        raise MediaError(f"{found.path} is a pipe, and not a file", "name it to have it read")
+    if names.beside:
+        raise MediaError(f"{found.path} is a pipe, and its output needs a name", "name one with -o")
+    return found.path.read_bytes()
+
+
 def _film_job(found: Found, names: Naming, options: Options, target: Path | None) -> Job:
     from srcli.film.plan import open_film, plan_film, plan_pictures
+    from srcli.film.probe import turned
 
     model, scale = options.model.name, options.scale
-    try:
-        film, ffmpeg = open_film(found.path, options.film, options.max_pixels)
-    except MediaError as exc:
-        return Job(found.path, target or names.target(found, model, scale, (0, 0)), failure=exc)
-    sr_size = options.sr_size(film.size)
+    film, ffmpeg = open_film(found.path, options.film, options.max_pixels)
+    shown_size = options.sr_size(film.shown_size)  # names and wishes speak of what is shown
+    sr_size = turned(shown_size, film.rotation)
     if target is None:
-        target = names.target(found, model, scale, sr_size)
+        target = names.target(found, model, scale, shown_size)
         if options.skip_existing and _exists(target):
             return Job(found.path, target, skip=True)
-    job = Job(found.path, target, lr_size=film.size, sr_size=sr_size)
+    job = Job(found.path, target, lr_size=film.shown_size, sr_size=shown_size)
     try:
         factor = scale or max(sr_size[0] / film.size[0], sr_size[1] / film.size[1])
         job = replace(job, passes=catalog.chain(options.model, factor))
@@ -261,25 +316,40 @@ def _exists(target: Path) -> bool:
     return target != STREAM and target.exists()
 
 
-def _refuse_collisions(jobs: Sequence[Job]) -> None:
-    sources = {os.path.normcase(job.source.resolve()): job.source for job in jobs}
-    taken: dict[str, Job] = {}
+class TargetError(UsageError):
+    """An output's name is taken: by an input, or by another input's output."""
+
+
+def _apart(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs, of which those fail whose output is an input, or also another one's output."""
+    sources = {os.path.normcase(real_path(job.source)) for job in jobs}
+    alike: dict[str, list[Job]] = {}
     for job in jobs:
-        if job.failure is not None:
-            continue
-        real = os.path.normcase(job.target.resolve())
-        if job.target == STREAM:
-            continue
-        if real in sources:
-            raise UsageError(
-                f"the output {job.target} is also an input", "name another output with -o"
-            )
-        if real in taken:
-            raise UsageError(
-                f"{taken[real].source} and {job.source} would both be written to {job.target}",
-                "upscale them one by one, each with its own -o",
-            )
-        taken[real] = job
+        if job.failure is None and job.target != STREAM:
+            alike.setdefault(os.path.normcase(real_path(job.target)), []).append(job)
+    failures: dict[Path, TargetError] = {}
+    for real, rivals in alike.items():
+        for job in rivals:
+            if real in sources:
+                failures[job.source] = TargetError(
+                    f"the output {job.target} is also an input", "name another output with -o"
+                )
+            elif len(rivals) > 1:
+                other = next(rival for rival in rivals if rival is not job)
+                failures[job.source] = _rivalry(job, other)
+    return [replace(job, failure=failures.get(job.source, job.failure)) for job in jobs]
+
+
+def _rivalry(job: Job, other: Job) -> TargetError:
+    """Two inputs with one output; a name with a field tells them apart."""
+    same_folder = job.source.parent == other.source.parent
+    name = "{stem}_{ext}" if same_folder else "{dir}/{stem}"
+    if same_folder or not job.source.is_absolute():
+        name = (job.target.parent / name).as_posix()
+    return TargetError(
+        f"{job.source} and {other.source} would both be written to {job.target}",
+        f'tell them apart by their names: -o "{name}_large{job.target.suffix}"',
+    )
 
 
 def _refuse_existing(jobs: Sequence[Job], options: Options) -> None:
@@ -298,17 +368,23 @@ def _check_disk(jobs: Sequence[Job]) -> None:
         if job.info is None or job.failure is not None or job.target == STREAM:
             continue
         folder = job.target.parent
-        while not folder.exists():
-            folder = folder.parent
-        device = folder.stat().st_dev
+        try:
+            while not folder.exists():
+                folder = folder.parent
+            device = folder.stat().st_dev
+        except OSError:
+            continue  # the job's own failure, when it comes to writing
         n_bytes = output_bytes(job)
         needed[device] = folder, needed.get(device, (folder, 0.0))[1] + n_bytes
     for folder, n_bytes in needed.values():
-        free = shutil.disk_usage(folder).free
+        try:
+            free = shutil.disk_usage(folder).free
+        except OSError:
+            continue
         if n_bytes > free:
+            takes, there = sizes_apart(n_bytes, free)
             raise ResourceError(
-                f"the outputs may take {n_bytes / 2**30:.1f} GiB, and {folder.resolve()} has "
-                f"{free / 2**30:.1f} GiB free",
+                f"the outputs may take {takes}, and {folder.resolve()} has {there} free",
                 "choose another place with -o, or a format that packs more (.webp, .jpg)",
             )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -87,7 +86,7 @@ def open_source(job: Job, options: Options) -> Opened:
 
 
 def _frames(job: Job, options: Options) -> Iterator[Frame]:
-    source = job.source if job.data is None else io.BytesIO(job.data)
+    source = job.opened()
     inks = FORMATS[job.format].inks
     if job.n_frames == 1:
         one = read(source, job.info, options.max_pixels, depth=job.depth, inks=inks)

@@ -16,9 +16,10 @@ from typing import Literal
 
 from srcli.engine.open import Engine
 from srcli.engine.result import Pixels, Report
-from srcli.errors import ResourceError, SrcliError
+from srcli.errors import ResourceError
 from srcli.jobs.enlarge import enlarge
 from srcli.jobs.events import Done, Failed, Listener, Noted, Progressed, Skipped, Started, Summary
+from srcli.jobs.failures import failure_of
 from srcli.jobs.inputs import STREAM
 from srcli.jobs.plan import Job, Options, decoded_bytes, written_bytes
 from srcli.jobs.reading import SHARE, Opened, Reader
@@ -26,6 +27,7 @@ from srcli.media.atomic import make_folder
 from srcli.media.formats import FORMATS
 from srcli.media.image import Frame, Picture
 from srcli.media.write import Page, Sequence, Writer, open_writer
+from srcli.sizes import sizes_apart
 
 STRIPS_WAITING = 2  # between the network and the writer
 
@@ -70,7 +72,8 @@ def run(
     ):
         reader = Reader(reading, todo, options, memory_bytes)
         if todo and todo[0].film is None:
-            reader.begin(0)
+            with contextlib.suppress(Exception):  # its turn comes, and tells
+                reader.begin(0)
         # weights that cannot be had end the run, not picture after picture
         engine.prepare(sorted({scale for job in todo for scale in job.passes}))
         unfinished: deque[_Output] = deque()  # handed to the writers, in order
@@ -90,8 +93,8 @@ def run(
                 report(_film(job, options, engine, tell, (index + 1, len(todo))))
                 continue
             output: _Output | None = None
-            opening = reader.take(index)
             try:
+                opening = reader.take(index)
                 started = time.perf_counter()
                 tell(Started(job.source, job.lr_size, job.sr_size, index + 1, len(todo)))
                 opened = opening.result()
@@ -196,10 +199,10 @@ def _writing_bytes(job: Job, memory_bytes: int) -> int:
     """Memory that writing takes; refused if a format that cannot stream needs too much."""
     entry, n_bytes = FORMATS[job.format], written_bytes(job)
     if not entry.streams and n_bytes > memory_bytes:
+        takes, allowed = sizes_apart(n_bytes, memory_bytes)
         raise ResourceError(
-            f"writing {job.sr_size[1]} x {job.sr_size[0]} pixels as {entry.title} takes "
-            f"{n_bytes / 2**30:.1f} GiB of memory, more than the {memory_bytes / 2**30:.1f} GiB "
-            "allowed",
+            f"writing {job.sr_size[1]} x {job.sr_size[0]} pixels as {entry.title} takes {takes} "
+            f"of memory, more than the {allowed} allowed",
             "write .png or .tif, which go to disk strip by strip, or allow more with --memory",
         )
     return n_bytes
@@ -325,10 +328,5 @@ class _Output:
 
 
 def _failed(job: Job, error: Exception) -> Failed:
-    if isinstance(error, SrcliError):
-        return Failed(job.source, error.message, error.hint)
-    from srcli.engine.tiling import is_out_of_memory  # torch, which OpenVINO does without
-
-    if is_out_of_memory(error):
-        return Failed(job.source, "memory ran out", "allow less with --memory, or a smaller --tile")
-    return Failed(job.source, f"unexpected {type(error).__name__}: {error}", None)
+    failure = failure_of(error, job.source)
+    return Failed(job.source, failure.message, failure.hint)

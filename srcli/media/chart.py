@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 COLOURS = ("#1f6fb2", "#c8501e", "#2a8a4a", "#7a4fa3", "#b58900", "#167f8c", "#b03060", "#555555")
-PARTS = 4  # of the grid, each way
+PARTS = 4  # of an evenly divided axis, at least
+ROUND = (1, 2, 5)
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, upper, right, lower
@@ -41,10 +42,21 @@ class Axis:
         )
         return (value - low) / ((high - low) or 1.0)
 
-    def value(self, share: float) -> float:
+    def ticks(self) -> list[float]:
+        """Round numbers along the axis: 1, 2 and 5 of every power of ten, or even steps."""
         if self.logarithmic:
-            return float(self.low * (self.high / self.low) ** share)
-        return self.low + (self.high - self.low) * share
+            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            found = [m * 10.0**k for k in powers for m in ROUND]
+            inside = [v for v in found if self.low <= v <= self.high]
+            if len(inside) > 1:
+                return inside
+        rough = (self.high - self.low) / PARTS
+        if rough <= 0:
+            return [self.low]
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = max(m * power for m in ROUND if m * power <= rough * 1.001)
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [k * step for k in range(first, last + 1)]
 
 
 class Chart:
@@ -72,13 +84,14 @@ class Chart:
         left, upper, right, lower = box
         self.draw.rectangle(box, outline="#888888")
         self.draw.text((left, upper - 20), title, fill="black")
-        for part in range(PARTS + 1):
-            share = part / PARTS
-            level = lower - (lower - upper) * share
+        for value in y.ticks():
+            level = lower - (lower - upper) * y.share(value)
             self.draw.line((left, level, right, level), fill="#dddddd")
-            self.draw.text((left - 75, level - 6), f"{y.value(share):.4g}", fill="black")
-            across = left + (right - left) * share - 10
-            self.draw.text((across, lower + 5), f"{x.value(share):{digits}}", fill="black")
+            self.draw.text((left - 75, level - 6), f"{value:.4g}", fill="black")
+        for value in x.ticks():
+            across = left + (right - left) * x.share(value)
+            self.draw.line((across, lower, across, lower + 4), fill="#888888")
+            self.draw.text((across - 10, lower + 5), f"{value:{digits}}", fill="black")
 
     def at(self, x: float, y: float) -> Point:
         left, upper, right, lower = self.box

@@ -9,7 +9,29 @@ from typing import Literal
 
 from srcli.errors import ResourceError, UsageError
 
-FormatName = Literal["png", "jpeg", "webp", "tiff", "bmp", "avif", "gif", "heif"]
+FormatName = Literal[
+    "png",
+    "jpeg",
+    "webp",
+    "tiff",
+    "bmp",
+    "avif",
+    "gif",
+    "heif",
+    "jpeg2000",
+    "jxl",
+    "psd",
+    "raw",
+    "exr",
+    "hdr",
+    "netpbm",
+    "tga",
+    "dds",
+    "qoi",
+    "sgi",
+    "pcx",
+    "ico",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +74,26 @@ class Format:
 def _all_but(*missing: str) -> frozenset[str]:
     return frozenset({"icc", "exif", "xmp", "iptc", "dpi", "comment", "text"} - {*missing})
 
+
+_READ_ONLY: tuple[tuple[FormatName, str, tuple[str, ...]], ...] = (
+    ("jpeg2000", "JPEG 2000", (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc")),
+    ("jxl", "JPEG XL", (".jxl",)),
+    ("psd", "Photoshop", (".psd", ".psb")),
+    (
+        "raw",
+        "camera raw",
+        (".dng", ".nef", ".nrw", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
+    ),
+    ("exr", "OpenEXR", (".exr",)),
+    ("hdr", "Radiance HDR", (".hdr",)),
+    ("netpbm", "PNM", (".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".pfm")),
+    ("tga", "TGA", (".tga",)),
+    ("dds", "DDS", (".dds",)),
+    ("qoi", "QOI", (".qoi",)),
+    ("sgi", "SGI", (".sgi",)),
+    ("pcx", "PCX", (".pcx",)),
+    ("ico", "ICO", (".ico",)),
+)
 
 _ALL = (
     Format(
@@ -127,10 +169,14 @@ _ALL = (
         holds=frozenset({"xmp", "comment"}),
     ),
     Format("heif", "HEIC", (".heic", ".heif"), 65_535, grey=False, writable=False),
+    *(
+        Format(name, title, extensions, 2**31 - 1, writable=False)
+        for name, title, extensions in _READ_ONLY
+    ),
 )
 FORMATS: dict[FormatName, Format] = {entry.name: entry for entry in _ALL}
 _BY_EXTENSION = {extension: entry for entry in _ALL for extension in entry.extensions}
-READABLE_TITLES = "PNG, JPEG, WebP, TIFF, BMP, AVIF, GIF and HEIC"
+READABLE_TITLES = ", ".join(entry.title for entry in _ALL[:-1]) + f" and {_ALL[-1].title}"
 
 
 def is_picture(path: Path) -> bool:

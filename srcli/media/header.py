@@ -1,5 +1,6 @@
 """What a picture's header says, as far as reading and carrying on need it. Nothing is decoded."""
 
+import io
 import struct
 import warnings
 from dataclasses import replace
@@ -11,13 +12,17 @@ from PIL import Image, ImageFile
 from srcli.errors import MediaError
 from srcli.media import apng, gif, pngchunks, tiff, webp
 from srcli.media.animation import Animation
+from srcli.media.bounds import least_bytes
 from srcli.media.exif import patch_exif, resolution_of, strip_prefix
 from srcli.media.formats import FormatName
 from srcli.media.metadata import Metadata, iptc_of_resources, usable_dpi, usable_icc
 from srcli.media.picture import Header, ImageInfo
+from srcli.media.rawfile import is_raw_tiff
+from srcli.media.readers import reader_of
 from srcli.media.source import plain_errors, sniff
 
 ORIENTATION = 0x0112
+_HEAD_BYTES = 512
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 
 # Pillow's own limit would refuse, or warn about, pictures that ours allows. Ours is checked against
@@ -38,14 +43,20 @@ def read_header(
         MediaError: it is no picture, or it is damaged or too large.
     """
     stream.seek(0)
-    format = sniff(stream.read(64), name)
+    format = sniff(stream.read(_HEAD_BYTES), name)
     path = source if isinstance(source, Path) else None
     with plain_errors(name, format):
+        if format == "tiff" and is_raw_tiff(stream):
+            format = "raw"
         stream.seek(0)
         if format == "tiff":
             header = _tiff_header(stream, path, page)
         else:
-            header = _pillow_header(stream, path, format)
+            reader = reader_of(format)
+            if reader is not None:
+                header = reader.read_header(stream, path)
+            else:
+                header = pillow_header(stream, path, format)
     width, height = header.info.width, header.info.height
     if width < 1 or height < 1:
         raise MediaError(f"{name} is damaged: its header says {width} x {height} pixels")
@@ -56,6 +67,14 @@ def read_header(
         raise MediaError(
             f"{name} is {megapixels[0]} megapixels, over the limit of {megapixels[1]}",
             "raise it with --max-pixels",
+        )
+    with plain_errors(name, format):
+        least = least_bytes(stream, header)
+    n_bytes = stream.seek(0, io.SEEK_END)
+    if least > n_bytes:
+        raise MediaError(
+            f"{name} is cut short, or its header is damaged: it says {width:,} x {height:,} pixels,"
+            f" and {n_bytes:,} bytes cannot hold so many"
         )
     metadata, dropped = _checked(header.metadata)
     return replace(header, metadata=metadata, notes=(*header.notes, *dropped))
@@ -99,7 +118,8 @@ def _tiff_header(stream: BinaryIO, path: Path | None, page: int) -> Header:
     return Header(info, layout.orientation, layout.metadata, page=page)
 
 
-def _pillow_header(stream: BinaryIO, path: Path | None, format: FormatName) -> Header:
+def pillow_header(stream: BinaryIO, path: Path | None, format: FormatName) -> Header:
+    """The header of what Pillow reads; nothing is decoded."""
     scan = pngchunks.scan(stream) if format == "png" else None
     bits, late_exif = (scan.bits, scan.late_exif) if scan else (8, None)
     if format == "avif":

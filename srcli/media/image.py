@@ -13,8 +13,16 @@ from srcli.media import apng, gif, webp
 from srcli.media.animation import Array, Part, composed
 from srcli.media.colour import at_depth
 from srcli.media.header import read_header, scan_frames
-from srcli.media.picture import MAX_PIXELS, Frame, Header, ImageInfo, Picture, Pixels
-from srcli.media.samples import Decoded, decode, upright
+from srcli.media.picture import (
+    MAX_PIXELS,
+    Decoded,
+    Frame,
+    Header,
+    ImageInfo,
+    Picture,
+    Pixels,
+)
+from srcli.media.samples import decode, upright
 from srcli.media.source import open_source, plain_errors
 
 __all__ = [
@@ -191,5 +199,5 @@ def _animation(stream: BinaryIO, name: str, header: Header, depth: Depth) -> Ite
 
 def depth_notes(info: ImageInfo, depth: int) -> tuple[str, ...]:
     """A word about bits that are not read."""
-    held = 8 if info.format in ("avif", "heif") else depth  # Pillow decodes those to 8 bits
+    held = 8 if info.shallow or info.format in ("avif", "heif") else depth  # Pillow's limit
     return (f"{info.bits}-bit picture read at {held} bits",) if info.bits > held else ()

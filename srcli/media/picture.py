@@ -15,6 +15,9 @@ MAX_PIXELS = 500_000_000
 
 Pixels = NDArray[np.uint8 | np.uint16]
 
+Decoded = tuple[Pixels, Pixels | None, bytes | None, tuple[str, ...]]
+"""Pixels, alpha, ICC profile and notes."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
@@ -25,6 +28,7 @@ class ImageInfo:
         width, height: in pixels, after the EXIF orientation.
         channels: 1 (grey) or 3 (RGB; palettes and CMYK become RGB).
         cmyk: it is that, of the first page.
+        shallow: it is read at 8 bits, whatever it holds.
         has_alpha: it has transparency.
         bits: per channel, by the file's format and not by its values; of the first page.
         n_frames: more than 1 for animations and TIFFs of several pages.
@@ -45,6 +49,7 @@ class ImageInfo:
     notes: tuple[str, ...] = ()
     page_bits: tuple[int, ...] = ()
     cmyk: bool = False
+    shallow: bool = False
 
     @property
     def deepest(self) -> int:
@@ -79,13 +84,18 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """An ImageInfo, and what only reading needs."""
+    """An ImageInfo, and what only reading needs.
+
+    Attributes:
+        least_bytes: that the pixels take in the file; 0 where that is not known here.
+    """
 
     info: ImageInfo
     orientation: int
     metadata: Metadata
     notes: tuple[str, ...] = ()
     page: int = 0
+    least_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

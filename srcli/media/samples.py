@@ -18,9 +18,8 @@ from PIL import Image, ImageFile
 from srcli.media import tiff
 from srcli.media.colour import at_depth, cmyk_to_rgb, inks_left, lab_to_rgb, unmultiplied
 from srcli.media.header import ORIENTATION, kind_of_mode, open_image
-from srcli.media.picture import Header, Pixels
-
-Decoded = tuple[Pixels, Pixels | None, bytes | None, tuple[str, ...]]
+from srcli.media.picture import Decoded, Header, Pixels
+from srcli.media.readers import reader_of
 
 
 def decode(stream: BinaryIO, header: Header, *, inks: bool = False) -> Decoded:
@@ -28,25 +27,33 @@ def decode(stream: BinaryIO, header: Header, *, inks: bool = False) -> Decoded:
 
     With ``inks``, pixels of CMYK are what each of the four inks leaves, full without ink.
     """
+    if header.info.format == "tiff":
+        return _decode_tiff(stream, header, inks)
+    reader = reader_of(header.info.format)
+    if reader is not None:
+        pixels, alpha, icc, notes = reader.decode(stream, header, inks=inks)
+    else:
+        pixels, alpha, icc, notes = decode_plain(stream, header, inks=inks)
+    pixels, alpha = upright(pixels, alpha, header.orientation)
+    return pixels, alpha, icc, notes
+
+
+def decode_plain(stream: BinaryIO, header: Header, *, inks: bool = False) -> Decoded:
+    """Decoded by Pillow, whose format this is, and not turned."""
     info, icc = header.info, header.metadata.icc
-    if info.format == "tiff":
-        pixels, alpha, icc, notes = _decode_tiff(stream, header, inks)
-    elif info.format == "png" and info.bits == 16:
+    if info.format == "png" and info.bits == 16:
         samples, key = _deep_png(stream)
-        pixels, alpha = samples[:, :, : info.channels], None
+        pixels: Pixels = samples[:, :, : info.channels]
+        alpha: Pixels | None = None
         if samples.shape[2] > info.channels:
             alpha = samples[:, :, info.channels]
         elif key is not None:
             alpha = _keyed(pixels, key, 65_535)
-        notes = ()
-    else:
-        image = open_image(stream, info.format)
-        _check_size(image, header)
-        image.load()
-        pixels, alpha, icc, notes = _from_image(image, info.bits, icc, inks=inks)
-    if info.format != "tiff":
-        pixels, alpha = upright(pixels, alpha, header.orientation)
-    return pixels, alpha, icc, notes
+        return pixels, alpha, icc, ()
+    image = open_image(stream, info.format)
+    _check_size(image, header)
+    image.load()
+    return from_image(image, info.bits, icc, inks=inks)
 
 
 def _check_size(image: Image.Image, header: Header) -> None:
@@ -103,7 +110,7 @@ def _pillow_tiff(stream: BinaryIO, header: Header, layout: tiff.Layout, inks: bo
         return pixels, alpha, header.metadata.icc, ()
     image.load()
     left = tiff.valid_orientation(image.getexif().get(ORIENTATION, 1))
-    pixels, alpha, icc, notes = _from_image(
+    pixels, alpha, icc, notes = from_image(
         image, layout.bits, header.metadata.icc, inverted=layout.inverted, inks=inks
     )
     pixels, alpha = upright(pixels, alpha, left)
@@ -174,7 +181,7 @@ def _both_bytes(open_again: Callable[[], ImageFile.ImageFile]) -> NDArray[np.uin
     return samples
 
 
-def _from_image(
+def from_image(
     image: Image.Image,
     bits: int,
     icc: bytes | None,

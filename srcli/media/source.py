@@ -12,6 +12,23 @@ from PIL import UnidentifiedImageError
 from srcli.errors import MediaError, SrcliError
 from srcli.media.formats import FORMATS, READABLE_TITLES, FormatName
 
+# What files begin with, where that says enough.
+_MARKS: dict[FormatName, tuple[bytes, ...]] = {
+    "jpeg2000": (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
+    "jxl": (b"\0\0\0\x0cJXL \r\n\x87\n", b"\xff\x0a"),
+    "psd": (b"8BPS",),
+    "exr": (b"\x76\x2f\x31\x01",),
+    "hdr": (b"#?RADIANCE", b"#?RGBE"),
+    "raw": (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0"),
+    "dds": (b"DDS ",),
+    "qoi": (b"qoif",),
+    "sgi": (b"\x01\xda",),
+    "ico": (b"\0\0\x01\0",),
+}
+# version, run lengths, bits of a sample
+_PCX = {bytes((version, 1, bits)) for version in (0, 2, 3, 5) for bits in (1, 2, 4, 8)}
+_AFTER_MAGIC = b" \t\n\v\f\r#"  # of a PNM
+_TGA_EXTENSIONS = FORMATS["tga"].extensions
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1")
 
 
@@ -66,7 +83,7 @@ def plain_errors(name: str, format: FormatName) -> Iterator[None]:
             message = f"{name} is a kind of {title} that srcli does not read: {text[:200]}"
         elif (
             not isinstance(exc, (OSError, SyntaxError, ValueError, zlib.error))
-            or isinstance(exc, UnidentifiedImageError)
+            or isinstance(exc, (UnidentifiedImageError, UnicodeError))
             or not text
         ):  # what other exceptions say is of use to programmers only
             message = f"{name} is damaged, or a kind of {title} that srcli cannot read"
@@ -95,4 +112,29 @@ def sniff(head: bytes, name: str) -> FormatName:
         return "avif"
     if head[4:8] == b"ftyp" and any(brand in head[8:] for brand in _HEIF_BRANDS):
         return "heif"
+    for format, marks in _MARKS.items():
+        if head.startswith(marks):
+            return format
+    if head[4:12] == b"ftypcrx ":
+        return "raw"
+    if head[:1] == b"P" and head[1:2] in b"123456Ff" and head[2:3] in _AFTER_MAGIC:
+        return "netpbm"
+    if head[:3] == b"P7\n":
+        return "netpbm"
+    if head[:1] == b"\n" and head[1:4] in _PCX:
+        return "pcx"
+    if name.lower().endswith(_TGA_EXTENSIONS) and tga_header(head):
+        return "tga"
     raise MediaError(f"{name} is not a picture that srcli can read", f"it reads {READABLE_TITLES}")
+
+
+def tga_header(head: bytes) -> bool:
+    """Whether a file can begin as a TGA: the format has no mark of its own."""
+    if len(head) < 18:
+        return False
+    mapped, kind, map_bits, depth, descriptor = head[1], head[2], head[7], head[16], head[17]
+    sizes = int.from_bytes(head[12:14], "little"), int.from_bytes(head[14:16], "little")
+    depths = {1: (8,), 2: (16, 24, 32), 3: (8, 16)}.get(kind & 7, ())
+    if mapped > 1 or kind & ~0x0B or depth not in depths or not all(sizes) or descriptor & 0xC0:
+        return False
+    return map_bits in (15, 16, 24, 32) if mapped else kind & 7 != 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, Protocol
 
 from srcli.errors import MediaError
-from srcli.media.atomic import part_of, plain_errors
+from srcli.media.atomic import give_name, open_part, plain_errors
 
 
 class Target(Protocol):
@@ -45,9 +45,8 @@ class FileTarget(_Written):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._part = part_of(path)
         with self._errors():
-            self._file = self._part.open("xb")
+            self._part, self._file = open_part(path)
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
         return plain_errors(str(self._path), self._path.parent)
@@ -58,8 +57,7 @@ class FileTarget(_Written):
             # Some disks report only now that they are full; and after a crash the name must not
             # stand for an empty file.
             os.fsync(self._file.fileno())
-            self._file.close()
-            self._part.replace(self._path)
+            give_name(self._file, self._part, self._path)
 
     def abort(self) -> None:
         with contextlib.suppress(OSError):

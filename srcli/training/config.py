@@ -86,6 +86,8 @@ class Config:
         beta1, beta2, eps, weight_decay: of AdamW.
         start: ``carry``: gates open, the picture carried to the output, see ``start``; ``plain``:
             PyTorch's own.
+        merged: train a network that has an expanded form (ECBSR, SESR, PlainUSR, ...) in its
+            merged one: a step costs a fraction, and Muon does what the expansion is for.
         squash: what follows the last layer, which must make up for it: nothing, or (tanh + 1) / 2.
         quiet: layers that begin at a tenth, those at the end of deep paths; * stands for anything.
         precision: of the products: bf16 or fp16 with fp32 weights (fp16 with a scaled loss), or
@@ -123,6 +125,7 @@ class Config:
     eps: float = 1e-8
     weight_decay: float = 0.0
     start: Literal["carry", "plain"] = "carry"
+    merged: bool = False
     squash: Literal["none", "tanh"] = "none"
     quiet: tuple[str, ...] = ()
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"

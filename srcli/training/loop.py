@@ -22,6 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from srcli.archs.merging import Expanded
 from srcli.engine.memory import reuse_freed
 from srcli.errors import SrcliError, UsageError
 from srcli.training import checkpoint, degradations, packing, report, targets
@@ -158,7 +159,7 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
 
     # Network, average, vectors. The average lives in a second network, which is what is scored.
     torch.manual_seed(config.seed)
-    network = spec.build()
+    network = _built(spec, config)
     if saved is None:
         how = begin(network, photos, config, spec, init)
     network = network.to(device)
@@ -327,6 +328,18 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
         dist.destroy_process_group()
 
 
+def _built(spec: Spec, config: Config) -> nn.Module:
+    """The network in the form that is trained."""
+    network = spec.build()
+    if not config.merged:
+        return network
+    if not isinstance(network, Expanded):
+        raise UsageError(
+            f"{spec.arch} has no expanded form that could be merged.", "Leave out merged=true."
+        )
+    return network.merge().train()
+
+
 def _sources(config: Config) -> list[targets.Source]:
     return [targets.find(name, config.scale) for name in config.targets]
 
@@ -404,7 +417,7 @@ def measure(run: Run) -> Iterator[Event]:
     for index, stage in enumerate(config.stages):
         photos.check(stage.patch)
         torch.manual_seed(config.seed)
-        network = spec.build()
+        network = _built(spec, config)
         begin(network, photos, config, spec, None)
         network = network.to(device)
         if config.channels_last:

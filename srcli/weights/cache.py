@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from srcli.catalog import Catalogue, WeightsFile, default_catalogue
+from srcli.catalog import Catalogue, Variant, WeightsFile, default_catalogue
 from srcli.catalog.features import features
 from srcli.errors import ResourceError, WeightsError
 from srcli.weights.format import DamagedError, check
@@ -104,6 +104,11 @@ def path_of(weights: WeightsFile, options: WeightsOptions) -> Path:
 def is_cached(weights: WeightsFile, options: WeightsOptions) -> bool:
     """True if it is at hand: bundled, cached or the user's own. Its bytes are not looked at."""
     return path_of(weights, options).is_file()
+
+
+def at_hand(variant: Variant, options: WeightsOptions) -> bool:
+    """True if there are weights and every file that they are made of is at hand."""
+    return bool(variant.parts) and all(is_cached(file, options) for file, _ in variant.parts)
 
 
 def read_own(weights: WeightsFile, name: str = "") -> bytes:

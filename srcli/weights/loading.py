@@ -20,6 +20,7 @@ from srcli.catalog import (
     Model,
     Variant,
     architectures,
+    canonical,
     default_catalogue,
     get,
     without_weights,
@@ -60,7 +61,7 @@ def state_dict(
     Of a strength of denoising between two files, the mean of their tensors by their shares.
 
     Raises:
-        WeightsError, ResourceError: as `locate`; also if nobody published weights.
+        WeightsError, ResourceError: as `locate`; also if there are none to download.
     """
     parts = model.variant(scale).parts
     if not parts:
@@ -469,11 +470,12 @@ def _template(
 
 
 def _model_or_architecture(name: str, catalogue: Catalogue) -> Model:
+    name = canonical(name, catalogue)
     tags = catalogue.of_architecture(name)
     if tags:
         return tags[0]
     for arch in architectures(catalogue):
-        if arch.name == name:  # nobody published a model of it
+        if arch.name == name:  # it has no model
             return Model(name=name, arch=arch, licence="unknown", source="")
     return get(name, catalogue)
 

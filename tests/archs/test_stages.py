@@ -1,5 +1,7 @@
 """Every network of the catalogue: stages equal forward, at any tile size and picture shape."""
 
+import re
+
 import pytest
 import torch
 from catalogue_samples import NETWORKS, at_one_scale, one_of_a_kind, short
@@ -19,10 +21,11 @@ OTHER_SCALES = [
 ]
 GLOBAL = (
     "bcrn", "rlfn", "rlfn_s", "rlfn_ntire", "imdn", "rfdn", "bsrn", "bsrn_s", "safmn_ntire",
+    "smfanet", "smfanet_plus", "lkfmixer_t", "lkfmixer_b", "lkmn_t", "mcan_t", "mcan_s", "mcan_m",
 )  # fmt: skip
 
 # Of the result's largest value. Rounding of fp32 sums taken in another order: up to 6.4e-7 was
-# seen; the smallest effect of a wrong attention map that was seen is 4e-4.
+# seen; of a wrong attention map the smallest effect that was seen is 4e-4, of a variance 6e-5.
 TOLERANCE = 1e-5
 
 
@@ -101,7 +104,7 @@ def test_the_tolerance_sees_a_seam(model, scale, lively):
     error = (naive - whole).abs().amax((0, 1, 2)) / whole.abs().max()
     assert float(error.max()) > 1000 * TOLERANCE
     if model.arch.name in GLOBAL:  # its attention is wrong even at the far side
-        assert float(error[: 4 * scale].max()) > 10 * TOLERANCE
+        assert float(error[: 4 * scale].max()) > 5 * TOLERANCE
 
 
 @pytest.mark.parametrize(("model", "scale"), one_of_a_kind(EXACT))
@@ -114,6 +117,16 @@ def test_a_batch_equals_its_pictures(model, scale, lively):
         assert_equal(both[k : k + 1], at_once(network, lr[k : k + 1]))
 
 
+# parameters that the authors' files hold and their networks do not use
+UNUSED = {
+    "swift_srgan": r"\.act\.weight$",  # its convblocks have a PReLU
+    "esrt": r"\.weight1\.scale$",  # blocks have a factor more
+    "carn": r"^upsample\.",  # the other scales' upsamplers
+    "carn_m": r"^upsample\.",
+    "mcan_t": r"^upsample\.|^cell1\.cell\d\.c0_fix\.|^cell[23]\.cell[23]\.c0\.",
+}
+
+
 @pytest.mark.parametrize(("model", "scale"), one_of_a_kind(EXACT))
 def test_forward_differentiates(model, scale):
     """No in-place operation and no detached part in the way of training."""
@@ -123,10 +136,7 @@ def test_forward_differentiates(model, scale):
     module = new_network(model.variant(scale), model.arch).train()
     module(torch.rand(2, model.door.channels, 16, 18)).square().mean().backward()
     unused = {name for name, p in module.named_parameters() if p.requires_grad and p.grad is None}
-    if model.arch.name == "swift_srgan":  # its convblocks have a PReLU in the state dict unused
-        unused = {name for name in unused if not name.endswith(".act.weight")}
-    if model.arch.name == "esrt":  # blocks have a factor that they do not use
-        unused = {name for name in unused if not name.endswith(".weight1.scale")}
-    if model.arch.name in ("carn", "carn_m"):  # the other scales' upsamplers
-        unused = {name for name in unused if not name.startswith("upsample.")}
+    known = UNUSED.get(model.arch.name)
+    if known is not None:
+        unused = {name for name in unused if not re.search(known, name)}
     assert not unused

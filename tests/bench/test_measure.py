@@ -13,7 +13,7 @@ from srcli import catalog
 from srcli.bench.child import Child
 from srcli.bench.cost import Cost, cost
 from srcli.bench.machine import Limits, measure_limits
-from srcli.bench.measure import Row, alternate, luma_psnr
+from srcli.bench.measure import Row, agreement, alternate
 from srcli.bench.plot import plot
 from srcli.bench.run import best
 from srcli.bench.runners import Runner, Setup
@@ -72,20 +72,20 @@ def test_figures_of_a_row():
 def test_a_row_as_json():
     first = Child(1.5, 2**20)
     fields = Row(setup(), Cost(7, 9), (0.5,), float("inf"), LIMITS, first).as_json()
-    assert fields["psnr_y"] is None
+    assert fields["agreement_db"] is None
     assert (fields["lr_size"], fields["first_picture_s"]) == ([10, 20], 1.5)
     assert (fields["parameters"], fields["multiply_adds"]) == (7, 9)
 
 
 def test_psnr_of_floats():
     a = np.full((8, 8, 3), 0.5, np.float32)
-    assert luma_psnr(a, a, 2) == float("inf")
+    assert agreement(a, a, 2) == float("inf")
     b = a + np.float32(1 / 255)
     # a grey level in RGB is 219 / 255 of one in luma
-    assert luma_psnr(b, a, 2) == pytest.approx(20 * np.log10(255 / (219 / 255)), abs=1e-3)
+    assert agreement(b, a, 2) == pytest.approx(20 * np.log10(255 / (219 / 255)), abs=1e-3)
     b = a.copy()
     b[0] = 0
-    assert luma_psnr(b, a, 1) == float("inf")  # in the border
+    assert agreement(b, a, 1) == float("inf")  # in the border
 
 
 def test_multiply_adds_are_those_of_the_convolutions():
@@ -147,9 +147,14 @@ def test_the_best_is_the_fastest_at_the_largest_size():
 def test_axes():
     axis = Axis.around([1, 100], logarithmic=True)
     assert axis.share(10) == pytest.approx(0.5)
-    assert axis.value(0.5) == pytest.approx(10)
+    assert axis.ticks() == pytest.approx([1, 2, 5, 10, 20, 50, 100])
+    assert Axis(3.2, 4.9, logarithmic=True).ticks() == pytest.approx(
+        [3.2, 3.4, 3.6, 3.8, 4, 4.2, 4.4, 4.6, 4.8]
+    )
     even = Axis.around([1, 3], room=0.5)
     assert (even.low, even.high) == (0, 4)
+    assert even.ticks() == [0, 1, 2, 3, 4]
+    assert Axis(30.42, 32.61).ticks() == pytest.approx([30.5, 31, 31.5, 32, 32.5])
     assert Axis.around([2, 2]).share(2) == 0  # a point is no division by zero
 
 

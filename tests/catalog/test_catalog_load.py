@@ -37,6 +37,22 @@ licence = "MIT"
 source = "https://example.org"
 """
 GOOD = ARCH + MODEL + VARIANT + WEIGHTS
+PURPOSE = """
+[[purpose]]
+name = "photo"
+title = "photos"
+about = "Photos."
+models = ["tiny.one"]
+"""
+ALIAS = """
+[[alias]]
+names = ["T_I-N.Y"]
+models = ['tiny']
+"""
+
+
+def for_photo(text):
+    return text.replace("source", "for = ['photo']\nsource")
 
 
 @pytest.fixture
@@ -180,6 +196,16 @@ note = "No network."
         (lambda t: ARCH + MODEL, "there is no variant"),
         (lambda t: t + "[[model]]\nname = 'tiny.two'", "model tiny.two: there is no variant"),
         (lambda t: t + "[", "cannot be read"),
+        (lambda t: t.replace("source", "for = ['photo']\nsource"), "no purpose 'photo'"),
+        (lambda t: PURPOSE + t, "purpose photo: tiny.one is not for it"),
+        (lambda t: PURPOSE + for_photo(t).replace('"tiny.one"', '"tiny.two"'), "tiny.one, which"),
+        (lambda t: PURPOSE + PURPOSE + for_photo(t), "purpose photo: there are two"),
+        (lambda t: PURPOSE.replace("photo", "tiny") + t, "'tiny' can be taken for tiny"),
+        (lambda t: ALIAS + t, "alias T_I-N.Y: 'T_I-N.Y' can be taken for tiny"),
+        (lambda t: ALIAS.replace("T_I-N.Y", "small") * 2 + t, "alias small: there are two"),
+        (lambda t: ALIAS.replace("T_I", "x").replace("'tiny'", "'huge'") + t, "names huge, which"),
+        (lambda t: ALIAS.replace("['tiny']", "[]") + t, "models must be a list of names"),
+        (lambda t: ALIAS.replace("['tiny']", "['tiny', 'tiny']") + t, "models has a name twice"),
         (
             lambda t: t + (MODEL + VARIANT + WEIGHTS).replace('"tiny.one"', '"tiny.two"').replace(
                 "1000", "1001"
@@ -193,6 +219,13 @@ def test_refuses_and_names_the_entry(load, change, said):
     with pytest.raises(CatalogueError, match=r"catalogue .*models\.toml") as caught:
         load(change(GOOD))
     assert said in str(caught.value)
+
+
+def test_purposes_and_other_names(load):
+    catalogue = load(PURPOSE + ALIAS.replace("T_I-N.Y", "small one") + for_photo(GOOD))
+    assert catalogue.models["tiny.one"].purposes == ("photo",)
+    assert catalogue.purposes["photo"].models == ("tiny.one",)
+    assert catalogue.aliases["small one"].models == ("tiny",)
 
 
 def test_a_missing_file_is_a_catalogue_error(tmp_path):

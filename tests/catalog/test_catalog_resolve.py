@@ -2,13 +2,14 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from srcli import catalog
-from srcli.catalog import Architecture, Catalogue, Model, Variant, WeightsFile
+from srcli.catalog import Architecture, Catalogue, Model, Purpose, Variant, WeightsFile
 from srcli.errors import UsageError
 
 ARCH = Architecture("net", "Net", "residual", "p", "r", "m:C")
@@ -45,19 +46,6 @@ def test_an_architecture_without_weights_can_still_be_named():
     with pytest.raises(UsageError) as caught:
         catalog.resolve("bare", 2, c)
     assert "--weights" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("wrong", "near"), [("brcn", "bcrn"), ("RLFN-S", "rlfn_s"), ("bcrn.author", "bcrn.authors"),
-                        ("swift", "swift_srgan")],
-)  # fmt: skip
-def test_an_unknown_name_is_met_with_the_nearest(wrong, near):
-    for find in (catalog.get, lambda n: catalog.resolve(n, 4)):
-        with pytest.raises(UsageError) as caught:
-            find(wrong)
-        assert wrong in caught.value.message
-        assert near in caught.value.hint
-        assert "srcli models" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["", "   ", "\x00", "../../etc/passwd", "zzzzzzzz", "🙂" * 50])
@@ -160,13 +148,56 @@ def test_without_weights_says_what_to_do():
         published("other.same", 500_000, 32.0, arch=other),
     )
     message, hint = catalog.without_weights(bare, 4, catalogue(bare, *rest))
-    assert "no weights for bare.untrained at x4" in message
+    assert "no weights for bare at x4 to download" in message
     assert "`srcli train bare-x4 --data PHOTOS --out FOLDER`" in hint
     assert "net.near (300K parameters, 32.00 dB on Set5)" in hint
-    assert "--weights FILE --model bare" in hint
+    assert "of its authors: `--weights FILE --model bare`" in hint
     assert catalog.nearest(bare, 4, catalogue(bare, rest[-1])).name == "other.same"
     _, hint = catalog.without_weights(bare, 4, catalogue(bare))
     assert "nearest" not in hint
+
+
+def test_a_purpose_means_its_first_model_with_the_scale():
+    c = replace(
+        catalogue(
+            model("net.untrained", [2, 3, 4], weights=False),
+            model("net.small", [4]),
+            model("net.large", [2, 4]),
+            model("bare.only", [3], arch=BARE),
+        ),
+        purposes={"photo": Purpose("photo", "photos", "All.", ("net.small", "net", "bare"))},
+    )
+    assert catalog.resolve("photo", None, c).name == "net.small"
+    assert catalog.resolve("photo", 4, c).name == "net.small"
+    assert catalog.resolve("photo", 2, c).name == "net.large"
+    assert catalog.resolve("photo", 3, c).name == "bare.only"
+    assert catalog.resolve("photo", 2.5, c).name == "net.small"  # native nowhere: the first
+    assert catalog.resolve("PHOTOS", 2, c).name == "net.large"
+    names = [m.name for m in catalog.candidates("photo", c)]
+    assert names == ["net.small", "net.large", "bare.only"]
+    with pytest.raises(UsageError, match="no one model's name") as caught:
+        catalog.get("photo", c)
+    assert "net.small" in caught.value.hint
+
+
+def test_a_short_name_means_the_model_at_every_scale():
+    first, second = model("net.a", [4]), model("net.b", [2, 4])
+    c = catalogue(first, second, model("bare.untrained", [2], weights=False, arch=BARE))
+    assert catalog.short_name(first, c) == "net"
+    assert catalog.short_name(second, c) == "net.b"
+    assert catalog.short_name(c.models["bare.untrained"], c) == "bare"
+    c = catalogue(model("net.untrained", [4], weights=False), second)
+    assert catalog.short_name(second, c) == "net"
+    assert catalog.short_name(c.models["net.untrained"], c) == "net.untrained"
+    c = catalogue(model("net.a", [3, 4]), model("net.b", [2, 4]))  # net is a at x4 but b at x2
+    assert [catalog.short_name(m, c) for m in c.models.values()] == ["net", "net.b"]
+
+
+def test_what_a_name_stands_for_is_told_where_it_does_not_tell():
+    chosen = catalog.resolve("drawing")
+    assert catalog.short_name(chosen) in catalog.meaning("drawing", chosen)
+    assert catalog.meaning(chosen.name, chosen) is None
+    assert catalog.meaning("BCRN", catalog.resolve("BCRN")) is None
 
 
 # ------------------------------------------------------------------------------------ denoise

@@ -70,8 +70,10 @@ def test_every_combination(run, mine):
         assert r["share_of_limit"] > 0
     by = {(tuple(r["lr_size"]), r["precision"]): r for r in rows}
     # infinity is null: as the plain network to the last bit
-    assert (by[(16, 20), "fp32"]["psnr_y"] or 999) > 130
-    assert 20 < by[(16, 20), "bf16"]["psnr_y"] < 120  # of weights as a constructor leaves them
+    assert (by[(16, 20), "fp32"]["agreement_db"] or 999) > 130
+    assert (
+        20 < by[(16, 20), "bf16"]["agreement_db"] < 120
+    )  # of weights as a constructor leaves them
     ratio = by[(20, 24), "fp32"]["multiply_adds"] / by[(16, 20), "fp32"]["multiply_adds"]
     assert ratio == pytest.approx(20 * 24 / (16 * 20))
     assert data["limits"][0]["threads"] == 1
@@ -83,9 +85,11 @@ def test_baselines_compute_the_same(run, mine):
     bare = {r["backend"]: r for r in data["rows"] if r["baseline"]}
     skipped = {s["backend"] for s in data["skipped"]}
     assert bare.keys() | skipped == {"eager", "onnxruntime", "openvino"}
-    assert (bare["eager"]["psnr_y"] or 999) > 140  # it is the reference, in a process of its own
+    assert (
+        bare["eager"]["agreement_db"] or 999
+    ) > 140  # it is the reference, in a process of its own
     for r in bare.values():
-        assert (r["psnr_y"] or 999) > 100
+        assert (r["agreement_db"] or 999) > 100
         assert r["first_picture_s"] is None
 
 
@@ -102,6 +106,8 @@ def test_table_csv_and_plot(run, mine, tmp_path):
     result = run("bench", *QUICK, "-m", mine, "-x2", "--backend", "torch", "--csv", file)
     assert result.exit_code == 0
     assert "of limit" in result.stdout
+    assert "to fp32" in result.stdout  # agreement with fp32 is no quality
+    assert "PSNR" not in result.stdout
     assert f"{mine} x2" in result.stdout
     (found,) = csv.DictReader(io.StringIO(file.read_text()))
     assert found["model"] == mine
@@ -234,5 +240,5 @@ def test_networks_without_weights_are_timed_with_random_ones(run):
         assert row["notes"] == ["random weights: it has none to download"]
         assert row["median_s"] > 0
         # against the plain network with the same weights
-        assert row["precision"] != "fp32" or (row["psnr_y"] or 999) > 80
+        assert row["precision"] != "fp32" or (row["agreement_db"] or 999) > 80
     assert tuned.choices(WeightsOptions.from_environment()) == {}  # nothing to run is kept

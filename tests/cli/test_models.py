@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 from srcli import catalog
-from srcli.catalog import Catalogue
 from srcli.cli.models import app
 from srcli.errors import UsageError, WeightsError
 from srcli.weights import cached_path
@@ -22,6 +21,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setenv("SRCLI_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("SRCLI_OFFLINE", "1")
     monkeypatch.delenv("SRCLI_MIRROR", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)  # a pipe has all the room it wants
 
     def run(*arguments):
         result = CliRunner().invoke(app, list(arguments))
@@ -32,26 +32,68 @@ def run(tmp_path, monkeypatch):
     return run
 
 
+def tables(result):
+    """The tables of a listing, each a list of lines, the heading first."""
+    parts = result.stdout.split("\n\n")
+    return [p.splitlines() for p in parts if p.startswith("name ")]
+
+
 def names(result):
-    return [line.split()[0] for line in result.stdout.splitlines()[1:]]
+    return [line.split()[0] for table in tables(result) for line in table[1:]]
+
+
+def listed(*, everything=False):
+    """Short names by the scale that figures are of, the usual one first."""
+    models = [m for m in catalog.models() if everything or m.trained]
+    scale = {m.name: catalog.default_scale(m) for m in models}
+    order = sorted(models, key=lambda m: (scale[m.name] != 4, scale[m.name]))
+    return {catalog.short_name(m) for m in models}, {m.name: scale[m.name] for m in order}
 
 
 def test_list_is_the_default_and_plain_when_piped(run):
     for arguments in ((), ("list",)):
         result = run(*arguments)
         assert result.exit_code == 0
-        assert names(result) == [m.name for m in catalog.models()]
+        assert set(names(result)) == listed()[0]
+        assert len(names(result)) == len(listed()[0])
         assert result.stdout.isascii()
         assert not set("│┃━─\x1b") & set(result.stdout)
         [line] = [x for x in result.stdout.splitlines() if x.startswith("bcrn.authors ")]
-        for word in ("attention", "x2 x4", "289K", "download", "1.2 MB", "none stated", "32.23 x4"):
+        for word in ("attention", "x2 x4", "289K", "download", "1.2 MB", "none stated", "32.23"):
             assert word in line
+        assert any(x.startswith("bcrn ") for x in result.stdout.splitlines())
+        assert "untrained" not in result.stdout
+    assert set(names(run("--all"))) == listed(everything=True)[0]
+    assert "bcrn" in names(run("--all"))
+    assert "drrn_b1u9" in names(run("--all"))
+
+
+def test_scores_of_one_scale_stand_together(run):
+    found = tables(run())
+    scales = [re.search(r"PSNR x(\d+)", table[0])[1] for table in found]
+    assert scales[0] == "4"
+    assert len(set(scales)) == len(scales) > 1
+    for table, scale in zip(found, scales, strict=True):
+        title = f"PSNR x{scale}"
+        at = table[0].index(title)
+        lines = [line for line in table[1:] if "built in" not in line]
+        shown = {line.split()[0]: line[at : at + len(title)].strip() for line in lines}
+        scores = [float(score or 0) for score in shown.values()]
+        assert scores == sorted(scores, reverse=True)  # those without one last
+        rows = [r for r in json.loads(run("--json").stdout) if r["scale"] == int(scale)]
+        by_name = {r["short_name"]: r["psnr_set5"] for r in rows}
+        assert shown == {n: f"{by_name[n]:.2f}" if by_name[n] else "" for n in shown}
 
 
 @pytest.mark.parametrize("arguments", [("--json",), ("list", "--json")])
 def test_json(run, arguments):
     rows = {row["name"]: row for row in json.loads(run(*arguments).stdout)}
-    assert list(rows) == [m.name for m in catalog.models()]
+    assert set(rows) == {m.name for m in catalog.models() if m.trained}
+    everything = json.loads(run(*arguments, "--all", "--sort", "catalogue").stdout)
+    assert {row["name"] for row in everything} == {m.name for m in catalog.models()}
+    assert rows["bcrn.srcli"]["short_name"] == "bcrn"
+    assert "text" in rows["bcrn.srcli"]["for"]
+    assert "JPEG" in rows["bcrn.srcli"]["advice"]
     row = rows["bcrn.authors"]
     assert row["arch"] == "bcrn"
     assert row["family"] == "attention"
@@ -72,15 +114,16 @@ def test_filters_and_order(run):
     assert "bcrn.authors" not in [r["name"] for r in rows]
     scores = [r["psnr_set5"] or 0 for r in rows]
     assert scores == sorted(scores, reverse=True)
-    rows = json.loads(run("--sort", "params", "--json").stdout)
-    counts = [r["parameters"] for r in rows]
+    rows = json.loads(run("--sort", "params", "--json", "-x", "4x").stdout)
+    counts = [r["parameters"] for r in rows if r["parameters"]]
     assert counts == sorted(counts)
     for family in ("convolution", "residual", "distillation", "attention"):
-        found = names(run("--family", family, "-x", "4"))
+        found = names(run("--family", family, "-x", "4", "--sort", "catalogue"))
         wanted = [m for m in catalog.models() if m.arch.family == family and 4 in m.scales]
-        assert found == [m.name for m in wanted]
+        assert found == [catalog.short_name(m) for m in wanted if m.trained]
         assert found
-    assert names(run("--sort", "name")) == sorted(m.name for m in catalog.models())
+    [*first, _, _] = names(run("--sort", "name", "-x", "2"))  # the resamplers come last
+    assert first == sorted(first)
     with pytest.raises(UsageError, match="magic") as caught:
         run("--family", "magic")
     assert "attention" in caught.value.hint
@@ -90,45 +133,75 @@ def test_filters_and_order(run):
 
 def test_order_by_work(run):
     """Multiply-adds per output pixel, as the network itself tells; known by hand for some."""
-    rows = json.loads(run("--scale", "4", "--sort", "speed", "--json").stdout)
+    rows = json.loads(run("--scale", "4", "--sort", "speed", "--json", "--all").stdout)
     costs = {r["name"]: r.get("multiply_adds_per_px", 0) for r in rows}
-    assert list(costs.values()) == sorted(costs.values())
+    networks = [cost for name, cost in costs.items() if name not in ("bicubic", "lanczos")]
+    assert networks == sorted(networks)
     assert costs["bicubic"] == 0
     assert costs["vdsr.untrained"] == 664_704  # every weight at every output pixel
     fsrcnn = 25 * 56 + 2 * 12 * 56 + 4 * 9 * 12 * 12 + 81 * 56  # every weight at every LR pixel
     assert costs["fsrcnn.yjn870"] == fsrcnn / 16
     assert costs["drrn_b1u9.untrained"] == 2 * 9 * 128 + 18 * 9 * 128 * 128  # U = 9 times the unit
-    table = run("--family", "residual", "--sort", "speed").stdout.splitlines()
-    assert table[0].endswith("MACs/px")
+    table = run("--family", "residual", "--sort", "speed", "--all").stdout.splitlines()
+    assert "MACs/px" in table[0]
     [line] = [x for x in table if x.startswith("vdsr.untrained")]
-    assert line.endswith("664.7K")
+    assert "664.7K" in line
     assert "trainable" in line
 
 
-@pytest.mark.parametrize("columns", [80, 120])
-def test_a_narrow_terminal_shows_every_row(run, monkeypatch, columns):
-    """rich's layout, without a terminal."""
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_narrow_terminal_shows_every_row(run, monkeypatch, columns, terminal):
+    """No line too long, no name folded, and what matters most is there."""
     monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setenv("NO_COLOR", "1")
-
     import io
 
-    class Terminal(io.StringIO):
+    class Screen(io.StringIO):
         def isatty(self):
-            return True
+            return terminal
 
     from srcli.cli.models import list_models
 
-    screen = Terminal()
-    monkeypatch.setattr("sys.stdout", screen)
-    list_models()
-    text = re.sub(r"\x1b\[\d*m", "", screen.getvalue())
-    assert max(map(len, text.splitlines())) <= columns
-    for word in ("lesrcnn.authors", "x2 x3 x4", "download", "Apache-2.0", "32.23 x4", "3.1"):
-        assert word in text
+    for options in ({}, {"everything": True}, {"purpose": "photo"}, {"scale": 3}):
+        screen = Screen()
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stdout", screen)
+            list_models(**options)
+        lines = screen.getvalue().splitlines()
+        assert max(map(len, lines)) <= columns
+        if "scale" not in options:
+            [row] = [x for x in lines if x.startswith("realesr_animevideov3 ")]
+            for word in ["621K", "28.23", *(["BSD-3-Clause", "drawing"] if columns >= 80 else [])]:
+                assert word in row
+    text = screen.getvalue()
     if columns == 120:
-        for word in ("span_ch28.amazingren", "CC-BY-NC-SA-4.0 (non-commercial)"):
-            assert word in text
+        assert "CC-BY-NC-SA-4.0 (non-commercial)" in text
+    if columns == 80:
+        assert "non-commercial" in text
+
+
+def test_for_a_purpose(run):
+    """Each with its sentence, and what -m takes."""
+    for purpose in catalog.purposes():
+        result = run("--for", purpose.title.upper())
+        wanted = [m for m in catalog.models() if purpose.name in m.purposes]
+        text = " ".join(result.stdout.split())
+        for m in wanted:
+            assert m.advice in text
+        found = [x.split()[0] for x in result.stdout.splitlines() if x[:1].strip()]
+        assert {catalog.short_name(m) for m in wanted} <= set(found)
+        taken = catalog.short_name(catalog.resolve(purpose.name))
+        assert f"-m {purpose.name} takes {taken}" in text
+        rows = json.loads(run("--for", purpose.name, "--json").stdout)
+        assert {r["name"] for r in rows} == {m.name for m in wanted}
+    with pytest.raises(UsageError, match="no purpose 'cats'") as caught:
+        run("--for", "cats")
+    assert "drawing" in caught.value.hint
+    text = run().stdout
+    for purpose in catalog.purposes():
+        assert purpose.about in " ".join(text.split())
+    assert catalog.purposes()[0].about not in run("--family", "attention").stdout
+    assert "which has x4" in run("--for", "drawing", "-x2").stdout
 
 
 def test_show(run):
@@ -140,6 +213,11 @@ def test_show(run):
         for variant in model.variants:
             assert f"{variant.parameters:,}" in text
             assert variant.weights.sha256 in text
+    text = " ".join(run("show", "drawing").stdout.split())
+    chosen = catalog.resolve("drawing")
+    alone = f"{chosen.name}, or {catalog.short_name(chosen)} alone"
+    for word in (alone, chosen.advice, "damaged photo"):
+        assert word in text
     assert "`srcli train drrn_b1u9-x3` trains it" in run("show", "drrn_b1u9").stdout
     assert json.loads(run("show", "bcrn.authors", "--json").stdout)["name"] == "bcrn.authors"
     with pytest.raises(UsageError, match="no model 'brcn'") as caught:
@@ -171,9 +249,9 @@ def tiny(tmp_path, monkeypatch):
         (mirror / weights.file).write_bytes(data)
     model = replace(real, variants=tuple(variants))
     default = catalog.default_catalogue()
-    changed = Catalogue(
-        default.architectures, {model.name: model, "bicubic": catalog.get("bicubic")}
-    )
+    models = {model.name: model, "bicubic": catalog.get("bicubic")}
+    changed = replace(default, models=models, purposes={}, aliases={})
+    monkeypatch.setattr("srcli.catalog.default_catalogue", lambda: changed)
     monkeypatch.setattr("srcli.catalog.names.default_catalogue", lambda: changed)
     monkeypatch.setattr("srcli.weights.cache.default_catalogue", lambda: changed)
     monkeypatch.setattr("srcli.weights.cache.features", dict)
@@ -212,7 +290,8 @@ def test_what_forbids_commercial_use_says_so(run, tiny, monkeypatch, tmp_path):
     model, _ = tiny
     free = replace(model, licence="CC-BY-NC-SA-4.0")
     default = catalog.names.default_catalogue()
-    changed = Catalogue(default.architectures, {**default.models, free.name: free})
+    changed = replace(default, models={**default.models, free.name: free})
+    monkeypatch.setattr("srcli.catalog.default_catalogue", lambda: changed)
     monkeypatch.setattr("srcli.catalog.names.default_catalogue", lambda: changed)
     assert "CC-BY-NC-SA-4.0 (non-commercial)" in run().stdout
     assert "CC-BY-NC-SA-4.0 (non-commercial)" in run("show", "bcrn").stdout

@@ -168,13 +168,15 @@ def test_where_a_tile_lies(scale):
 
 
 @settings(deadline=None, max_examples=40)
-@given(shapes, tiles, st.sampled_from([0.0, 1000.0]))
-def test_moments(shape, tile, offset):
+@given(shapes, tiles, st.sampled_from([0.0, 1000.0]), st.booleans())
+def test_moments(shape, tile, offset, unbiased):
     """Also where the mean is large and the deviation small, where sums of squares cancel."""
     x = random_map(*shape) * torch.tensor([1.0, 0.1, 5.0]).view(1, 3, 1, 1) + offset
     run, lr = start(x, tile)
-    ((mean, std),) = run.sweep(Moments(lr))
-    expected_std, expected_mean = torch.std_mean(x.double(), (2, 3), correction=0, keepdim=True)
+    ((mean, std),) = run.sweep(Moments(lr, unbiased=unbiased))
+    expected_std, expected_mean = torch.std_mean(
+        x.double(), (2, 3), correction=int(unbiased), keepdim=True
+    )
     assert mean.dtype == std.dtype == torch.float32
     assert mean.shape == std.shape == (1, 3, 1, 1)
     torch.testing.assert_close(mean.double(), expected_mean, rtol=1e-6, atol=1e-6)

@@ -217,9 +217,21 @@ def test_films_and_pictures_in_one_folder(here, upscale):
     assert sorted(p.name for p in (here / "out").iterdir()) == [
         *("a_x2.png", "b_x2.mp4", "d_x2.jpg", "e_x2.mkv"),
     ]
-    assert done.events[-1] == {"event": "summary", "done": 4, "skipped": 0, "failed": 1}
+    assert done.events[-1] == {
+        "event": "summary",
+        "done": 4,
+        "skipped": 0,
+        "failed": 1,
+        "left_out": 0,
+    }
     again = upscale("in", *FAST, "-o", "out/", "--json", "--skip-existing")
-    assert again.events[-1] == {"event": "summary", "done": 0, "skipped": 4, "failed": 1}
+    assert again.events[-1] == {
+        "event": "summary",
+        "done": 0,
+        "skipped": 4,
+        "failed": 1,
+        "left_out": 0,
+    }
     beside = upscale("in/b.mp4", *FAST)
     assert beside.code == 0
     assert upscale("in", *FAST, "--dry-run").out.count("b_x2_x2") == 0

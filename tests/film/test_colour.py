@@ -46,7 +46,8 @@ def test_any_samples_come_back(frame):
     """Even those that stand for no colour at all, and whatever the place of chroma."""
     layout, size, planes, colour = frame
     conversion = Conversion.of(layout, colour, size)
-    data = conversion.raw(conversion.to_rgb(planes))
+    alpha = torch.from_numpy(planes[-1] / layout.maximum) if layout.alpha else None
+    data = conversion.raw(conversion.to_rgb(planes), alpha)
     assert data == b"".join(p.tobytes() for p in planes)
 
 

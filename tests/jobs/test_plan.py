@@ -168,12 +168,29 @@ def test_output_of_no_format(here, output):
 
 def test_a_template_names_outputs(here):
     put("sub/a.png", size=(6, 4))
-    named = targets(["sub/a.png"], output="{dir}/{model}/{stem}@{scale}x-{width}x{height}{ext}")
+    named = targets(["sub/a.png"], output="{dir}/{model}/{stem}@{scale}x-{width}x{height}.{ext}")
     assert named == ["sub/bcrn.authors/a@4x-24x16.png"]
-    assert targets(["sub/a.png"], output="{stem}{ext}", format="jpeg") == ["a.jpg"]
-    assert targets(["sub/a.png"], output="{stem}_{scale}{ext}", scale=None, width=12) == [
-        "a_12x8.png"
+    assert targets(["sub/a.png"], output="{stem}_{scale}.tif", scale=None, width=12) == [
+        "a_12x8.tif"
     ]
+
+
+def test_a_template_without_an_ending_gets_one(here):
+    """That of the format asked for, else the input's, or .png where that is not written."""
+    put("sub.d/a.png", "b.jpg")
+    Image.new("RGB", (6, 4)).save("bare", "JPEG")
+    assert targets(["sub.d/a.png", "b.jpg"], output="{dir}/{stem}@{scale}x") == [
+        "sub.d/a@4x.png",
+        "b@4x.jpg",
+    ]
+    assert targets(["b.jpg"], output="{stem}", format="webp") == ["b.webp"]
+    assert targets(["bare"], output="{stem}_{ext}") == ["bare_png.png"]
+
+
+def test_the_input_s_ending_tells_outputs_apart(here):
+    put("a.jpg", "a.png", "b.JPEG")
+    named = targets(["a.jpg", "a.png", "b.JPEG"], output="out/{stem}_{ext}.webp")
+    assert named == ["out/a_jpg.webp", "out/a_png.webp", "out/b_JPEG.webp"]
 
 
 @pytest.mark.parametrize("output", ["{stam}.png", "{}.png", "{stem.png", "{stem}}.png", "{a{b}}"])
@@ -185,9 +202,10 @@ def test_a_template_with_a_mistake(here, output):
 
 
 def test_a_template_that_puts_two_in_one_place(here):
-    put("a.png", "sub/a.png")
-    with pytest.raises(UsageError, match="both"):
-        plan(["a.png", "sub/a.png"], options(output="{stem}_big{ext}"))
+    put("a.png", "sub/a.png", "b.png")
+    jobs = plan(["a.png", "sub/a.png", "b.png"], options(output="{stem}_big.png"))
+    assert [job.failure is None for job in jobs] == [False, False, True]
+    assert all("both" in job.failure.message for job in jobs[:2])
 
 
 @pytest.mark.parametrize("form", [f.name for f in FORMATS.values() if f.writable])
@@ -304,8 +322,8 @@ def test_an_empty_folder(here):
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root reads everything")
 def test_a_folder_that_cannot_be_listed(here):
     Path("in").mkdir(mode=0o300)
-    with pytest.raises(MediaError, match="cannot list"):
-        plan(["in"], options())
+    [job] = plan(["in"], options())
+    assert isinstance(job.failure, MediaError) and "cannot list" in job.failure.message
 
 
 def test_patterns(here):
@@ -341,22 +359,35 @@ def test_order_is_as_typed(here):
 
 
 def test_two_inputs_with_one_output(here):
-    put("a.png", "a.gif")
-    with pytest.raises(UsageError, match=r"a_x4\.png") as caught:
-        plan(["a.png", "a.gif"], options(format="png"))
-    assert "a.gif" in caught.value.message
+    """Neither is done, for nobody knows which is meant; the others are."""
+    put("in/a.png", "in/a.gif", "in/b.png")
+    jobs = plan(["in"], options(format="png"))
+    assert [job.source.name for job in jobs] == ["a.gif", "a.png", "b.png"]
+    assert [job.failure is None for job in jobs] == [False, False, True]
+    for job in jobs[:2]:
+        assert "in/a.png" in job.failure.message and "in/a.gif" in job.failure.message
+        # what the hint says is true
+        template = job.failure.hint.partition('"')[2].rstrip('"')
+        apart = plan(["in"], options(format="png", output=template))
+        assert all(job.failure is None for job in apart)
     put("one/a.png", "two/a.png")
-    with pytest.raises(UsageError, match="both"):
-        plan(["one", "two"], options(output="out"))
-    with pytest.raises(UsageError, match="both"):  # nor is this what --overwrite is for
-        plan(["one", "two"], options(output="out", overwrite=True))
+    for more in ({}, {"overwrite": True}, {"skip_existing": True}):
+        jobs = plan(["one", "two", "in/b.png"], options(output="out", **more))
+        assert [job.failure is None for job in jobs] == [False, False, True]
+    template = jobs[0].failure.hint.partition('"')[2].rstrip('"')
+    assert targets(["one", "two"], output=template) == [
+        "out/one/a_large.png",
+        "out/two/a_large.png",
+    ]
 
 
 @pytest.mark.parametrize("more", [{}, {"overwrite": True}, {"skip_existing": True}])
 def test_an_output_that_is_an_input(here, more):
+    """Only this one fails."""
     put("a.png", "a_x4.png")
-    with pytest.raises(UsageError, match="also an input"):
-        plan(["a.png", "a_x4.png"], options(**more))
+    first, other = plan(["a.png", "a_x4.png"], options(**more))
+    assert "also an input" in first.failure.message
+    assert (other.failure, other.target) == (None, Path("a_x4_x4.png"))
 
 
 def test_an_input_is_not_overwritten(here):

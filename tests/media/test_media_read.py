@@ -390,7 +390,7 @@ def test_deep_tiff_cut_short(tmp_path: Path, compression: str | None) -> None:
 
 def test_too_many_pixels_are_refused_from_the_header_alone(tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
-    path.write_bytes(png(30_000, 30_000, 8, 2, b""))
+    path.write_bytes(png(30_000, 30_000, 8, 2, b"") + bytes(2_700_000))
     error = refused(path, "900 megapixels", "limit of 500")
     assert error.hint and "--max-pixels" in error.hint
     assert inspect(path, max_pixels=900_000_000).width == 30_000
@@ -398,7 +398,7 @@ def test_too_many_pixels_are_refused_from_the_header_alone(tmp_path: Path) -> No
     refused(tmp_path / "small.png", "over the limit", max_pixels=1199)
     assert read(tmp_path / "small.png", max_pixels=1200).pixels.shape == (30, 40, 3)
     # Pillow's own limit (about 90 million) does not stand in the way.
-    (tmp_path / "wide.png").write_bytes(png(20_000, 20_000, 1, 0, b""))
+    (tmp_path / "wide.png").write_bytes(png(20_000, 20_000, 1, 0, b"") + bytes(50_000))
     assert inspect(tmp_path / "wide.png").height == 20_000
 
 

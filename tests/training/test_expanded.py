@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file as tensors
 
+from srcli.errors import UsageError
 from srcli.training.config import load
 from srcli.training.loop import Run, train
 from srcli.weights import build, load_file, new_network
@@ -49,3 +50,27 @@ def test_the_written_file(arch, folder, cache, benchmark, tmp_path):
         wanted = fresh.eval()(lr)
         assert float((plain(lr) - wanted).abs().max()) < 1e-5 * model.door.maximum
         assert torch.equal(again(lr), plain(lr))
+
+
+def test_trained_in_its_merged_form(folder, cache, benchmark, tmp_path):
+    """The file holds the merged kernels, and loads as the expanded one does."""
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE.format(arch="ecbsr_m4c8") + "muon_rate = 1e-3\n")
+    run = Run(
+        config=load(str(recipe), sets=["merged=true"]), data=(folder,), out=tmp_path / "out",
+        cache=cache, validate=(benchmark,), device="cpu",
+    )  # fmt: skip
+    assert list(train(run))[-1]["event"] == "done"
+    model, variant, state = load_file(run.out / "ecbsr_m4c8-x2.safetensors")
+    plain = build(variant, model.arch, state)
+    assert state.keys() == plain.state_dict().keys()
+    assert state.keys() < new_network(variant, model.arch).state_dict().keys()
+
+
+def test_what_has_no_expanded_form_cannot_be_trained_merged(recipe, folder, cache, tmp_path):
+    run = Run(
+        config=load(str(recipe), sets=["merged=true"]), data=(folder,), out=tmp_path / "out",
+        cache=cache, device="cpu",
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="no expanded form"):
+        list(train(run))

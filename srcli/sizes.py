@@ -1,0 +1,28 @@
+"""Sizes in bytes as words."""
+
+from __future__ import annotations
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+_MOST_DIGITS = 6
+
+
+def size_text(n_bytes: float) -> str:
+    """In the unit that fits: ``1.3 GiB``, ``40.2 MiB``, ``912 bytes``."""
+    return _text(n_bytes, 1)
+
+
+def sizes_apart(one: float, other: float) -> tuple[str, str]:
+    """Two sizes that a sentence compares, with as many digits as it takes to tell them apart."""
+    for digits in range(1, _MOST_DIGITS):
+        texts = _text(one, digits), _text(other, digits)
+        if texts[0] != texts[1] or one == other:
+            return texts
+    return f"{one:.0f} bytes", f"{other:.0f} bytes"
+
+
+def _text(n_bytes: float, digits: int) -> str:
+    unit = 0
+    # what would be rounded to 1024 of a unit is 1 of the next
+    while unit + 1 < len(_UNITS) and round(abs(n_bytes) / 1024**unit, digits) >= 1024:
+        unit += 1
+    return f"{n_bytes / 1024**unit:.{digits if unit else 0}f} {_UNITS[unit]}"

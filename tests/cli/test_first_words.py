@@ -1,0 +1,268 @@
+"""What one sees of ``srcli upscale`` at once, at Ctrl-C, and of what it would do."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import srcli.cli
+from srcli.cli.screen import duration_text
+from srcli.weights import WeightsOptions, tuned
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, alone):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def srcli_upscale(monkeypatch, capsys, here):
+    """Function of arguments -> (exit code, stdout, stderr)."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["srcli", "upscale", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            srcli.cli.main()
+        out, err = capsys.readouterr()
+        return ended.value.code or 0, out, err
+
+    yield call
+    signal.signal(signal.SIGTERM, before)
+
+
+def put(*names, size=(8, 6)):
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, "teal").save(name)
+
+
+# the first line
+
+
+def test_the_first_line_comes_before_the_network_s_library(here):
+    put("a.png", size=(24, 20))
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "srcli", "upscale", "a.png", "-x2"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    said = lines.index("bcrn.srcli x2 with PyTorch: a.png, 24x20 to 48x40")
+    heavy = [k for k, line in enumerate(lines) if line.rpartition("|")[2].strip() == "torch"]
+    assert heavy and said < heavy[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["a.png", "-x3"], "bicubic x3: a.png, 8x6 to 24x18"),
+        (["a.png", "--width", "20"], "bicubic: a.png, 8x6 to 20x15"),
+        (["a.png", "big/b.png", "-o", "o/"], "bicubic x4: 2 pictures, 0.1 to 1.9 megapixels"),
+        (["a.png", "nope.png"], "bicubic x4: a.png, 8x6 to 32x24"),
+        (["small", "-o", "o/"], "bicubic x4: 2 pictures, 96 to 1,536 pixels"),
+    ],
+)
+def test_the_first_line(srcli_upscale, arguments, line):
+    put("a.png", "small/a.png", "small/b.png")
+    put("big/b.png", size=(400, 300))
+    _, _, err = srcli_upscale(*arguments, "-m", "bicubic")
+    assert line in err.splitlines()
+    for more in ("--quiet", "--json"):
+        assert line not in srcli_upscale(*arguments, "-m", "bicubic", "--overwrite", more)[2]
+
+
+def test_nothing_to_do_has_no_first_line(srcli_upscale):
+    Path("a.png").write_text("no picture")
+    code, _, err = srcli_upscale("a.png", "-m", "bicubic")
+    assert code == 1
+    [line] = err.splitlines()
+    assert "not a picture" in line
+
+
+# own outputs, lists, templates: through the command
+
+
+def test_own_outputs_left_out_are_counted(srcli_upscale):
+    put("in/wall.png", "in/wall_1920x1080.png", *(f"in/wall_x{n}.png" for n in range(2, 6)))
+    code, _, err = srcli_upscale("in", "-o", "out", "-m", "bicubic")
+    assert code == 0
+    [line] = [line for line in err.splitlines() if "left out" in line]
+    assert line.startswith("in: 5 files left out")
+    assert "wall_1920x1080.png" in line and "2 more" in line
+    _, out, _ = srcli_upscale("in", "-o", "out", "-m", "bicubic", "--overwrite", "--json")
+    assert json.loads(out.splitlines()[-1])["left_out"] == 5
+    assert "left out" not in srcli_upscale("in", "-o", "out2", "-m", "bicubic", "-q")[2]
+
+
+def test_missing_among_several_through_the_command(srcli_upscale):
+    put("a.png", "b.png")
+    Path("list.txt").write_text("a.png\nnope.png\nb.png\n")
+    for inputs in (["a.png", "nope.png", "b.png"], ["--from-file", "list.txt"]):
+        code, out, err = srcli_upscale(*inputs, "-m", "bicubic", "--overwrite", "--json")
+        events = [json.loads(line) for line in out.splitlines()]
+        assert code == 1
+        assert [e["input"] for e in events if e["event"] == "done"] == ["a.png", "b.png"]
+        assert [e["input"] for e in events if e["event"] == "failed"] == ["nope.png"]
+        assert "nope.png does not exist" in err
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lists_of_names(srcli_upscale, encoding, end):
+    put("a.png", "日本 ä.png")
+    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
+    text = mark + end.join(["a.png", "", "日本 ä.png"])
+    Path("list.txt").write_bytes(text.encode(encoding))
+    code, out, err = srcli_upscale("--from-file", "list.txt", "-m", "bicubic")
+    assert code == 0, err
+    assert len(out.splitlines()) == 2
+
+
+def test_a_list_that_is_none(srcli_upscale):
+    for data in ("a.png".encode("utf-16-le"), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"):
+        Path("list.txt").write_bytes(data)
+        code, _, err = srcli_upscale("--from-file", "list.txt", "-m", "bicubic")
+        assert code == 2
+        assert "list.txt cannot be read" in err and "UTF-8" in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+def test_a_list_of_names_in_no_encoding(srcli_upscale):
+    name = os.fsdecode(b"\xe4.png")
+    put(name)
+    Path("list.txt").write_bytes(b"\xe4.png\n")
+    assert srcli_upscale("--from-file", "list.txt", "-m", "bicubic")[0] == 0
+    assert Path(os.fsdecode(b"\xe4_x4.png")).exists()
+
+
+def test_two_inputs_with_one_output_and_a_third(srcli_upscale):
+    put("two/a.jpg", "two/a.png", "p.png")
+    code, _, err = srcli_upscale("two", "p.png", "-o", "out/", "--format", "webp", "-m", "bicubic")
+    assert code == 1
+    assert [p.name for p in Path("out").iterdir()] == ["p_x4.webp"]
+    assert err.count("would both be written to out/a_x4.webp") == 2 and "{ext}" in err
+    code, _, _ = srcli_upscale("two", "-o", "out/{stem}_{ext}.webp", "-m", "bicubic")
+    assert code == 0
+    assert {"a_jpg.webp", "a_png.webp"} <= {p.name for p in Path("out").iterdir()}
+
+
+# Ctrl-C
+
+
+def interrupted_after(n, monkeypatch):
+    """Have Ctrl-C come when so many pictures have been enlarged."""
+    from srcli.engine.resampler import Resampler
+
+    real, calls = Resampler.strips, []
+
+    def strips(*arguments, **more):
+        calls.append(1)
+        if len(calls) > n:
+            raise KeyboardInterrupt
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(Resampler, "strips", strips)
+
+
+@pytest.mark.parametrize("end", [[], ["--", "with space"]])
+def test_interrupted_and_the_command_that_goes_on(srcli_upscale, monkeypatch, end):
+    put(*(f"in/{k}.png" for k in range(4)), "with space/b.png")
+    arguments = ["in", "-m", "bicubic", "-o", "out/", *end]
+    with monkeypatch.context() as patch:
+        interrupted_after(2, patch)
+        code, _, err = srcli_upscale(*arguments)
+    assert code == 130
+    said, hint = err.splitlines()[-2:]
+    there = len(list(Path("out").iterdir()))
+    assert there >= 1
+    assert said == f"srcli: interrupted; {there} of {5 if end else 4} done"
+    command = shlex.split(hint.removeprefix("hint: to go on: "))
+    assert command[:2] == ["srcli", "upscale"] and "--skip-existing" in command
+    code, _, _ = srcli_upscale(*command[2:])
+    assert code == 0
+    assert len(list(Path("out").iterdir())) == (5 if end else 4)
+
+
+def test_interrupted_with_json_or_overwrite_or_alone(srcli_upscale, monkeypatch):
+    put("in/a.png", "in/b.png")
+    interrupted_after(0, monkeypatch)
+    code, out, _ = srcli_upscale("in", "-m", "bicubic", "--json")
+    assert code == 130
+    event = json.loads(out.splitlines()[-1])
+    assert event["event"] == "interrupted" and "--skip-existing" in event["hint"]
+    _, _, err = srcli_upscale("in", "-m", "bicubic", "--overwrite")
+    assert "--skip-existing" not in err and "anew" in err
+    _, _, err = srcli_upscale("in/a.png", "-m", "bicubic")  # there is nothing to go on with
+    assert err.splitlines()[-1] == "srcli: interrupted"
+
+
+# how long it will take
+
+
+@pytest.fixture
+def measured():
+    """Function (scale, milliseconds): as `srcli bench --tune` would keep it, on 10x20 pixels."""
+
+    def keep(scale, milliseconds, backend="torch", threads=1):
+        choice = tuned.Choice(backend, "fp32", threads, None, milliseconds, (10, 20))
+        tuned.store({("bcrn.srcli", scale): choice}, WeightsOptions.from_environment())
+
+    return keep
+
+
+def planned(out):
+    return [e for line in out.splitlines() if (e := json.loads(line))["event"] == "planned"]
+
+
+def test_dry_run_says_how_long(srcli_upscale, measured):
+    put("a.png", size=(20, 10))
+    put("b.png", size=(200, 100))
+    both = ["a.png", "b.png", "-m", "bcrn.srcli", "--dry-run"]
+    code, out, err = srcli_upscale(*both, "--json")
+    assert [e["seconds"] for e in planned(out)] == [None, None]  # nothing was measured
+    measured(4, 500)
+    code, out, err = srcli_upscale(*both)
+    assert code == 0
+    assert [line.rpartition("about ")[2] for line in out.splitlines()] == ["0.5 s", "50 s"]
+    assert "all together about 50 s" in err or "all together about 51 s" in err
+    assert [e["seconds"] for e in planned(srcli_upscale(*both, "--json")[1])] == [0.5, 50]
+    # x8 is x4, then x2 on what is sixteen times as large
+    assert [e["seconds"] for e in planned(srcli_upscale(*both, "--json", "-x8")[1])] == [None] * 2
+    measured(2, 100)
+    _, out, _ = srcli_upscale(*both, "--json", "-x8")
+    assert planned(out)[0]["seconds"] == pytest.approx(0.5 + 16 * 0.1)
+    # what was measured otherwise says nothing
+    for other in (["--threads", "2"], ["--precision", "bf16"], ["--tile", "64"]):
+        _, out, _ = srcli_upscale(*both, "--json", *other)
+        assert [e["seconds"] for e in planned(out)] == [None, None]
+    _, out, _ = srcli_upscale(*both, "--json", "--ensemble", "8")
+    assert planned(out)[0]["seconds"] == 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.6, "1 min 0 s"),
+        (200, "3 min 20 s"),
+        (7499, "2 h 4 min"),
+    ],
+)
+def test_durations(seconds, text):
+    assert duration_text(seconds) == text
