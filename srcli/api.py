@@ -50,6 +50,7 @@ class EngineWishes(TypedDict, total=False):
     """How to compute, for the type checker: the keywords of ``load_model``."""
 
     weights: FilePath | None
+    denoise: float | Literal["none"] | None
     device: str
     precision: Precision
     tile: int | None
@@ -131,6 +132,7 @@ def upscale(
     width: int | None = None,
     height: int | None = None,
     weights: FilePath | None = None,
+    denoise: float | Literal["none"] | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     backend: Backend = "auto",
@@ -164,6 +166,8 @@ def upscale(
             proportions stay.
         weights: a file of your own (safetensors, or .pth). ``model`` names its architecture if it
             does not itself.
+        denoise: how much noise to take away, for models that leave the choice: 0 to 1, or a level;
+            None: as the model's entry says.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
         backend: ``auto``, ``torch`` or ``openvino``.
@@ -210,6 +214,7 @@ def upscale(
         model,
         scale,
         weights=weights,
+        denoise=denoise,
         device=device,
         precision=precision,
         backend=backend,
@@ -231,6 +236,7 @@ def load_model(
     scale: float | None = None,
     *,
     weights: FilePath | None = None,
+    denoise: float | Literal["none"] | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     backend: Backend = "auto",
@@ -243,15 +249,15 @@ def load_model(
     """Load a model's weights onto the device, to be called on any number of pictures.
 
     Args:
-        name, scale, weights, device, precision, backend, tile, memory_bytes, ensemble, border,
-            color_fix: as ``upscale``.
+        name, scale, weights, denoise, device, precision, backend, tile, memory_bytes, ensemble,
+            border, color_fix: as ``upscale``.
 
     Raises:
         UsageError: there is no such model, scale or device.
         WeightsError: the weights cannot be had.
     """
     _check_kinds(
-        name=name, scale=scale, weights=weights, device=device, tile=tile,
+        name=name, scale=scale, weights=weights, denoise=denoise, device=device, tile=tile,
         memory_bytes=memory_bytes, color_fix=color_fix,
     )  # fmt: skip
     _check_engine(precision, backend, tile, memory_bytes)
@@ -263,7 +269,11 @@ def load_model(
         raise UsageError(f"{os.fspath(weights)} does not exist")
     _extend()
     entry = catalog.resolve(name or DEFAULT_MODEL, scale) if weights is None else None
+    if denoise is not None and entry is None:
+        raise UsageError("denoise is for models by name, not for a file of weights")
     if entry is not None:  # a scale out of reach is refused before torch is imported
+        if denoise is not None:
+            entry = catalog.denoised(entry, catalog.parse_strength(str(denoise)))
         scale = catalog.default_scale(entry) if scale is None else scale
         catalog.chain(entry, scale)
     from srcli.engine.open import open_engine
@@ -554,7 +564,7 @@ def models(scale: int | None = None, *, untrained: bool = False) -> tuple[ModelI
     Raises:
         UsageError: a type that cannot be meant.
     """
-    from srcli.weights.cache import WeightsOptions, is_cached
+    from srcli.weights.cache import WeightsOptions, at_hand
 
     _check_kinds(scale=scale, untrained=untrained)
     _extend()
@@ -567,9 +577,7 @@ def models(scale: int | None = None, *, untrained: bool = False) -> tuple[ModelI
             parameters={v.scale: v.parameters for v in m.variants},
             psnr_set5={v.scale: v.psnr_set5 for v in m.variants if v.psnr_set5 is not None},
             licence=m.licence,
-            at_hand=tuple(
-                v.scale for v in m.variants if v.weights and is_cached(v.weights, options)
-            ),
+            at_hand=tuple(v.scale for v in m.variants if at_hand(v, options)),
             note=m.note,
         )
         for m in catalog.models()
@@ -717,6 +725,7 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "weights": (_is_path, "a path"),
     "output": (_is_path, "a path"),
     "path": (_is_path, "a path"),
+    "denoise": (lambda v: _is_number(v) or v == "none", "a number or 'none'"),
     "device": (lambda v: isinstance(v, str), "a device's name, as 'cpu'"),
     "tile": (_is_whole, "a whole number"),
     "memory_bytes": (_is_whole, "a whole number of bytes"),

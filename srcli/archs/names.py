@@ -34,12 +34,19 @@ def rename_on_loading(
             if unused is not None and re.match(unused, name):
                 del state[key]
                 continue
-            for pattern, new in rules:
-                renamed, n = re.subn(rf"\A(?:{pattern})", new, name)
-                if n:
-                    state[prefix + renamed] = state.pop(key)
-                    break
+            now = renamed(name, rules)
+            if now != name:
+                state[prefix + now] = state.pop(key)
         for name in optional:
             state.setdefault(prefix + name, own[name])
 
     module.register_load_state_dict_pre_hook(hook)  # type: ignore[no-untyped-call]
+
+
+def renamed(name: str, rules: Sequence[tuple[str, str]]) -> str:
+    """The name by the first rule that fits; as it is if none does."""
+    for pattern, new in rules:
+        now, n = re.subn(rf"\A(?:{pattern})", new, name)
+        if n:
+            return now
+    return name

@@ -9,6 +9,8 @@ enlargement and a convolution in place of the sub-pixel upsampler.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from fractions import Fraction
 
 import torch
@@ -16,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srcli.archs.blocks import conv
-from srcli.archs.names import rename_on_loading
+from srcli.archs.names import rename_on_loading, renamed
 from srcli.archs.stages import Map, Run
 
 RESIDUAL_SCALE = 0.2
@@ -105,6 +107,19 @@ class RRDBNet(nn.Module):
         self.conv_hr = conv(n_feats, n_feats)
         self.conv_last = conv(n_feats, 3)
         rename_on_loading(self, self.OLDER)
+
+    @classmethod
+    def config_of(cls, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+        """The arguments, scale included, of the network whose parameters have these shapes."""
+        now = {renamed(name, cls.OLDER): shape for name, shape in shapes.items()}
+        numbers = [int(name.split(".")[1]) for name in now if name.startswith("body.")]
+        n_feats, n_in = now["conv_first.weight"][:2]
+        return {
+            "scale": 4 // math.isqrt(n_in // 3),
+            "n_feats": n_feats,
+            "n_blocks": max(numbers, default=-1) + 1,
+            "growth": now["body.0.rdb1.conv1.weight"][0],
+        }
 
     def unshuffle(self, lr: Tensor) -> Tensor:
         """(n, 3, h, w) -> (n, 3 k^2, h / k, w / k), k = 4 / scale."""

@@ -10,6 +10,8 @@ takes from the sixth block is its first layer's output after the activation, whi
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -114,6 +116,12 @@ class SPAN(Expanded):
         self.conv_cat = conv(4 * n_feats, n_feats, 1)
         self.conv_2 = Conv3XC(n_feats, n_feats)
         self.upsampler = subpixel(n_feats, 3, scale)
+
+    @staticmethod
+    def config_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+        """The arguments, scale included, of the network whose parameters have these shapes."""
+        n_out = shapes["upsampler.0.weight"][0]
+        return {"scale": math.isqrt(n_out // 3), "n_feats": shapes["conv_cat.weight"][0]}
 
     @property
     def blocks(self) -> list[SPAB]:

@@ -7,6 +7,9 @@ BSD-3-Clause. The network is not in the paper; the released code describes it.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -32,6 +35,16 @@ class SRVGGNetCompact(nn.Module):
         for _ in range(n_convs):
             layers += [conv(n_feats, n_feats), nn.PReLU(n_feats)]
         self.body = nn.Sequential(*layers, conv(n_feats, 3 * scale**2))
+
+    @staticmethod
+    def config_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+        """The arguments, scale included, of the network whose parameters have these shapes."""
+        last = max(int(name.split(".")[1]) for name in shapes if name.startswith("body."))
+        return {
+            "scale": math.isqrt(shapes[f"body.{last}.weight"][0] // 3),
+            "n_feats": shapes["body.0.weight"][0],
+            "n_convs": last // 2 - 1,
+        }
 
     def finish(self, x: Tensor, lr: Tensor) -> Tensor:
         """The chain's result, shuffled, + the picture enlarged by repetition."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ Family = Literal[
 ]
 Colour = Literal["rgb", "bgr", "y", "ycbcr"]
 Border = Literal["network", "reflect"]
+
+NO_DENOISING = -1.0  # a strength below 0, which some networks count from
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,9 @@ class WeightsFile:
             same entry then stands in several variants.
         state_key: key of the state dict inside the file (``model``, ``params``), if it is nested.
         strip_prefix: prefix to take off every parameter name (``module.``).
+        keep: prefix of the parameters that are kept (``features.``), before ``strip_prefix`` is
+            taken off; the others are left out.
+        layout: ``module:CONSTANT``, the layers of a flat file (``.bin``): see srcli.weights.ncnn.
         folder: where a file of the user's own lies (`srcli models add`); None: the catalogue's.
     """
 
@@ -94,6 +100,8 @@ class WeightsFile:
     url: str | None
     state_key: str | None = None
     strip_prefix: str = ""
+    keep: str = ""
+    layout: str | None = None
     folder: Path | None = None
 
     @property
@@ -106,15 +114,52 @@ class WeightsFile:
 
 
 @dataclass(frozen=True)
+class Denoise:
+    """Files of one network that take noise away more or less strongly, and the strength chosen.
+
+    Attributes:
+        files: (strength, its file), ascending; ``NO_DENOISING`` comes before 0.
+        strength: what is meant where none is asked for; `Variant.denoised` makes another choice.
+        between: strengths between two files are had too, as the mean of their tensors, weighted by
+            nearness (deep network interpolation, arXiv 1811.10515).
+    """
+
+    files: tuple[tuple[float, WeightsFile], ...]
+    strength: float
+    between: bool = False
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        return tuple(strength for strength, _ in self.files)
+
+    def has(self, strength: float) -> bool:
+        """True if this strength can be had."""
+        if self.between:
+            return self.strengths[0] <= strength <= self.strengths[-1]
+        return strength in self.strengths
+
+    @property
+    def parts(self) -> tuple[tuple[WeightsFile, float], ...]:
+        """The files that make up the chosen strength and their shares, which add up to 1."""
+        for (low, below), (high, above) in pairwise(self.files):
+            if low < self.strength < high:
+                share = (self.strength - low) / (high - low)
+                return (above, share), (below, 1 - share)
+        return ((dict(self.files)[self.strength], 1.0),)
+
+
+@dataclass(frozen=True)
 class Variant:
     """One model at one native scale.
 
     Attributes:
         scale: native factor.
-        weights: its file; None for a resampler, or a network that srcli has none to download for.
+        weights: its file, of several the one with the largest share; None for a resampler, or a
+            network that srcli has none to download for.
         parameters: learnable parameters.
         psnr_set5: PSNR-Y on Set5 in dB (shared protocol), None if unknown.
         config: keyword arguments of the network's constructor, ``scale`` apart.
+        denoise: if there are files of several strengths.
     """
 
     scale: int
@@ -123,6 +168,34 @@ class Variant:
     psnr_set5: float | None = None
     psnr_set14: float | None = None
     config: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    denoise: Denoise | None = None
+
+    @property
+    def parts(self) -> tuple[tuple[WeightsFile, float], ...]:
+        """The files that its tensors are made of and their shares; none if there are no weights."""
+        if self.denoise is not None:
+            return self.denoise.parts
+        return ((self.weights, 1.0),) if self.weights is not None else ()
+
+    @property
+    def files(self) -> tuple[WeightsFile, ...]:
+        """All its files, whatever strength is chosen."""
+        if self.denoise is not None:
+            return tuple(file for _, file in self.denoise.files)
+        return (self.weights,) if self.weights is not None else ()
+
+    @property
+    def identity(self) -> str:
+        """Stands for its tensors: the file's sha256, or a sum of several; empty without weights."""
+        if len(self.parts) == 1:
+            return self.parts[0][0].sha256
+        return " + ".join(f"{share!r} {file.sha256}" for file, share in self.parts)
+
+    def denoised(self, strength: float) -> Variant:
+        """With another strength, which it must have."""
+        assert self.denoise is not None, "there is one strength only"
+        denoise = replace(self.denoise, strength=strength)
+        return replace(self, denoise=denoise, weights=max(denoise.parts, key=lambda p: p[1])[0])
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,12 @@ from types import MappingProxyType
 from typing import Any, get_args
 
 from srcli.catalog.entries import (
+    NO_DENOISING,
     Alias,
     Architecture,
     Border,
     Colour,
+    Denoise,
     Door,
     Family,
     Model,
@@ -31,10 +33,10 @@ MAX_NATIVE_SCALE = 16
 
 _ARCH_NAME = re.compile(r"[a-z0-9_]+")
 _TAG = re.compile(r"[a-z0-9_]+")
-_NETWORK = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+NETWORK_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # a name inside a folder, never a path out of it
-_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.(pth|pt|safetensors)")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.(pth|pt|safetensors|bin)")
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def _catalogue(document: dict[str, Any]) -> Catalogue:
         if model.name in models:
             raise EntryError(f"model {model.name}: there are two of this name")
         models[model.name] = model
-        for weights in (v.weights for v in model.variants if v.weights is not None):
+        for weights in (file for v in model.variants for file in v.files):
             owner, known = files.setdefault(weights.file, (model.name, weights))
             if known != weights:
                 raise EntryError(
@@ -214,7 +216,7 @@ def _architecture(entry: Any, number: int) -> Architecture:
     family: Family = table.choice("family", get_args(Family))
     network = None
     if family != "resampling":
-        network = table.matching("network", _NETWORK, "module:Class")
+        network = table.matching("network", NETWORK_NAME, "module:Class")
     arch = Architecture(
         name=name,
         title=table.text("title"),
@@ -245,7 +247,7 @@ def read_model(entry: Any, number: int, archs: Mapping[str, Architecture]) -> Mo
         raise table.wrong(f"a resampler has no tag: call it {arch_name}")
     if not resampler and not _TAG.fullmatch(tag):
         raise table.wrong("the name must be architecture.tag (lower-case letters, digits and _)")
-    config = _config(table)
+    config = read_config(table)
     variants = [
         _variant(v, f"model {name}, variant number {i}", f"model {name}", config)
         for i, v in enumerate(table.tables("variant"), 1)
@@ -288,7 +290,8 @@ def _door(parent: Table, name: str) -> Door:
     return door
 
 
-def _config(parent: Table) -> dict[str, Any]:
+def read_config(parent: Table) -> dict[str, Any]:
+    """The keyword arguments of a network's constructor."""
     config: dict[str, Any] = parent.take("config", dict, {})
     for key in config:
         if not key.isidentifier() or key == "scale":
@@ -305,31 +308,73 @@ def _variant(entry: Any, where: str, model: str, shared_config: Mapping[str, Any
     table = Table(entry, where)
     scale = table.whole("scale", 1, MAX_NATIVE_SCALE)
     table.where = f"{model}, x{scale}"
+    denoise = _denoise(table) if table.has("denoise") else None
+    if denoise is not None and table.has("weights"):
+        raise table.wrong("weights and denoise exclude each other: denoise names its own files")
     variant = Variant(
         scale=scale,
         weights=_weights(table) if table.has("weights") else None,
         parameters=table.whole("parameters", 0, 10**10),
         psnr_set5=table.positive("psnr_set5"),
         psnr_set14=table.positive("psnr_set14"),
-        config={**shared_config, **_config(table)},
+        config={**shared_config, **read_config(table)},
+        denoise=denoise,
     )
     table.end()
-    return variant
+    return variant if denoise is None else variant.denoised(denoise.strength)
+
+
+def _denoise(parent: Table) -> Denoise:
+    table = Table(parent.take("denoise", dict), f"{parent.where}, denoise")
+    between = table.take("between", bool, False)
+    default = _strength(table, "default")
+    found = []
+    for item in table.tables("weights"):
+        part = Table(item, f"{table.where}, weights")
+        found.append((_strength(part, "strength"), read_weights_file(part)))
+    denoise = Denoise(tuple(sorted(found, key=lambda pair: pair[0])), default, between)
+    if len(found) < 2 or len(set(denoise.strengths)) != len(found):
+        raise table.wrong("at least two files are expected, each of another strength")
+    if not denoise.has(default):
+        raise table.wrong(f"default must be a strength that can be had, not {default:g}")
+    table.end()
+    return denoise
+
+
+def _strength(table: Table, key: str) -> float:
+    """A number from 0 on, or "none"."""
+    if table.is_text(key):
+        table.choice(key, ("none",))
+        return NO_DENOISING
+    value = table.take(key, float)
+    if not 0 <= value < float("inf"):
+        raise table.wrong(f'{key} must be a number from 0 on, or "none", not {value}')
+    return value
 
 
 def _weights(parent: Table) -> WeightsFile:
-    table = Table(parent.take("weights", dict), f"{parent.where}, weights")
+    return read_weights_file(Table(parent.take("weights", dict), f"{parent.where}, weights"))
+
+
+def read_weights_file(table: Table) -> WeightsFile:
+    """A table that describes a file of weights; EntryError if something in it is wrong."""
     url = table.text("url") if table.has("url") else None
     if url is not None and not url.startswith(("https://", "http://")):
         raise table.wrong(f"url must be http or https, not {url!r}")
     weights = WeightsFile(
-        file=table.matching("file", _FILE, "a file name ending in .pth, .pt or .safetensors"),
+        file=table.matching("file", _FILE, "a file name in .pth, .pt, .bin or .safetensors"),
         bytes=table.whole("bytes", 1, MAX_WEIGHTS_BYTES),
         sha256=table.matching("sha256", _SHA256, "64 lower-case hexadecimal digits"),
         url=url,
         state_key=table.text("state_key") if table.has("state_key") else None,
         strip_prefix=table.text("strip_prefix", ""),
+        keep=table.text("keep", ""),
+        layout=table.matching("layout", NETWORK_NAME, "module:CONSTANT")
+        if table.has("layout")
+        else None,
     )
+    if (weights.layout is None) == weights.file.endswith(".bin"):
+        raise table.wrong("layout is for .bin files, which cannot do without")
     if weights.bundled and not weights.file.endswith(".safetensors"):
         raise table.wrong(f"a bundled file (one without url) is safetensors, not {weights.file!r}")
     table.end()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import combinations_with_replacement
 
-from srcli.catalog.entries import Architecture, Model, Purpose
+from srcli.catalog.entries import NO_DENOISING, Architecture, Model, Purpose
 from srcli.catalog.load import Catalogue, default_catalogue, squeezed
 from srcli.catalog.spelling import canonical
 from srcli.errors import UsageError
@@ -128,6 +129,58 @@ def meaning(name: str, model: Model, catalogue: Catalogue | None = None) -> str 
     return f"{name} means {short_name(model, catalogue)}."
 
 
+def denoised(model: Model, strength: float, catalogue: Catalogue | None = None) -> Model:
+    """The model with another strength of taking noise away, at every scale that has strengths.
+
+    Args:
+        strength: as the model counts them; ``NO_DENOISING`` for none.
+
+    Raises:
+        UsageError: the model has no strengths, or not this one.
+    """
+    of = [v.denoise for v in model.variants if v.denoise is not None]
+    if not of:
+        others = {m.arch.name for m in models(catalogue) if any(v.denoise for v in m.variants)}
+        raise UsageError(
+            f"{model.name} has no strengths of denoising to choose from.",
+            f"--denoise is for {', '.join(sorted(others))}." if others else None,
+        )
+    for denoise in of:
+        if not denoise.has(strength):
+            *others_, last = (strength_text(s) for s in denoise.strengths)
+            can = (
+                f"{others_[0]} to {last}" if denoise.between else f"{', '.join(others_)} or {last}"
+            )
+            raise UsageError(
+                f"{model.name} has no denoising of strength {strength_text(strength)}.",
+                f"It takes --denoise {can}.",
+            )
+    variants = (v if v.denoise is None else v.denoised(strength) for v in model.variants)
+    return replace(model, variants=tuple(variants))
+
+
+def strength_text(strength: float) -> str:
+    """A strength of denoising as one types it."""
+    return "none" if strength == NO_DENOISING else f"{strength:g}"
+
+
+def parse_strength(text: str) -> float:
+    """The strength that ``none``, ``0.5`` or ``3`` is.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if text.strip().lower() == "none":
+        return NO_DENOISING
+    try:
+        strength = float(text)
+    except ValueError:
+        strength = math.nan
+    if not 0 <= strength < math.inf:
+        raise UsageError(f"--denoise {text} is not a strength.", "For example 0.5; or none.")
+    return strength
+
+
 def without_weights(
     model: Model, scale: int, catalogue: Catalogue | None = None
 ) -> tuple[str, str]:
@@ -180,14 +233,16 @@ def chain(model: Model, scale: float) -> tuple[int, ...]:
     the caller resamples down.
 
     Returns:
-        () for a resampler (native at any scale) and for a scale of 1 or less.
+        () for a resampler (native at any scale) and for a scale below 1; for 1 too, unless the
+        model has it, which then repairs without enlarging.
 
     Raises:
         UsageError: the scale is not a positive number, is over 64, or needs over five passes.
     """
     check_scale(scale)
     if model.is_resampler or scale <= 1 + ROUNDING:
-        return ()
+        repairs = 1 in model.scales and scale >= 1 - ROUNDING
+        return (1,) if repairs and not model.is_resampler else ()
     scales = sorted({s for s in model.scales if s > 1})
     chains = [
         tuple(reversed(c))

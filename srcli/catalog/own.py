@@ -94,7 +94,7 @@ def own_model(entry: Any, number: int, folder: Path, built_in: Catalogue) -> Mod
         raise EntryError(f"model {model.name}: the name belongs to a built-in model")
     variants = []
     for variant in model.variants:
-        if variant.weights is None or variant.weights.url is not None:
+        if variant.weights is None or variant.denoise or variant.weights.url is not None:
             raise EntryError(f"model {model.name}, x{variant.scale}: a file of your own is missing")
         variants.append(replace(variant, weights=replace(variant.weights, folder=folder)))
     if not variants:

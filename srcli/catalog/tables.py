@@ -33,6 +33,9 @@ class Table:
     def has(self, key: str) -> bool:
         return key in self._left
 
+    def is_text(self, key: str) -> bool:
+        return isinstance(self._left.get(key), str)
+
     def take(self, key: str, kind: type[T], default: T | None = None) -> T:
         if key not in self._left:
             if default is None:

@@ -57,7 +57,7 @@ def bench(
             "--scale",
             "-x",
             metavar="X",
-            help="Native scale (2, 3, 4); may be repeated. Default: 4.",
+            help="Native scale (2, 3, 4; 1 repairs); may be repeated. Default: 4.",
         ),
     ] = None,
     sizes: Annotated[

@@ -10,10 +10,10 @@ from srcli.catalog import Family
 
 Offer = tuple[str, str]  # what is put in, and a word on it
 
-# of the metrics that `srcli eval` can have, those that papers use; asking the library for all of
-# its own would import it
+# srcli's own, then of the library pyiqa's those that papers use; asking it for all would import it
 METRICS = (
     ("lpips", "perceptual distance, AlexNet"),
+    ("lpips-vgg", "perceptual distance, VGG-16"),
     ("dists", "structure and texture"),
     ("niqe", "naturalness, without a reference"),
     ("ms_ssim", "SSIM at several scales"),

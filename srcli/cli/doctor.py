@@ -19,7 +19,7 @@ from srcli import __version__, catalog, threads
 from srcli.cli.probes import PROBES
 from srcli.errors import SrcliError
 from srcli.weights import WeightsOptions, tuned
-from srcli.weights.cache import is_cached, why_not_writable
+from srcli.weights.cache import at_hand, why_not_writable
 
 Facts = dict[str, Any]
 
@@ -201,14 +201,12 @@ def _cache() -> Facts:
 def _weights() -> Facts:
     """The models that run without a download."""
     options = WeightsOptions.from_environment()
-    at_hand = []
+    names = []
     for model in catalog.models():
-        scales = [
-            f"x{v.scale}" for v in model.variants if v.weights and is_cached(v.weights, options)
-        ]
+        scales = [f"x{v.scale}" for v in model.variants if at_hand(v, options)]
         if scales:
-            at_hand.append(f"{model.name} {' '.join(scales)}")
-    return {"at_hand": at_hand, "models": sum(m.trained for m in catalog.models())}
+            names.append(f"{model.name} {' '.join(scales)}")
+    return {"at_hand": names, "models": sum(m.trained for m in catalog.models())}
 
 
 def _short(path: Path) -> str:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import srcli
+from srcli.catalog import parse_strength
 from srcli.catalog.datasets import Dataset
 from srcli.cli import complete
 from srcli.cli.eval_table import ScoreTable
 from srcli.cli.options import (
+    DenoiseOption,
     DeviceOption,
     EngineOptions,
     JsonFlag,
@@ -35,6 +37,7 @@ from srcli.quality.entrants import (
     image_folder,
 )
 from srcli.weights import WeightsOptions, locate
+from srcli.weights.features import check_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
     from srcli.engine.open import Engine
     from srcli.engine.settings import Settings
     from srcli.quality.evaluate import Evaluation, Failure, Metric, Pixels, Score, ScoreLog
+    from srcli.training.degradations import Pipeline
+
+DAMAGE_SEED = 0  # so that everybody scores the same pictures
 
 
 def evaluate(
@@ -61,7 +67,7 @@ def evaluate(
             "--scale",
             "-x",
             metavar="X",
-            help="Native scale (2, 3, 4); may be repeated. Default: 4.",
+            help="Native scale (2, 3, 4; 1 repairs); may be repeated. Default: 4.",
         ),
     ] = None,
     data: Annotated[
@@ -78,13 +84,28 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="Weights of your own (safetensors, or .pth)."),
     ] = None,
+    denoise: DenoiseOption = None,
+    degrade: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Damage the LR pictures first: photo, real-esrgan, bsrgan, or FILE.toml.",
+        ),
+    ] = None,
     metrics: Annotated[
         list[str] | None,
         typer.Option(
             "--metric",
             metavar="NAME",
-            help="One more, by the library pyiqa: lpips, dists, ...",
+            help="One more: lpips, lpips-vgg, dists, niqe, or one of the library pyiqa's.",
             autocompletion=complete.metrics,
+        ),
+    ] = None,
+    features: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="AlexNet's or VGG-16's weights for lpips and dists, in place of a download.",
         ),
     ] = None,
     csv_file: Annotated[
@@ -117,8 +138,11 @@ def evaluate(
     how = EngineOptions.of(device, precision, tile, memory)
     if not data:
         raise UsageError("eval needs --data", "a folder with HR/ in it, or for example Set5")
-    entrants = find_entrants(split(models), whole_scales("eval", scales), weights)
+    strength = None if denoise is None else parse_strength(denoise)
+    entrants = find_entrants(split(models), whole_scales("eval", scales), weights, strength)
     wanted = [m for m in dict.fromkeys(split(metrics)) if m not in ALWAYS]
+    check_files(features or [])
+    damage = None if degrade is None else _pipeline(degrade)
     named = find_sets(data, {e.scale for e in entrants})
     if csv_file is not None and not csv_file.absolute().parent.is_dir():
         raise UsageError(f"the folder {csv_file.parent} of --csv does not exist")
@@ -128,7 +152,8 @@ def evaluate(
         raise UsageError(f"{csv_file} exists", "name another, or say --overwrite")
 
     from srcli.engine.open import open_engine
-    from srcli.quality.evaluate import ScoreLog, check_metrics
+    from srcli.quality.evaluate import ScoreLog, check_metrics, load_pair
+    from srcli.training.degradations.benchmark import degraded
 
     check_metrics(wanted)
     scores = ScoreLog(resume) if resume is not None else None
@@ -151,9 +176,14 @@ def evaluate(
             )
             for (i, scale), source in named.items()
         }
+        if damage is not None:
+            benchmarks = {
+                place: degraded(benchmark, damage, DAMAGE_SEED, load_pair)
+                for place, benchmark in benchmarks.items()
+            }
         if save_images is not None:
             check_images(save_images, entrants, benchmarks, overwrite or resume is not None)
-        further = _metrics(wanted, engines, options)
+        further = _metrics(wanted, engines, options, features or [], screen)
         runs = [
             Run(entrant, benchmark)
             for entrant in entrants
@@ -173,6 +203,12 @@ def evaluate(
     raise typer.Exit(1 if report.failed else 0)
 
 
+def _pipeline(name: str) -> Pipeline:
+    from srcli.training.degradations import read
+
+    return read(name)
+
+
 # ------------------------------------------------------------------------------------- fetching
 
 
@@ -180,17 +216,16 @@ def _at_hand(entrant: Entrant, options: WeightsOptions, screen: Screen) -> None:
     """Fetch the weights now: what is missing is missed before hours of work."""
     if entrant.model.is_resampler or entrant.state is not None:
         return
-    weights = entrant.model.variant(entrant.scale).weights
-    assert weights is not None, "checked by find_entrants"
-    with screen.fetching(weights.file) as progress:
-        locate(
-            weights,
-            options,
-            model=entrant.model.name,
-            licence=entrant.model.terms,
-            progress=progress,
-            announce=screen.announce,
-        )
+    for weights, _ in entrant.model.variant(entrant.scale).parts:
+        with screen.fetching(weights.file) as progress:
+            locate(
+                weights,
+                options,
+                model=entrant.model.name,
+                licence=entrant.model.terms,
+                progress=progress,
+                announce=screen.announce,
+            )
 
 
 def _fetched(dataset: Dataset, scale: int, options: WeightsOptions, screen: Screen) -> Benchmark:
@@ -199,7 +234,11 @@ def _fetched(dataset: Dataset, scale: int, options: WeightsOptions, screen: Scre
 
 
 def _metrics(
-    names: Sequence[str], engines: dict[str, Engine], options: WeightsOptions
+    names: Sequence[str],
+    engines: dict[str, Engine],
+    options: WeightsOptions,
+    files: Sequence[Path],
+    screen: Screen,
 ) -> dict[str, Metric]:
     """On the device of the networks."""
     if not names:
@@ -208,7 +247,10 @@ def _metrics(
 
     devices = [str(getattr(engine, "device", "cpu")) for engine in engines.values()]
     device = next((d for d in devices if d != "cpu"), "cpu")
-    return open_metrics(names, device, offline=options.offline)
+    with screen.fetching("weights of metrics") as progress:
+        return open_metrics(
+            names, device, options, files=files, announce=screen.announce, progress=progress
+        )
 
 
 # --------------------------------------------------------------------------------------- running

@@ -12,7 +12,7 @@ import typer
 from srcli import catalog
 from srcli.catalog import Model
 from srcli.cli import complete
-from srcli.cli.options import QuietFlag, parse_whole_scale
+from srcli.cli.options import DenoiseOption, QuietFlag, parse_whole_scale
 from srcli.cli.screen import hush, say
 from srcli.cli.streams import print_json
 from srcli.errors import SrcliError, UsageError
@@ -61,6 +61,7 @@ def export(
         Path | None,
         typer.Option(metavar="FILE", help="Weights of your own (safetensors, or .pth)."),
     ] = None,
+    denoise: DenoiseOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output if it exists.")
     ] = False,
@@ -82,6 +83,8 @@ def export(
     if weights is None:
         assert model is not None
         chosen, scale = _native(model, scale)
+        if denoise is not None:
+            chosen = catalog.denoised(chosen, catalog.parse_strength(denoise))
     if to_onnx:
         _check_packages()
     from srcli.engine import export as engine  # imports torch

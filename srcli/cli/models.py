@@ -227,31 +227,32 @@ def download(
     options = WeightsOptions.from_environment()
     failures: list[SrcliError] = []
     for model, native in wanted:
-        weights = model.variant(native).weights
-        if weights is None:
+        files = model.variant(native).files
+        if not files:
             failures.append(WeightsError(*catalog.without_weights(model, native)))
-            continue
-        try:
-            with downloading(weights.file, quiet) as (progress, tell):
-                path = locate(
-                    weights,
-                    options,
-                    model=model.name,
-                    licence=model.terms,
-                    progress=progress,
-                    announce=tell,
-                )
-        except SrcliError as exc:
-            failures.append(exc)
-            continue
-        print(f"{model.name} x{native}  {path}", flush=True)
+        for weights in files:
+            try:
+                with downloading(weights.file, quiet) as (progress, tell):
+                    path = locate(
+                        weights,
+                        options,
+                        model=model.name,
+                        licence=model.terms,
+                        progress=progress,
+                        announce=tell,
+                    )
+            except SrcliError as exc:
+                failures.append(exc)
+                continue
+            print(f"{model.name} x{native}  {path}", flush=True)
     if len(failures) == 1:
         raise failures[0]
     if failures:
         *others, last = failures
         for failure in others:
             say(f"{failure.message} {failure.hint or ''}".rstrip())
-        count = f"{len(failures)} of {len(wanted)} files could not be fetched"
+        n_files = sum(max(1, len(model.variant(native).files)) for model, native in wanted)
+        count = f"{len(failures)} of {n_files} files could not be fetched"
         raise WeightsError(f"{count}; the last: {last.message}", last.hint)
 
 

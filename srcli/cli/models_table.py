@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from srcli import catalog
-from srcli.catalog import Catalogue, Model, Purpose, Variant
+from srcli.catalog import Catalogue, Denoise, Model, Purpose, Variant, WeightsFile
 from srcli.weights import WeightsOptions, is_cached
-from srcli.weights.cache import bundled_path, cached_path, path_of
+from srcli.weights.cache import at_hand, bundled_path, cached_path, path_of
 
 GAP = 2  # between columns
 LONGEST_LINE = 100  # of sentences
@@ -61,8 +61,8 @@ class Row:
 
     @property
     def size(self) -> str:
-        file = self.variant.weights if self.variant else None
-        return f"{file.bytes / 1e6:.1f} MB" if file else ""
+        n_bytes = sum(file.bytes for file in self.variant.files) if self.variant else 0
+        return f"{n_bytes / 1e6:.1f} MB" if n_bytes else ""
 
     @property
     def parameters(self) -> str:
@@ -114,7 +114,12 @@ def _columns(scale: int | None, costs: bool) -> list[Column]:
     at = f" x{scale}" if scale is not None else ""
     columns = [
         Column("name", lambda r: r.name, 0),
-        Column("for", lambda r: " ".join(r.model.purposes), 4),
+        Column(
+            "for",
+            lambda r: " ".join(r.model.purposes),
+            4,
+            short=lambda r: " ".join(r.model.purposes[:1]),  # what it serves best
+        ),
         Column("scales", lambda r: scales_of(r.model), 3, "x", lambda r: r.bare_scales),
         Column("params", lambda r: r.parameters, 2, "param", right=True),
         Column(f"PSNR{at}", lambda r: r.psnr, 1, f"dB{at}", right=True),
@@ -266,10 +271,21 @@ def variant_facts(
         yield "Set5", f"{variant.psnr_set5:.2f} dB PSNR-Y"
     if variant.psnr_set14 is not None:
         yield "Set14", f"{variant.psnr_set14:.2f} dB PSNR-Y"
-    weights = variant.weights
-    if weights is None:
+    if not variant.files:
         yield "weights", f"none: `srcli train {arch}-x{variant.scale}` trains it"
-        return
+    if variant.denoise is not None:
+        default = catalog.strength_text(variant.denoise.strength)
+        yield "--denoise", f"{_strengths(variant.denoise)}; without it {default}"
+    for weights in variant.files:
+        yield from _file_facts(weights, options)
+
+
+def _strengths(denoise: Denoise) -> str:
+    texts = [catalog.strength_text(s) for s in denoise.strengths]
+    return f"{texts[0]} to {texts[-1]}" if denoise.between else ", ".join(texts)
+
+
+def _file_facts(weights: WeightsFile, options: WeightsOptions) -> Iterable[tuple[str, str]]:
     yield "file", f"{weights.file} ({weights.bytes:,} bytes)"
     yield "sha256", weights.sha256
     if weights.bundled:
@@ -286,7 +302,7 @@ def variant_facts(
 
 def record(row: Row, options: WeightsOptions) -> dict[str, Any]:
     model, variant = row.model, row.variant
-    size = variant.weights.bytes if variant and variant.weights else None
+    size = sum(file.bytes for file in variant.files) if variant and variant.files else None
     return {
         "name": model.name,
         "short_name": row.name,
@@ -318,8 +334,21 @@ def record(row: Row, options: WeightsOptions) -> dict[str, Any]:
                 "size_bytes": v.weights.bytes if v.weights else None,
                 "sha256": v.weights.sha256 if v.weights else None,
                 "url": v.weights.url if v.weights else None,
-                "at_hand": v.weights is not None and is_cached(v.weights, options),
+                "at_hand": at_hand(v, options),
+                **({"denoise": _denoise_record(v.denoise)} if v.denoise else {}),
             }
             for v in model.variants
+        ],
+    }
+
+
+def _denoise_record(denoise: Denoise) -> dict[str, Any]:
+    return {
+        "strengths": [catalog.strength_text(s) for s in denoise.strengths],
+        "between": denoise.between,
+        "default": catalog.strength_text(denoise.strength),
+        "files": [
+            {"file": f.file, "size_bytes": f.bytes, "sha256": f.sha256, "url": f.url}
+            for _, f in denoise.files
         ],
     }

@@ -46,6 +46,14 @@ TileOption = Annotated[
         help="Largest tile in LR pixels, auto, or 0 for the whole picture. The result is the same.",
     ),
 ]
+DenoiseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--denoise",
+        metavar="STRENGTH",
+        help="How much noise to take away, for models that leave the choice: 0 to 1, or a level.",
+    ),
+]
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 BACKENDS = ("auto", "torch", "openvino")
 BackendOption = Annotated[
@@ -174,10 +182,7 @@ def whole_scales(command: str, values: list[str] | None) -> list[int]:
     scales = []
     for text in split(values):
         bare = _bare(text)
-        if not bare.isdecimal() or not 2 <= int(bare) <= catalog.MAX_SCALE:
-            raise UsageError(
-                f"-x {text}: {command} wants a whole scale of at least 2",
-                "networks have 2, 3, 4",
-            )
+        if not (bare.isascii() and bare.isdecimal() and 1 <= int(bare) <= catalog.MAX_SCALE):
+            raise UsageError(f"-x {text}: {command} wants a whole scale", "networks have 2, 3, 4")
         scales.append(int(bare))
     return list(dict.fromkeys(scales))

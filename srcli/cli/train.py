@@ -68,6 +68,16 @@ def train(
     prepare: Annotated[
         bool, typer.Option("--prepare", help="Only pack the photos and make their LR pictures.")
     ] = False,
+    shown: Annotated[
+        int | None,
+        typer.Option(
+            "--show",
+            min=1,
+            max=1000,
+            metavar="N",
+            help="With --prepare: draw N pairs of crops, LR and HR, in OUT/pairs.png.",
+        ),
+    ] = None,
     measure: Annotated[
         bool, typer.Option("--measure", help="Only measure the loader and the steps.")
     ] = False,
@@ -85,6 +95,8 @@ def train(
     config = load(recipe, preset=preset, sets=[*(sets or []), *more])
     if not (prepare or measure) and out is None:
         raise UsageError("--out DIR is missing: where is the run to be kept?")
+    if shown is not None and not prepare:
+        raise UsageError("--show is for --prepare")
     from srcli.training import loop
 
     run = loop.Run(
@@ -103,7 +115,8 @@ def train(
     )
     logging.basicConfig(level=logging.WARNING, format="srcli: %(message)s", stream=sys.stderr)
     if prepare:
-        _show(loop.prepare(run), as_json=as_json, quiet=quiet)
+        events = loop.show(run, shown, run.out / "pairs.png") if shown else loop.prepare(run)
+        _show(events, as_json=as_json, quiet=quiet)
     elif measure:
         _show(loop.measure(run), as_json=as_json, quiet=quiet)
     else:
@@ -223,6 +236,8 @@ def _line(event: dict[str, Any], psnr: str) -> str:
             f"stage {event['stage']}/{event['stages']}: {event['steps']} steps, batch "
             f"{event['batch']}, patch {event['patch']}, {event['precision']}, {event['how']}"
         )
+    if kind == "sheet":
+        return str(event["path"])
     if kind == "measured":
         return "\n".join(f"{key}: {value}" for key, value in event.items() if key != "event")
     if kind == "interrupted":

@@ -19,6 +19,7 @@ from srcli.cli.console import Console, opening
 from srcli.cli.ending import InterruptionError
 from srcli.cli.options import (
     BackendOption,
+    DenoiseOption,
     DeviceOption,
     EngineOptions,
     JsonFlag,
@@ -99,6 +100,7 @@ def upscale(
         Path | None,
         typer.Option(metavar="FILE", help="Weights of your own (safetensors, or .pth)."),
     ] = None,
+    denoise: DenoiseOption = None,
     from_file: Annotated[
         Path | None,
         typer.Option(metavar="LIST", help="More inputs, one a line; - for standard input."),
@@ -228,7 +230,7 @@ def upscale(
         check_name(inputs[0])
     if weights is not None and not weights.is_file():
         raise UsageError(f"{weights} does not exist")
-    chosen, state = _model(model, scale, weights)
+    chosen, state = _model(model, scale, weights, denoise)
     if width is None and height is None and scale is None:
         scale = float(catalog.default_scale(chosen))
     options = Options(
@@ -344,11 +346,15 @@ def _decoded(data: bytes) -> str:
 
 
 def _model(
-    name: str | None, scale: float | None, weights: Path | None
+    name: str | None, scale: float | None, weights: Path | None, denoise: str | None
 ) -> tuple[Model, dict[str, Tensor] | None]:
     """The catalogue entry, or what the user's own file holds."""
+    strength = None if denoise is None else catalog.parse_strength(denoise)
     if weights is None:
-        return catalog.resolve(name or DEFAULT_MODEL, scale), None
+        entry = catalog.resolve(name or DEFAULT_MODEL, scale)
+        return entry if strength is None else catalog.denoised(entry, strength), None
+    if strength is not None:
+        raise UsageError("--denoise is for models by name, not for a file of weights")
     from srcli.weights import load_file
 
     own, _, state = load_file(weights, name, scale)

@@ -448,8 +448,8 @@ def provenance_of(model: Model, metadata: Mapping[str, str], precision: str) -> 
     except (ValueError, RecursionError):
         said = {}
     own = said if isinstance(said, dict) else {}
-    weights = model.variants[0].weights if len(model.variants) == 1 else None
-    more = {"sha256": weights.sha256} if weights is not None else {}
+    identity = model.variants[0].identity if len(model.variants) == 1 else ""
+    more = {"sha256": identity} if identity else {}
     return {
         **own,
         "exported_from": model.name,

@@ -126,7 +126,7 @@ class OpenVinoUpscaler:
         if variant.weights is None:
             self._load(scale)  # which says that there are none
         of = (
-            variant.weights,
+            variant.parts,
             sorted(variant.config.items()),
             self.model.door,
             self.model.arch,

@@ -89,9 +89,9 @@ def weights_identity(model: Model, passes: tuple[int, ...]) -> str:
     """Stands for the model and its weights."""
     parts = [model.name]
     for scale in sorted(set(passes)):
-        weights = model.variant(scale).weights
-        if weights is not None:
-            parts.append(weights.sha256)
+        identity = model.variant(scale).identity
+        if identity:
+            parts.append(identity)
         elif Path(model.source).is_file():  # --weights
             parts.append(digest(Path(model.source)))
     return " ".join(parts)

@@ -24,7 +24,8 @@ ALWAYS = ("psnr_y", "ssim_y", "psnr_rgb")  # what is computed of every picture
 
 @dataclass(frozen=True, eq=False)
 class Entrant:
-    """A model at one scale; ``state`` is of the user's own file, ``sha256`` of the weights."""
+    """A model at one scale; ``state`` is of the user's own file, ``sha256`` of the weights (of
+    mixed ones ``Variant.identity``)."""
 
     model: Model
     scale: int
@@ -59,6 +60,8 @@ class Run:
         if self.scale not in model.scales:
             return None
         variant = model.variant(self.scale)
+        if variant.denoise and variant != catalog.get(model.name).variant(self.scale):
+            return None  # the figures are of the usual strength
         counts = {"set5": (5, variant.psnr_set5), "set14": (14, variant.psnr_set14)}
         count, psnr = counts.get(self.benchmark.name.lower(), (0, None))
         if psnr is None or count != len(self.benchmark.pairs):
@@ -66,21 +69,29 @@ class Run:
         return model.name, psnr
 
 
-def find_entrants(names: list[str], scales: list[int], weights: Path | None) -> list[Entrant]:
-    """Every model at every scale; what it cannot do natively is refused."""
+def find_entrants(
+    names: list[str], scales: list[int], weights: Path | None, denoise: float | None = None
+) -> list[Entrant]:
+    """Every model at every scale, all with one strength of denoising if it is given.
+
+    What a model cannot do natively is refused.
+    """
+    if weights is not None and denoise is not None:
+        raise UsageError("--denoise is for models by name, not for a file of weights")
     if weights is not None:
         return [_own(names, scales, weights)]
     found: dict[tuple[str, int], Entrant] = {}
     for name in names or [DEFAULT_MODEL]:
         for scale in scales or [catalog.default_scale(catalog.resolve(name))]:
             model = catalog.resolve(name, scale)
+            if denoise is not None:
+                model = catalog.denoised(model, denoise)
             sha256 = ""
             if not model.is_resampler:
                 _check_native(model, scale)
-                file = model.variant(scale).weights
-                if file is None:
+                sha256 = model.variant(scale).identity
+                if not sha256:
                     raise UsageError(*catalog.without_weights(model, scale))
-                sha256 = file.sha256
             found.setdefault((model.name, scale), Entrant(model, scale, sha256))
     # one model after the other, so that no more than one is in memory
     order = {name: i for i, (name, _) in reversed(list(enumerate(found)))}

@@ -28,9 +28,15 @@ from srcli.media.image import read
 from srcli.quality.benchmarks import Pair
 from srcli.quality.entrants import ALWAYS
 from srcli.quality.metrics import modcrop, psnr_rgb, psnr_y, ssim_y
+from srcli.quality.niqe import niqe
 from srcli.quality.resize import resize
+from srcli.weights import Announce, Progress, WeightsOptions
+from srcli.weights.features import load_features
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from srcli.archs.layers import LayersByName
     from srcli.engine.result import Report
 
 log = logging.getLogger(__name__)
@@ -247,6 +253,7 @@ def _mean(values: Iterable[float]) -> float | None:
 
 # ------------------------------------------------------------------------------ further metrics
 
+OWN = ("lpips", "lpips-vgg", "dists", "niqe")  # computed here
 _OF_SETS = ("fid", "inception_score")  # not of a picture
 
 
@@ -257,9 +264,10 @@ def check_metrics(names: Sequence[str]) -> None:
         UsageError: pyiqa knows no such metric of pictures.
         SrcliError: pyiqa is not installed, or cannot be imported.
     """
+    names = [name for name in names if name not in OWN]
     if not names:
         return
-    known = [n for n in _pyiqa().list_models() if not n.startswith(_OF_SETS)]
+    known = [*OWN] + [n for n in _pyiqa().list_models() if not n.startswith(_OF_SETS)]
     for name in names:
         if name not in known:
             import difflib
@@ -269,19 +277,58 @@ def check_metrics(names: Sequence[str]) -> None:
             raise UsageError(f"there is no metric {name}", hint)
 
 
-def open_metrics(names: Sequence[str], device: str, *, offline: bool) -> dict[str, Metric]:
-    """Metrics of the pyiqa library (LPIPS, DISTS, ...): on whole RGB pictures, in 0..1.
+def open_metrics(
+    names: Sequence[str],
+    device: str,
+    options: WeightsOptions,
+    *,
+    files: Sequence[Path] = (),
+    announce: Announce | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Metric]:
+    """LPIPS, DISTS and NIQE, and what else the pyiqa library has: on whole RGB pictures.
 
     Args:
-        names: as pyiqa spells them.
+        names: of `OWN`, or as pyiqa spells them.
         device: of torch.
-        offline: pyiqa may not download the weights of a metric.
+        options: where weights come from; offline, pyiqa may not download any either.
+        files: weights of AlexNet and VGG-16 that serve in place of the official ones.
+        announce, progress: told about downloads.
 
     Raises:
         SrcliError: as check_metrics; or a metric's own weights are not to be had.
     """
     check_metrics(names)
-    return {name: _open_metric(name, device, offline) for name in names}
+
+    def own(name: str) -> Metric:
+        if name == "niqe":
+            return lambda sr, _: niqe(sr)
+        from srcli.quality.perceptual import Dists, Lpips, from_pixels
+
+        def network(of: str, **config: str) -> LayersByName:
+            return load_features(
+                of, options, files, config=config, announce=announce, progress=progress
+            )
+
+        metric: Lpips | Dists
+        if name == "dists":
+            metric = Dists(network("vgg16", pooling="l2"))
+        else:
+            alex = name == "lpips"
+            metric = Lpips.alex(network("alexnet")) if alex else Lpips.vgg(network("vgg16"))
+        metric.to(device)
+        return lambda sr, hr: from_pixels(metric, _on(sr, device), _on(hr, device))
+
+    return {
+        name: own(name) if name in OWN else _open_metric(name, device, options.offline)
+        for name in names
+    }
+
+
+def _on(pixels: Pixels, device: str) -> Tensor:
+    import torch
+
+    return torch.tensor(pixels, device=device)
 
 
 def _open_metric(name: str, device: str, offline: bool) -> Metric:

@@ -104,6 +104,7 @@ class Config:
         target_ensemble: 8: each of their pictures is the mean over the eight flips and turns.
         hr_share: how much of the photo is in what the network shall give besides, 0..1.
         crops: ``even``: every place of a photo alike; ``detail``: rather where there is detail.
+        degrade: what makes LR crops of HR crops: a name or a table, see ``degradations``.
         validate_every, log_every: steps.
         checkpoint_every: steps; 0: by time alone.
         checkpoint_minutes: minutes between two checkpoints.
@@ -141,6 +142,7 @@ class Config:
     target_ensemble: Literal[1, 8] = 1
     hr_share: float = 0.0
     crops: Literal["even", "detail"] = "even"
+    degrade: str | Mapping[str, Any] = "bicubic"
     validate_every: int = 1000
     log_every: int = 50
     checkpoint_every: int = 0
@@ -257,6 +259,9 @@ def _typed(key: str, value: Any, kind: str) -> Any:
     if kind in ("int", "float", "bool", "str"):
         if type(value).__name__ != kind:
             raise UsageError(f"{key} must be of type {kind}, not {value!r}.")
+    elif kind.startswith("str |"):
+        if not isinstance(value, str | dict):
+            raise UsageError(f"{key} must be a name or a table, not {value!r}.")
     elif kind.startswith("tuple"):
         value = [value] if isinstance(value, str) else value
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):

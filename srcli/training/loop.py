@@ -25,8 +25,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from srcli.archs.merging import Expanded
 from srcli.engine.memory import reuse_freed
 from srcli.errors import SrcliError, UsageError
-from srcli.training import checkpoint, packing, report, targets
+from srcli.training import checkpoint, degradations, packing, report, targets
 from srcli.training.config import Config
+from srcli.training.damaged import DamagedPhotos
 from srcli.training.data import Photos
 from srcli.training.log import Event, Log
 from srcli.training.networks import Spec, Teacher, read_state, spec_of, take_over
@@ -145,6 +146,7 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
     init = read_state(run.init) if run.init else None
     teacher = Teacher(config.teacher, config.scale, run.weights) if config.teacher else None
     _sources(config)  # what is wrong with them comes out before any work
+    degradations.read(config.degrade)
     if rank == 0:
         yield from prepare(run)
     if world > 1:
@@ -351,15 +353,29 @@ def _photos(run: Run, device: torch.device) -> Photos:
     if sources:
         path = targets.path_of(pack, config.scale, sources, config.target_ensemble)
         made = packing.mapped(path, "c")
-    return Photos(
-        pack,
-        config.scale,
-        device,
-        resident={"on": True, "off": False, "auto": None}[config.resident],
-        targets=made,
-        hr_share=config.hr_share,
-        by_detail=config.crops == "detail",
+    options: dict[str, Any] = {
+        "resident": {"on": True, "off": False, "auto": None}[config.resident],
+        "targets": made,
+        "hr_share": config.hr_share,
+        "by_detail": config.crops == "detail",
+    }
+    damage = degradations.read(config.degrade)
+    if damage.plain:
+        return Photos(pack, config.scale, device, **options)
+    return DamagedPhotos(pack, config.scale, device, pipeline=damage, seed=config.seed, **options)
+
+
+def show(run: Run, n: int, path: Path) -> Iterator[Event]:
+    """`prepare`, then a sheet of the first ``n`` crops of the run's first stage: LR, HR."""
+    yield from prepare(run)
+    photos, stage = _photos(run, torch.device("cpu")), run.config.stages[0]
+    photos.check(stage.patch)
+    where = photos.draw(0, n, stage.patch, run.config.seed)
+    lr, hr = (
+        crop.permute(0, 2, 3, 1).numpy() for crop in photos.crops(where.lr, where.hr, stage.patch)
     )
+    report.pairs(path, lr, hr)
+    yield {"event": "sheet", "path": str(path), "pairs": n}
 
 
 def begin(

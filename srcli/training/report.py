@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -21,6 +23,22 @@ from srcli.training.packing import Pack
 def strips(out: Path, step: int, picture: NDArray[Any]) -> None:
     """``samples/STEP.png``: LR, bicubic, now, HR."""
     _write_png(out / "samples" / f"{step:07d}.png", Image.fromarray(picture))
+
+
+def pairs(path: Path, lr: NDArray[Any], hr: NDArray[Any]) -> None:
+    """A sheet of crops: (n, h, w, 3) LR, enlarged by repetition, each beside its HR."""
+    n, height, width = hr.shape[:3]
+    scale = height // lr.shape[1]
+    columns = max(1, round(math.sqrt(n * height / (2 * width))))
+    rows = -(-n // columns)
+    gap = 8
+    cell = height + gap, 2 * width + gap
+    sheet = np.full((rows * cell[0] + gap, columns * cell[1] + gap, 3), 255, np.uint8)
+    for k, (small, large) in enumerate(zip(lr, hr, strict=True)):
+        top, left = (gap + at * side for at, side in zip(divmod(k, columns), cell, strict=True))
+        both = np.concatenate([small.repeat(scale, 0).repeat(scale, 1), large], axis=1)
+        sheet[top : top + height, left : left + 2 * width] = both
+    _write_png(path, Image.fromarray(sheet))
 
 
 def curves(out: Path) -> None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, eq=False)
 class Source:
     """A finished network at one scale; ``state`` is of a file that the user names, ``sha256`` of
-    the weights."""
+    the weights (of mixed ones ``Variant.identity``)."""
 
     model: Model
     sha256: str
@@ -61,10 +61,10 @@ def find(name: str, scale: int) -> Source:
     else:
         model = resolve(name, scale)
         if scale in model.scales:
-            file = model.variant(scale).weights
-            if file is None:
+            identity = model.variant(scale).identity
+            if not identity:
                 raise UsageError(f"There are no weights of {name} to make targets with.")
-            return Source(model, file.sha256)
+            return Source(model, identity)
     raise UsageError(f"{name}, which is to make targets, does not enlarge by {scale}.")
 
 

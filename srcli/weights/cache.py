@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from srcli.catalog import Catalogue, WeightsFile, default_catalogue
+from srcli.catalog import Catalogue, Variant, WeightsFile, default_catalogue
+from srcli.catalog.features import features
 from srcli.errors import ResourceError, WeightsError
 from srcli.weights.format import DamagedError, check
 
@@ -105,6 +106,11 @@ def is_cached(weights: WeightsFile, options: WeightsOptions) -> bool:
     return path_of(weights, options).is_file()
 
 
+def at_hand(variant: Variant, options: WeightsOptions) -> bool:
+    """True if there are weights and every file that they are made of is at hand."""
+    return bool(variant.parts) and all(is_cached(file, options) for file, _ in variant.parts)
+
+
 def read_own(weights: WeightsFile, name: str = "") -> bytes:
     """The bytes of a file that the user added, checked.
 
@@ -181,11 +187,13 @@ def verify(options: WeightsOptions, catalogue: Catalogue | None = None) -> list[
     """
     users: dict[Path, tuple[WeightsFile, list[str]]] = {}
     for model in (catalogue or default_catalogue()).models.values():
-        for weights in (v.weights for v in model.variants if v.weights is not None):
+        for weights in (file for v in model.variants for file in v.files):
             path = path_of(weights, options)
             names = users.setdefault(path, (weights, []))[1]
             if model.name not in names:
                 names.append(model.name)
+    for feature in features().values() if catalogue is None else ():
+        users[path_of(feature.weights, options)] = (feature.weights, [feature.name])
     found = []
     for path, (weights, names) in users.items():
         if not (weights.bundled or weights.own):

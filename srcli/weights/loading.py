@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,13 +28,17 @@ from srcli.catalog import (
 from srcli.catalog.load import MAX_NATIVE_SCALE, frozen
 from srcli.errors import SrcliError, UsageError, WeightsError
 from srcli.weights import format as stored
+from srcli.weights import recognise
 from srcli.weights.cache import Announce, WeightsOptions, write_atomic
 from srcli.weights.download import Progress
 from srcli.weights.locate import locate_and_read
 from srcli.weights.origin import MAX_BYTES, read_any
+from srcli.weights.recognise import Candidate
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
 
 ARCH_KEY = "srcli.arch"
 SCALE_KEY = "srcli.scale"
@@ -53,24 +58,51 @@ def state_dict(
 ) -> dict[str, Tensor]:
     """A model's tensors at one of its native scales, fetched first if need be.
 
+    Of a strength of denoising between two files, the mean of their tensors by their shares.
+
     Raises:
         WeightsError, ResourceError: as `locate`; also if there are none to download.
     """
-    weights = model.variant(scale).weights
-    if weights is None:
+    parts = model.variant(scale).parts
+    if not parts:
         raise WeightsError(*without_weights(model, scale))
-    path, data = locate_and_read(
-        weights,
-        options,
-        model=model.name,
-        licence=model.terms,
-        progress=progress,
-        announce=announce,
-    )
-    try:
-        return stored.unpack(data)
-    except stored.DamagedError as exc:
-        raise WeightsError(f"{path} cannot be read: {exc}.") from exc
+    states = []
+    for weights, _ in parts:
+        path, data = locate_and_read(
+            weights,
+            options,
+            model=model.name,
+            licence=model.terms,
+            progress=progress,
+            announce=announce,
+        )
+        try:
+            states.append(stored.unpack(data))
+        except stored.DamagedError as exc:
+            raise WeightsError(f"{path} cannot be read: {exc}.") from exc
+    return _mean(states, [share for _, share in parts], model)
+
+
+def _mean(states: list[dict[str, Tensor]], shares: list[float], model: Model) -> dict[str, Tensor]:
+    """Tensor by tensor, in fp32; whole numbers (a BatchNorm's count) as the first file has them."""
+    first, *others = states
+    if not others:
+        return first
+    shapes = [{key: tensor.shape for key, tensor in state.items()} for state in states]
+    if any(shape != shapes[0] for shape in shapes):
+        raise WeightsError(
+            f"The files of {model.name} are not of one network: they cannot be mixed."
+        )
+
+    def mixed(key: str) -> Tensor:
+        if not first[key].is_floating_point():
+            return first[key]
+        mean = shares[0] * first[key].float()
+        for share, state in zip(shares[1:], others, strict=True):
+            mean += share * state[key].float()
+        return mean
+
+    return {key: mixed(key) for key in first}
 
 
 def build(
@@ -138,26 +170,29 @@ def load_file(
     scale: float | None = None,
     *,
     catalogue: Catalogue | None = None,
+    announce: Announce | None = None,
 ) -> tuple[Model, Variant, dict[str, Tensor]]:
     """A file of the user's own: safetensors, or ``.pth`` (of which only tensors are read).
 
-    The native scale is the one in the file's metadata, else the first of these that the tensors
-    fit: the asked one, the architecture's usual ones, 1 to 16.
+    The architecture is the named one, else that of the file's metadata, else the one that the
+    tensors fit. The native scale is the one in the metadata, else the first of these that the
+    tensors fit: the asked one, the architecture's usual ones, 1 to 16.
 
     Args:
         path: the file.
-        model_name: architecture or model whose network it is for; None: the metadata says.
+        model_name: architecture or model whose network it is for; None: found out.
         scale: the scale asked for.
+        announce: told if the tensors fit several networks.
 
     Returns:
         A model with one variant (no weights file), that variant, and the tensors.
 
     Raises:
-        UsageError: no such file, no such model, or neither metadata nor model_name names one.
+        UsageError: no such file, no such model, or nothing is named and nothing fits.
         WeightsError: refused, damaged, or it does not fit the network.
     """
     catalogue = catalogue or default_catalogue()
-    data = _read(path)
+    data = read_file(path)
     metadata: Mapping[str, str] = {}
     if stored.looks_like_safetensors(data):
         try:
@@ -171,34 +206,90 @@ def load_file(
     said = _Metadata(path, metadata)
     state = read_any(data, str(path))
 
+    if template is None:
+        model, variant = _recognised(path, state, scale, catalogue, announce or log.warning)
+        return model, variant, state
     wrong: WeightsError | None = None
-    for native, config in _candidates(template, said, scale):
-        variant = Variant(scale=native, weights=None, parameters=0, config=config)
+    for native, config in _candidates(template, said, scale, state):
         try:
-            network = _filled(variant, template.arch, state)
+            model, variant = _own_model(path, Candidate(template, native, config), state, said.door)
         except WeightsError as exc:
             wrong = wrong or exc  # the first candidate is the likeliest
-        except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as exc:
-            # the constructor refuses a scale, or what the metadata say
-            text = f"{template.arch.name} cannot be made for x{native}: {exc}."
-            wrong = wrong or WeightsError(text)
         else:
-            count = sum(p.numel() for p in network.parameters() if p.requires_grad)
-            variant = replace(variant, parameters=count)
-            model = Model(
-                name=f"{template.arch.name}:{path.name}",
-                arch=template.arch,
-                licence="unknown",
-                source=str(path),
-                door=said.door or template.door,
-                variants=(variant,),
-            )
             return model, variant, state
     assert wrong is not None
     raise WeightsError(
         f"{path} does not fit {template.arch.name}: {wrong.message}",
         "Name the right architecture with --model; `srcli models` lists them.",
     ) from wrong
+
+
+def _own_model(
+    path: Path, candidate: Candidate, state: Mapping[str, Tensor], door: Door | None = None
+) -> tuple[Model, Variant]:
+    """The model that a file is, if it fits the candidate.
+
+    Raises:
+        WeightsError: it does not.
+    """
+    template = candidate.model
+    variant = Variant(candidate.scale, weights=None, parameters=0, config=candidate.config)
+    try:
+        network = _filled(variant, template.arch, state)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as exc:
+        # the constructor refuses a scale, or what the metadata say
+        text = f"{template.arch.name} cannot be made for x{candidate.scale}: {exc}."
+        raise WeightsError(text) from exc
+    count = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    variant = replace(variant, parameters=count)
+    model = Model(
+        name=f"{template.arch.name}:{path.name}",
+        arch=template.arch,
+        licence="unknown",
+        source=str(path),
+        door=door or template.door,
+        variants=(variant,),
+        border=template.border,
+    )
+    return model, variant
+
+
+def _recognised(
+    path: Path,
+    state: Mapping[str, Tensor],
+    scale: float | None,
+    catalogue: Catalogue,
+    announce: Announce,
+) -> tuple[Model, Variant]:
+    """The network that a file's tensors fit; says which if they fit several unlike ones."""
+    found: list[tuple[Model, Variant]] = []
+    hopeless: set[str | None] = set()  # networks with other names, whatever the scale
+    for candidate in recognise.candidates(state, scale, catalogue):
+        arch = candidate.model.arch
+        if arch.network in hopeless or (found and not candidate.close):
+            continue
+        if any(recognise.same_network(candidate.model, model) for model, _ in found):
+            continue
+        try:
+            found.append(_own_model(path, candidate, state))
+        except WeightsError as exc:
+            said = str(exc.__cause__)
+            if not arch.expanded and "Missing key" in said and "Unexpected key" in said:
+                hopeless.add(arch.network)
+    if not found:
+        raise UsageError(
+            f"{path} fits none of the networks that srcli knows.",
+            "If it is a changed form of one of them, name it with --model, which then says what "
+            "does not fit; `srcli models` lists them.",
+        )
+    model, variant = found[0]
+    if len(found) > 1:
+        others = ", ".join(m.arch.name for m, _ in found[1:])
+        announce(
+            f"{path} fits {model.arch.name} x{variant.scale} and also {others}; it is taken for "
+            f"{model.arch.name}. Another one is named with --model."
+        )
+    return model, variant
 
 
 def save_file(
@@ -259,7 +350,7 @@ def file_metadata(path: Path) -> Mapping[str, str]:
     Raises:
         UsageError, WeightsError: no such file; it cannot be read, or is damaged.
     """
-    data = _read(path)
+    data = read_file(path)
     if not stored.looks_like_safetensors(data):
         return {}
     try:
@@ -333,7 +424,8 @@ def _modest(value: Any) -> Any:
     return value
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """A file's bytes; UsageError if there is none, WeightsError if it cannot be weights."""
     try:
         size = path.stat().st_size
         if path.is_dir():
@@ -355,14 +447,11 @@ def _read(path: Path) -> bytes:
 
 def _template(
     path: Path, model_name: str | None, metadata: Mapping[str, str], catalogue: Catalogue
-) -> Model:
-    """The model whose network, door and usual scales the file is taken to have."""
+) -> Model | None:
+    """The model whose network, door and usual scales the file is taken to have, if one is named."""
     said = metadata.get(ARCH_KEY)
     if model_name is None and said is None:
-        raise UsageError(
-            f"{path} does not say which architecture its weights are for.",
-            "Name it with --model, for example --model bcrn; `srcli models` lists them.",
-        )
+        return None
     name = model_name if model_name is not None else cast("str", said)
     try:
         template = _model_or_architecture(name, catalogue)
@@ -392,7 +481,7 @@ def _model_or_architecture(name: str, catalogue: Catalogue) -> Model:
 
 
 def _candidates(
-    template: Model, said: _Metadata, scale: float | None
+    template: Model, said: _Metadata, scale: float | None, state: Mapping[str, Tensor]
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """(native scale, config) in the order they are tried."""
     usual = template.variants[0].config if template.variants else {}
@@ -406,6 +495,9 @@ def _candidates(
     for native in dict.fromkeys(order):
         if 1 <= native <= MAX_NATIVE_SCALE:
             yield native, said.config if said.config is not None else configs.get(native, usual)
+    found = recognise.told(template.arch, state)
+    if found is not None and said.config is None:
+        yield found
 
 
 def _differences(network: nn.Module, state: Mapping[str, Tensor], limit: int = 3) -> str:

@@ -28,6 +28,7 @@ from srcli.weights.cache import (
     write_atomic,
 )
 from srcli.weights.download import NotThereError, Progress, download, public_url
+from srcli.weights.ncnn import read_flat
 from srcli.weights.origin import read_origin
 
 log = logging.getLogger(__name__)
@@ -226,8 +227,15 @@ def _from_folder(path: Path, weights: WeightsFile) -> bytes:
 
 
 def _convert(data: bytes, weights: WeightsFile) -> bytes:
-    state = read_origin(
-        data, weights.file, state_key=weights.state_key, strip_prefix=weights.strip_prefix
-    )
+    if weights.layout is not None:
+        state = read_flat(data, weights.file, weights.layout)
+    else:
+        state = read_origin(
+            data,
+            weights.file,
+            state_key=weights.state_key,
+            strip_prefix=weights.strip_prefix,
+            keep=weights.keep,
+        )
     metadata = {SOURCE_FILE_KEY: weights.file, SOURCE_SHA256_KEY: weights.sha256}
     return stored.pack(state, metadata)

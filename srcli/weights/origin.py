@@ -21,7 +21,12 @@ _USUAL_PREFIXES = ("module.", "_orig_mod.")
 
 
 def read_origin(
-    data: bytes, name: str, *, state_key: str | None = None, strip_prefix: str = ""
+    data: bytes,
+    name: str,
+    *,
+    state_key: str | None = None,
+    strip_prefix: str = "",
+    keep: str = "",
 ) -> dict[str, Tensor]:
     """The state dict of a published file, by the catalogue's description of it.
 
@@ -30,6 +35,7 @@ def read_origin(
         name: for messages.
         state_key: where the state dict is nested.
         strip_prefix: taken off every parameter name.
+        keep: only parameters whose names begin so are kept.
 
     Raises:
         WeightsError: refused (a pickle of more than tensors), or not as described.
@@ -39,7 +45,7 @@ def read_origin(
         if not isinstance(content, Mapping) or state_key not in content:
             raise WeightsError(f"{name} holds no {state_key!r}, where its weights should be.")
         content = content[state_key]
-    state = _checked(content, name)
+    state = {k: t for k, t in _checked(content, name).items() if k.startswith(keep)}
     return _without_prefix(state, strip_prefix)
 
 

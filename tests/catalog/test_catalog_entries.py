@@ -32,10 +32,10 @@ def test_the_network_takes_the_config(model):
 @pytest.mark.parametrize("model", catalog.models(), ids=lambda m: m.name)
 def test_file_names_follow_the_mirrors_pattern(model):
     for variant in model.variants:
-        if variant.weights is not None:
-            assert re.fullmatch(
-                re.escape(model.name) + r"-x\d+\.(pth|safetensors)", variant.weights.file
-            )
+        several = r"(-[a-z0-9]+)?" if variant.denoise else ""
+        for file in variant.files:
+            pattern = re.escape(model.name) + rf"-x\d+{several}\.(pth|bin|safetensors)"
+            assert re.fullmatch(pattern, file.file)
 
 
 def test_listing_imports_nothing_heavy():

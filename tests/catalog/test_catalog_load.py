@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from srcli.catalog import CatalogueError, Door, WeightsFile, load_catalogue
+from srcli.catalog import NO_DENOISING, CatalogueError, Door, WeightsFile, load_catalogue
 
 SHA = "0123456789abcdef" * 4
 
@@ -238,3 +238,63 @@ def test_the_package_holds_its_data():
     pyproject = Path(__file__).parents[2] / "pyproject.toml"
     data = tomllib.loads(pyproject.read_text())["tool"]["setuptools"]["package-data"]["srcli"]
     assert "catalog/*.toml" in data
+
+
+# ------------------------------------------------------------------------------------ denoise
+
+
+def file_of(strength, n):
+    return f"""
+[[model.variant.denoise.weights]]
+strength = {strength}
+file = "tiny.one-x2-{n}.pth"
+bytes = 1000
+sha256 = "{SHA[::-1] if n else SHA}"
+url = "https://example.org/{n}.pth"
+"""
+
+
+def denoise(*files, default='"none"', between="false"):
+    table = f"\n[model.variant.denoise]\nbetween = {between}\ndefault = {default}\n"
+    return ARCH + MODEL + VARIANT + table + "".join(files)
+
+
+def test_levels_of_denoising_are_files(load):
+    text = denoise(file_of(1, 2), file_of('"none"', 0), file_of(0, 1))
+    variant = load(text).models["tiny.one"].variant(2)
+    assert variant.denoise.strengths == (NO_DENOISING, 0, 1)
+    assert [file.file for file in variant.files] == [f"tiny.one-x2-{n}.pth" for n in range(3)]
+    for strength, n in ((NO_DENOISING, 0), (0, 1), (1, 2)):
+        chosen = variant.denoised(strength)
+        assert chosen.weights.file == f"tiny.one-x2-{n}.pth"
+        assert chosen.parts == ((chosen.weights, 1.0),)
+    assert variant == variant.denoised(NO_DENOISING)
+    assert not variant.denoise.has(0.5)
+
+
+def test_between_two_files_lie_their_mixtures(load):
+    text = denoise(file_of(1, 1), file_of(0, 0), default="0.25", between="true")
+    variant = load(text).models["tiny.one"].variant(2)
+    shares = [(file.file, share) for file, share in variant.parts]
+    assert shares == [("tiny.one-x2-1.pth", 0.25), ("tiny.one-x2-0.pth", 0.75)]
+    assert variant.weights.file == "tiny.one-x2-0.pth"
+    assert variant.denoised(1).parts == ((variant.files[1], 1.0),)
+    assert len({variant.denoised(s).identity for s in (0, 0.25, 0.5, 1)}) == 4
+    assert variant.denoised(0).identity == variant.files[0].sha256
+    assert not variant.denoise.has(1.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (denoise(file_of(0, 0), default="0"), "at least two files"),
+        (denoise(file_of(0, 0), file_of(0, 1), default="0"), "another strength"),
+        (denoise(file_of(0, 0), file_of(1, 1), default="0.5"), "default"),
+        (denoise(file_of(-1, 0), file_of(1, 1), default="1"), "strength"),
+        (denoise(file_of('"weak"', 0), file_of(1, 1), default="1"), "none"),
+        (denoise(file_of(0, 0), file_of(1, 1), default="1") + WEIGHTS, "exclude each other"),
+    ],
+)
+def test_denoising_that_makes_no_sense_is_refused(load, text, said):
+    with pytest.raises(CatalogueError, match=said):
+        load(text)

@@ -198,3 +198,52 @@ def test_what_a_name_stands_for_is_told_where_it_does_not_tell():
     assert catalog.short_name(chosen) in catalog.meaning("drawing", chosen)
     assert catalog.meaning(chosen.name, chosen) is None
     assert catalog.meaning("BCRN", catalog.resolve("BCRN")) is None
+
+
+# ------------------------------------------------------------------------------------ denoise
+
+
+@pytest.mark.parametrize(
+    ("text", "strength"), [("none", catalog.NO_DENOISING), ("0.5", 0.5), ("3", 3), (" NONE ", -1)]
+)
+def test_strengths_as_people_type_them(text, strength):
+    assert catalog.parse_strength(text) == strength
+    assert catalog.parse_strength(catalog.strength_text(strength)) == strength
+
+
+@pytest.mark.parametrize("text", ["", "-1", "much", "inf", "nan"])
+def test_what_is_no_strength(text):
+    with pytest.raises(UsageError, match="strength"):
+        catalog.parse_strength(text)
+
+
+def test_a_strength_is_chosen_by_the_model():
+    model = catalog.get("realesr_general.authors")
+    half, weak = catalog.denoised(model, 0.5), catalog.denoised(model, 0)
+    assert half == model
+    assert [share for _, share in half.variant(4).parts] == [0.5, 0.5]
+    assert [file.file for file, _ in weak.variant(4).parts] == [
+        "realesr_general.authors-x4-wdn.pth"
+    ]
+    with pytest.raises(UsageError, match=r"strength 1\.5") as caught:
+        catalog.denoised(model, 1.5)
+    assert caught.value.hint == "It takes --denoise 0 to 1."
+    with pytest.raises(UsageError, match="none"):
+        catalog.denoised(model, catalog.NO_DENOISING)
+
+
+def test_a_model_without_strengths_says_who_has_them():
+    with pytest.raises(UsageError, match=r"bcrn\.srcli has no strengths") as caught:
+        catalog.denoised(catalog.get("bcrn.srcli"), 0.5)
+    assert "realesr_general" in caught.value.hint
+
+
+def test_a_scale_of_one_repairs_where_the_model_has_it():
+    assert catalog.chain(model("net.a", [1, 2]), 1) == (1,)
+    assert catalog.chain(model("net.a", [1]), 1) == (1,)
+    assert catalog.chain(model("net.a", [2]), 1) == ()
+    assert catalog.chain(model("net.a", [1, 2]), 0.5) == ()
+    assert catalog.chain(model("net.a", [1, 2]), 4) == (2, 2)
+    assert catalog.default_scale(model("net.a", [1])) == 1
+    with pytest.raises(UsageError, match="cannot reach x2"):
+        catalog.chain(model("net.a", [1]), 2)

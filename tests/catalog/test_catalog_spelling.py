@@ -30,6 +30,11 @@ BUILT_IN = catalog.built_in()
         ("psnr-research", "best"),
         ("anime", "realesr_animevideov3"),
         ("Real-ESRGAN anime video", "realesr_animevideov3"),
+        ("RealESRGAN_x4plus", "realesrgan_x4plus"),
+        ("RealESRGAN_x4plus_anime_6B", "realesrgan_anime"),
+        ("realesr-general-x4v3", "realesr_general"),
+        ("rrdbnet_x2plus", "realesrgan_x2plus"),
+        ("rrdbnet_anime", "realesrgan_anime"),
     ],
 )
 def test_how_people_write(written, name):
@@ -47,7 +52,9 @@ def test_every_name_is_its_own_spelling(name):
     ("written", "said", "hint"),
     [
         ("swinir", "srcli has no swinir", ["bsrn"]),
-        ("real-esrgan", "several", ["realesr_animevideov3", "(--weights FILE) rrdbnet"]),
+        ("real-esrgan", "several", ["realesr_general", "realesrgan_x4plus"]),
+        ("ESRGAN", "several", ["realesrgan_x4plus", "(--weights FILE) rrdbnet"]),
+        ("waifu2x", "several", ["waifu2x_photo", "waifu2x_art"]),
         ("SRGAN", "several", ["swift_srgan", "srgan5"]),
         ("bcm", "no model 'bcm'", ["Did you mean bcrn?"]),
         ("brcn", "no model", ["bcrn"]),

@@ -205,6 +205,31 @@ def test_one_bad_picture_is_named_and_the_rest_is_scored(run, folder, tmp_path):
     assert len(found["pictures"]) == 2
 
 
+def test_a_network_that_repairs_is_scored_at_a_scale_of_one(run, folder, tmp_path):
+    import torch
+
+    from srcli.archs.srvgg import SRVGGNetCompact
+    from srcli.weights import save_file
+
+    config = {"n_feats": 4, "n_convs": 1}
+    network = SRVGGNetCompact(scale=1, **config)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()  # what is left is the picture that it adds its work to
+    path = tmp_path / "repair.safetensors"
+    save_file(
+        path, network.state_dict(), arch="realesr_general", scale=1, config=config, provenance={}
+    )
+    damaged = ("-x", "1", "--degrade", "photo", "--data", folder, "--json")
+    result = run("--weights", path, *damaged)
+    assert result.exit_code == 0, result.output
+    [found] = lines(result)
+    [untouched] = lines(run("-m", "bicubic", *damaged))
+    assert found["scale"] == 1
+    assert 15 < found["psnr_y"] < 60
+    assert found["psnr_y"] == pytest.approx(untouched["psnr_y"], abs=0.01)
+
+
 def test_nothing_scored(run, tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
     result = run("-m", "bicubic", "-x", "2", "--data", tmp_path, "--json")
@@ -219,7 +244,8 @@ def test_nothing_scored(run, tmp_path):
         (("-m", "bicubic"), "needs --data"),
         (("-m", "nonsense", "--data", "DIR"), "There is no model 'nonsense'"),
         (("-m", "bicubic", "-x", "2.5", "--data", "DIR"), "whole scale"),
-        (("-m", "bicubic", "-x", "1", "--data", "DIR"), "whole scale"),
+        (("-m", "bicubic", "-x", "0", "--data", "DIR"), "whole scale"),
+        (("-m", "bcrn", "-x", "1", "--data", "DIR"), "no native x1"),
         (("-m", "bcrn.authors", "-x", "3", "--data", "DIR"), "no native x3, only x2 and x4"),
         (("-m", "bicubic", "-m", "rlfn.authors", "-x", "2,5", "--data", "DIR"), "no native x5"),
         (("-m", "bicubic", "--data", "nowhere"), "nowhere does not exist"),
@@ -256,7 +282,7 @@ def test_a_missing_metrics_library_is_told_before_any_work(run, folder, monkeypa
     monkeypatch.setitem(sys.modules, "pyiqa", None)
     monkeypatch.setattr("srcli.quality.evaluate.evaluate", None)
     with pytest.raises(SrcliError, match="pyiqa") as caught:
-        run("-m", "bicubic", "--data", folder, "--metric", "lpips")
+        run("-m", "bicubic", "--data", folder, "--metric", "vif")
     assert caught.value.hint == "run: pip install pyiqa"
 
 

@@ -61,7 +61,7 @@ def test_factors(text):
 
 def test_factors_of_networks():
     assert parse_whole_scale("x3") == 3
-    assert whole_scales("eval", ["2x,4", "x3"]) == [2, 4, 3]
+    assert whole_scales("eval", ["2x,4", "x3", "1"]) == [2, 4, 3, 1]
     assert parse_scale("2.5x") == 2.5
     for text in ("", "x", "four", "4xx", "4,5"):
         with pytest.raises(UsageError, match="-x"):
@@ -105,7 +105,7 @@ def test_what_is_offered():
     assert "drrn_b1u9" in names(complete.networks("drrn"))
     assert {"bcrn-x4", "drrn_b1u9-x3"} <= set(names(complete.recipes("")))
     assert names(complete.recipes("bcrn-x4")) == ["bcrn-x4"]
-    assert names(complete.metrics("psnr,lp")) == ["psnr,lpips"]
+    assert names(complete.metrics("psnr,lp")) == ["psnr,lpips", "psnr,lpips-vgg"]
     assert names(complete.purposes("d")) == ["damaged", "drawing"]
     assert names(complete.families("att")) == ["attention"]
 
@@ -120,9 +120,9 @@ def test_every_recipe_that_is_offered_exists():
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("srcli upscale -m realesr_a", "realesr_animevideov3"),
+        ("srcli upscale -m realesr_g", "realesr_general"),
         ("srcli train bcrn-x3", "bcrn-x3"),
-        ("srcli eval --metric lpi", "lpips"),
+        ("srcli eval --metric dis", "dists"),
         ("srcli models show drrn_b1u25", "drrn_b1u25"),
     ],
 )

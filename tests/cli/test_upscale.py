@@ -639,3 +639,73 @@ def test_metadata_stripped(srcli_upscale, put):
     assert srcli_upscale("e.jpg", "-m", "bicubic", "-o", "bare.jpg", "--strip-metadata")[0] == 0
     assert Image.open("kept.jpg").getexif().get(0x010F) == "maker"
     assert 0x010F not in Image.open("bare.jpg").getexif()
+
+
+# ------------------------------------------------------------------------------------ denoise
+
+
+def mirrored(name, folder, monkeypatch):
+    """A catalogue model whose files are made ones, in a mirror; their tensors by strength."""
+    import hashlib
+    from dataclasses import replace
+    from types import MappingProxyType
+
+    import torch
+
+    from srcli import catalog
+    from srcli.catalog import load
+    from srcli.weights import new_network
+
+    model = catalog.get(name)
+    variant = model.variants[0]
+    folder.mkdir()
+    states, files = {}, []
+    for n, (strength, file) in enumerate(variant.denoise.files):
+        torch.manual_seed(n)
+        states[strength] = new_network(variant, model.arch).state_dict()
+        torch.save({file.state_key: states[strength]}, folder / file.file)
+        data = (folder / file.file).read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        files.append((strength, replace(file, bytes=len(data), sha256=digest)))
+    variant = replace(variant, denoise=replace(variant.denoise, files=tuple(files)))
+    model = replace(model, variants=(variant.denoised(variant.denoise.strength),))
+    known = catalog.built_in()
+    changed = replace(known, models=MappingProxyType({**known.models, name: model}))
+    monkeypatch.setattr(load, "built_in", lambda: changed)
+    monkeypatch.setenv("SRCLI_MIRROR", str(folder))
+    return model, states
+
+
+@pytest.mark.parametrize(("asked", "share"), [(None, 0.5), ("0", 0), ("0.3", 0.3), ("1", 1)])
+def test_denoise_mixes_the_catalogues_two_files(
+    srcli_upscale, put, tmp_path, monkeypatch, asked, share
+):
+    import torch
+
+    from srcli.weights import build
+
+    model, states = mirrored("realesr_general.authors", tmp_path / "mirror", monkeypatch)
+    put("a.png", size=(20, 24))
+    more = [] if asked is None else ["--denoise", asked]
+    code, _, err = srcli_upscale("a.png", "-m", "realesr_general", "-o", "b.png", *more)
+    assert code == 0, err
+    mean = {k: share * states[1][k] + (1 - share) * states[0][k] for k in states[0]}
+    network = build(model.variants[0], model.arch, mean)
+    lr = np.array(Image.open("a.png"))
+    with torch.no_grad():
+        sr = network(torch.from_numpy(lr).permute(2, 0, 1)[None] / 255)[0].permute(1, 2, 0)
+    expected = (sr.clamp(0, 1) * 255).round().numpy()
+    assert np.abs(expected - np.asarray(Image.open("b.png"))).max() <= 1
+
+
+def test_denoise_where_there_is_no_choice(srcli_upscale, put):
+    put("a.png")
+    code, _, err = srcli_upscale("a.png", "--denoise", "1")
+    assert code == 2
+    assert "bcrn.srcli has no strengths of denoising" in err
+    code, _, err = srcli_upscale("a.png", "-m", "realesr_general", "--denoise", "2")
+    assert code == 2
+    assert "--denoise 0 to 1" in err
+    code, _, err = srcli_upscale("a.png", "--weights", "a.png", "--denoise", "1")
+    assert code == 2
+    assert "by name" in err

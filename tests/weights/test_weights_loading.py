@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file as write_safetensors
 from tiny_network import Tiny
 
+from srcli import catalog
 from srcli.catalog import Architecture, Catalogue, Door, Model, Variant
 from srcli.errors import UsageError, WeightsError
 from srcli.weights import build, load_file, new_network, save_file
@@ -293,3 +294,68 @@ def test_importing_is_light(module):
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
+
+
+# --------------------------------------------------------------------- files that say nothing
+
+
+def bare_file(path, arch, scale, **config):
+    """A published file: tensors alone."""
+    torch.manual_seed(0)
+    network = new_network(Variant(scale, None, 0, config=config), catalog.resolve(arch).arch)
+    torch.save({"params": network.state_dict()}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arch", "scale", "config"),
+    [
+        ("realesr_general", 4, {"n_convs": 32}),
+        ("realesr_animevideov3", 2, {"n_feats": 24, "n_convs": 5}),
+        ("rrdbnet", 4, {"n_feats": 8, "n_blocks": 2, "growth": 4}),
+        ("span_ch28", 3, {"n_feats": 20}),
+        ("abpn", 3, {}),
+        ("rlfn_s", 2, dict(catalog.resolve("rlfn_s").variants[0].config)),
+        ("fsrcnn", 4, {}),  # whose tensors are the same at any scale
+    ],
+)
+def test_a_file_is_recognised_by_its_tensors(tmp_path, arch, scale, config):
+    model, variant, _ = load_file(bare_file(tmp_path / "a.pth", arch, scale, **config))
+    assert model.arch.network == catalog.resolve(arch).arch.network
+    assert variant.scale == scale
+    for key, value in config.items():
+        assert variant.config.get(key, value) == value
+    assert model.door == catalog.resolve(arch).door
+
+
+def test_a_named_architecture_may_have_another_depth(tmp_path):
+    path = bare_file(tmp_path / "a.pth", "realesr_general", 2, n_feats=16, n_convs=3)
+    _, variant, _ = load_file(path, "realesr_general")
+    assert (variant.scale, variant.config["n_convs"]) == (2, 3)
+
+
+def test_what_fits_no_network_is_said(tmp_path):
+    torch.save({"a": torch.zeros(400_000)}, tmp_path / "a.pth")
+    with pytest.raises(UsageError, match="fits none of the networks"):
+        load_file(tmp_path / "a.pth", catalogue=CATALOGUE)
+
+
+def test_a_file_that_fits_two_networks_says_which_is_taken(tmp_path):
+    torch.save(state_of(2), tmp_path / "a.pth")
+    n = sum(t.numel() for t in state_of(2).values())
+    variants = (Variant(2, None, n),)
+    one, other = (
+        replace(MODEL, name=f"{arch.name}.one", arch=arch, door=door, variants=variants)
+        for arch, door in ((TINY, Door()), (BARE, Door("bgr")))
+    )
+    catalogue = Catalogue({"tiny": TINY, "bare": BARE}, {m.name: m for m in (one, other)})
+    said = []
+    model, _, _ = load_file(tmp_path / "a.pth", catalogue=catalogue, announce=said.append)
+    assert model.arch == TINY
+    assert len(said) == 1
+    assert "fits tiny x2 and also bare" in said[0]
+    same = Catalogue(
+        catalogue.architectures, {"tiny.one": one, "bare.one": replace(other, door=Door())}
+    )
+    assert load_file(tmp_path / "a.pth", catalogue=same, announce=said.append)
+    assert len(said) == 1  # which of the two it is makes no difference

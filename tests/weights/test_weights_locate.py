@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file as read_safetensors
 
-from srcli.catalog import Catalogue, WeightsFile
+from srcli.catalog import Catalogue, Denoise, WeightsFile, denoised
 from srcli.errors import UsageError, WeightsError
 from srcli.weights import (
     WeightsOptions,
@@ -396,3 +396,51 @@ def test_every_mirrored_file_of_the_catalogue_loads(shared, tmp_path):
                 loaded += 1
     assert loaded >= 10
     assert all(v.ok for v in verify(options))
+
+
+# ---------------------------------------------------------------------------------- mixtures
+
+
+@pytest.fixture
+def two(origin, publish, tmp_path):
+    """A model with two strengths, its files in a mirror, and their tensors."""
+    folder = tmp_path / "two"
+    folder.mkdir()
+    states, files = [], []
+    for n in range(2):
+        state = {k: (n + 1) * v.clone() for k, v in origin.state.items()}
+        state["count"] = torch.tensor(7 + n)
+        made = publish({"params": state}, state, state_key="params")
+        files.append(replace(made.weights, file=f"tiny.one-x2-{n}.pth"))
+        (folder / files[-1].file).write_bytes(made.data)
+        states.append(state)
+    denoise = Denoise(((0.0, files[0]), (1.0, files[1])), 0.5, between=True)
+    variant = replace(origin.model.variants[0], denoise=denoise).denoised(0.5)
+    return replace(origin.model, variants=(variant,)), states, folder
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.2, 0.5, 1.0])
+def test_a_strength_between_two_files_is_the_mean_of_their_tensors(two, tmp_path, strength):
+    model, (weak, strong), folder = two
+    model = denoised(model, strength)
+    options = WeightsOptions(tmp_path / "c", str(folder), offline=True)
+    state = state_dict(model, 2, options)
+    assert state.keys() == weak.keys()
+    for key in weak.keys() - {"count"}:
+        want = strength * strong[key] + (1 - strength) * weak[key]
+        torch.testing.assert_close(state[key], want)
+    needed = {file.file for file, _ in model.variant(2).parts}
+    kept = {p.name[: len("tiny.one-x2-0")] + ".pth" for p in options.weights_dir.glob("*.safet*")}
+    assert kept == needed  # only what this strength is made of was fetched
+
+
+def test_files_of_two_networks_are_not_mixed(two, publish, tmp_path):
+    model, (_, strong), folder = two
+    other = publish({"params": {**strong, "more": torch.zeros(1)}}, {}, state_key="params")
+    denoise = model.variant(2).denoise
+    weights = replace(other.weights, file=denoise.files[1][1].file)
+    (folder / weights.file).write_bytes(other.data)
+    denoise = replace(denoise, files=(denoise.files[0], (1.0, weights)))
+    model = replace(model, variants=(replace(model.variants[0], denoise=denoise),))
+    with pytest.raises(WeightsError, match=r"tiny\.one are not of one network"):
+        state_dict(model, 2, WeightsOptions(tmp_path / "c", str(folder), offline=True))
