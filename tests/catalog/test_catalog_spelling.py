@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srcli import catalog
@@ -98,6 +98,7 @@ def mistyped(draw):
     return name, text
 
 
+@settings(deadline=None)  # a busy machine is no mistake
 @given(mistyped())
 def test_a_typo_or_two_always_gets_a_suggestion(names):
     _, text = names

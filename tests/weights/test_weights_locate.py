@@ -376,7 +376,7 @@ def test_a_missing_nest_is_named(publish, origin, through_mirror):
 def test_no_weights_at_all(origin, options):
     variant = replace(origin.model.variants[0], weights=None)
     model = replace(origin.model, variants=(variant,))
-    with pytest.raises(WeightsError, match="nobody published") as caught:
+    with pytest.raises(WeightsError, match="no weights for tiny at x2") as caught:
         state_dict(model, 2, options)
     assert "--weights" in caught.value.hint
     assert not issubclass(UsageError, WeightsError)
