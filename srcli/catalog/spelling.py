@@ -128,14 +128,21 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _typos(a: str, b: str) -> int:
-    """Letters put in, left out, changed or swapped with their neighbours that make a into b."""
-    before: list[int] = []
-    last = list(range(len(b) + 1))
-    for i in range(1, len(a) + 1):
-        row = [i] + [0] * len(b)
-        for j in range(1, len(b) + 1):
-            row[j] = min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (a[i - 1] != b[j - 1]))
-            if i > 1 and j > 1 and a[i - 1] == b[j - 2] and a[i - 2] == b[j - 1]:
-                row[j] = min(row[j], before[j - 2] + 1)
-        before, last = last, row
-    return last[-1]
+    """Letters put in, left out, changed or swapped with their neighbours that make a into b.
+
+    Damerau's distance: two letters may be swapped also where something between them was left out.
+    """
+    most = len(a) + len(b)
+    seen: dict[str, int] = {}  # where in a a letter was last met
+    rows = [[most] * (len(b) + 2), [most, *range(len(b) + 1)]]  # one before each word's beginning
+    for i, letter in enumerate(a, 1):
+        row, matched = [most, i], 0  # matched: where in b the letter was last met
+        for j, other in enumerate(b, 1):
+            same = letter == other
+            swapped = rows[seen.get(other, 0)][matched] + (i - seen.get(other, 0) - 1)
+            swapped += 1 + (j - matched - 1)
+            row.append(min(rows[i][j] + (not same), row[j] + 1, rows[i][j + 1] + 1, swapped))
+            matched = j if same else matched
+        rows.append(row)
+        seen[letter] = i
+    return rows[-1][-1]

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from srcli import catalog
@@ -99,6 +99,7 @@ def mistyped(draw):
 
 
 @settings(deadline=None)  # a busy machine is no mistake
+@example(("rcan", "rnc"))  # c and n swapped, and a between them left out
 @given(mistyped())
 def test_a_typo_or_two_always_gets_a_suggestion(names):
     _, text = names
