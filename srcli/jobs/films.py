@@ -6,6 +6,7 @@ import queue
 import time
 from pathlib import Path
 
+from srcli import catalog
 from srcli.catalog import Model
 from srcli.engine.open import Engine
 from srcli.film.pictures import upscale_to_pictures
@@ -14,6 +15,9 @@ from srcli.film.segments import digest
 from srcli.film.upscale import Moment, upscale_film
 from srcli.jobs.events import Done, FilmProgressed, Listener, Noted
 from srcli.jobs.plan import Job, Options
+
+LONG_S = 3600.0  # left of a film, from which a faster network is named
+SURE_S = 20.0  # of work, after which the time left is believed
 
 
 def run_film(job: Job, options: Options, engine: Engine, tell: Listener) -> Done:
@@ -34,17 +38,25 @@ def run_film(job: Job, options: Options, engine: Engine, tell: Listener) -> Done
         while not notes.empty():
             tell(Noted(job.source, notes.get()))
 
+    hinted = False
+
     def moved(moment: Moment) -> None:
+        nonlocal hinted
         pass_notes()
         elapsed = max(1e-3, time.perf_counter() - began)
         fps = (moment.frames - moment.resumed) / elapsed
+        left_s = (moment.total - moment.frames) / max(fps, 1e-6)
+        if not hinted and elapsed > SURE_S:
+            hinted = True
+            if (hint := faster(options.model, job.passes, left_s)) is not None:
+                tell(Noted(job.source, hint))
         tell(
             FilmProgressed(
                 job.source,
                 moment.frames,
                 moment.total,
                 fps,
-                (moment.total - moment.frames) / max(fps, 1e-6),
+                left_s,
                 moment.position_s,
                 moment.n_bytes,
             )
@@ -83,6 +95,15 @@ def run_film(job: Job, options: Options, engine: Engine, tell: Listener) -> Done
         report.engine.spilled_bytes,
         report.as_json(),
     )
+
+
+def faster(model: Model, passes: tuple[int, ...], left_s: float) -> str | None:
+    """What to say of a film that takes long, if there is a network that is made for speed."""
+    if left_s <= LONG_S or model.is_resampler or not passes or "fast" in model.purposes:
+        return None
+    quick = catalog.resolve("fast", max(passes))
+    hours = f"{left_s / 3600:.0f} hours" if left_s >= 1.5 * 3600 else "an hour"
+    return f"this film takes about {hours}; -m fast ({quick.name}) is many times as fast"
 
 
 def weights_identity(model: Model, passes: tuple[int, ...]) -> str:

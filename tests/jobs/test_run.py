@@ -17,6 +17,7 @@ from srcli.errors import MediaError, ResourceError, WeightsError
 from srcli.jobs import reading
 from srcli.jobs import run as module
 from srcli.jobs.events import Done, Failed, Noted, Progressed, Skipped, Started
+from srcli.jobs.films import faster
 from srcli.jobs.plan import Options, plan
 from srcli.jobs.run import run
 from srcli.media.image import inspect, read_frames
@@ -732,3 +733,18 @@ def test_a_frame_that_fails_costs_the_file_and_not_the_batch(here, ext):
     _, summary = upscale([f"a.{ext}", "b.png"], Nearest(before=before))
     assert (summary.done, summary.failed) == (1, 1)
     assert files() == sorted([f"a.{ext}", "b.png", "b_x2.png"])
+
+
+@pytest.mark.parametrize(
+    ("name", "left_s", "said"),
+    [
+        ("bcrn.srcli", 7300, "about 2 hours; -m fast ("),
+        ("bcrn.srcli", 3700, "about an hour"),
+        ("bcrn.srcli", 3500, None),
+        ("plainusr_u.authors", 7300, None),
+        ("bicubic", 7300, None),
+    ],
+)
+def test_a_long_film_is_told_of_the_fast_network(name, left_s, said):
+    got = faster(catalog.resolve(name, 2), (2,), left_s)
+    assert (got is None) if said is None else said in (got or "")
