@@ -344,14 +344,15 @@ def _on_cluster(
     workers: int | None,
     console: Console,
 ) -> Summary:
-    from srcli.cluster.run import Cluster, run
+    from srcli.cluster.hub import Wanted
+    from srcli.cluster.run import run
 
     return run(
         jobs,
         options,
         options.model,
         settings,
-        Cluster(where, workers),
+        Wanted(where, workers, settings.threads, settings.device),
         weights=WeightsOptions.from_environment(),
         state=state,
         tell=console.tell,

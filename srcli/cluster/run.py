@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srcli.catalog import Model
+from srcli.cluster.hub import Layout, Lost, Wanted
 from srcli.cluster.ledger import DEATHS, Ledger
-from srcli.cluster.session import Layout, LostError, Member, Session
+from srcli.cluster.session import BrokenError, Session
 from srcli.cluster.worker import Work
 from srcli.engine.settings import Settings
 from srcli.errors import SrcliError
-from srcli.jobs.events import Done, Failed, Listener, Noted, Paced, Skipped, Summary
+from srcli.jobs.events import Done, Event, Failed, Listener, Noted, Paced, Skipped, Summary
 from srcli.jobs.plan import Job, Options
 from srcli.media.atomic import sweep
 from srcli.weights import Announce, Progress, WeightsOptions, locate
@@ -33,25 +33,12 @@ ENOUGH = 3  # jobs that a worker has when it is given no more
 IN_VAIN = 6  # losses in a row, and one for every worker, in which nothing was done
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """Where the work is to be done.
-
-    Attributes:
-        address: ``local``, ``auto``, or a Ray cluster's.
-        workers: None: as many as there is room for.
-    """
-
-    address: str
-    workers: int | None = None
-
-
 def run(
     jobs: Sequence[Job],
     options: Options,
     model: Model,
     settings: Settings,
-    cluster: Cluster,
+    cluster: Wanted,
     *,
     weights: WeightsOptions,
     state: Mapping[str, Tensor] | None = None,
@@ -67,9 +54,9 @@ def run(
     Args:
         jobs: from srcli.jobs.plan.
         options: of the command.
-        model, settings, weights, state, announce, progress: as srcli.engine.open.open_engine;
-            threads and memory are each worker's.
-        cluster: where.
+        model, settings, weights, state, announce, progress: as srcli.engine.open.open_engine; the
+            memory of our own cluster's workers is that of the settings, shared.
+        cluster: where, and how many workers.
         tell: called with every event, always from the calling thread.
 
     Returns:
@@ -96,24 +83,23 @@ def run(
         return summary
     if state is None and not model.is_resampler:
         _fetch(model, todo, weights, announce, progress)
-    cores = (cluster.workers or 1) * (settings.threads or 1)
-    session = Session(cluster.address, max(cores, os.cpu_count() or 1))
+    session = Session(cluster)
     try:
-        layout = session.layout(cluster.workers, settings.threads, settings.device)
+        layout = session.layout
         work = Work(
             options,
             model,
-            _settings(settings, layout, is_own=session.is_own),
+            _settings(settings, layout, is_own=cluster.is_own),
             weights,
             state,
             None if all(map(_is_absolute, todo)) else Path.cwd(),
             layout.share,
         )
-        crew = _Crew(session, work, layout, Ledger(todo, layout.workers), tell, report)
+        crew = _Crew(session, work, Ledger(todo, layout.workers), tell, report)
         try:
             crew.run()
         except BaseException:
-            session.stop(crew.members, STOP_S)
+            session.stop(STOP_S)
             raise
         finally:
             crew.settle()
@@ -179,60 +165,48 @@ class _Crew:
         self,
         session: Session,
         work: Work,
-        layout: Layout,
         ledger: Ledger,
         tell: Listener,
         report: Callable[[Done | Failed], None],
     ) -> None:
-        self._session, self._work, self._layout = session, work, layout
-        self._ledger, self._tell, self._report = ledger, tell, report
-        self._places: dict[int, Member] = {}
-        self._paces = [_Pace() for _ in range(layout.workers)]
+        self._session, self._work, self._ledger = session, work, ledger
+        self._tell, self._report = tell, report
+        self._paces = [_Pace() for _ in range(session.layout.workers)]
+        self._called: set[int] = set()  # places for which there is a worker, or will be
+        self._ready: set[int] = set()  # those of them whose worker is there
         self._in_vain = 0
         self._paced_s = 0.0
-
-    @property
-    def members(self) -> list[Member]:
-        return list(self._places.values())
 
     def run(self) -> None:
         """Until every job is over."""
         while self._ledger.left:
-            self._fill()
-            place_of = {id(member): place for place, member in self._places.items()}
-            answered = self._session.wait(self.members, LOOK_S)
-            for member in answered:
-                self._hear(place_of[id(member)], member)
-            if not answered and not self._session.is_alive:
-                self._break_down()
+            try:
+                for place in range(len(self._paces)):
+                    if place in self._ready:
+                        self._hand_out(place)
+                    elif place not in self._called and len(self._called) < self._ledger.left:
+                        self._session.start(place, self._work)
+                        self._called.add(place)
+                for place, news in self._session.news(LOOK_S):
+                    if isinstance(news, Lost):
+                        self._lose(place, news.why)
+                    else:
+                        self._ready.add(place)
+                        self._hear(place, news)
+            except BrokenError:
+                self._begin_again()
             self._show_pace()
 
-    def _fill(self) -> None:
-        """Every place has a worker, and every worker enough to do."""
-        for place in range(self._layout.workers):
-            member = self._places.get(place)
-            if member is not None:
-                self._hand_out(place, member)
-            elif len(self._places) < self._ledger.left:
-                self._places[place] = self._session.start(self._work, self._layout)
-
-    def _hand_out(self, place: int, member: Member) -> None:
+    def _hand_out(self, place: int) -> None:
         """The next group, shortly before the last one ends."""
-        if not member.is_ready or self._ledger.holds(place) >= ENOUGH:
+        if self._ledger.holds(place) >= ENOUGH:
             return
         if group := self._ledger.take(place):
             pace = self._paces[place]
             pace.since = pace.since or time.monotonic()
-            member.work(group)
+            self._session.give(place, group)
 
-    def _hear(self, place: int, member: Member) -> None:
-        """What a worker has to tell, or that it is gone."""
-        try:
-            told = member.told()
-        except LostError as exc:
-            log.debug("worker %d is lost: %s", place + 1, exc)
-            self._lose(place, str(exc))
-            return
+    def _hear(self, place: int, told: Sequence[tuple[int, Event]]) -> None:
         for index, event in told:
             heard = self._ledger.heard(place, index, event)
             if isinstance(heard, Done | Failed):
@@ -242,31 +216,33 @@ class _Crew:
                 self._report(heard)
             elif heard is not None:
                 self._tell(heard)
-        self._hand_out(place, member)
 
     def _lose(self, place: int, why: str) -> None:
         """A worker is gone; its jobs are given back."""
+        log.debug("worker %d is lost: %s", place + 1, why)
         self._count_loss(why)
-        self._places.pop(place).kill()
+        self._called.discard(place)
+        self._ready.discard(place)
         n_held = self._give_back(place)
         others = "" if n_held == 0 else f"; {_pictures(n_held)} of its own go to others"
         self._tell(Noted(None, f"worker {place + 1} was lost{others}"))
 
-    def _break_down(self) -> None:
+    def _begin_again(self) -> None:
         """The whole cluster is gone: our own is started again."""
         why = "no machine of the Ray cluster answers any more"
-        if not self._session.is_own:
+        if not self._session.wanted.is_own:
             raise SrcliError(why, "when it is there again, the same command with --skip-existing")
         self._count_loss(why)
-        places = list(self._places)
-        self._places.clear()
-        n_held = sum(self._give_back(place) for place in places)
-        self._tell(Noted(None, f"Ray has stopped and starts again; {_pictures(n_held)} go on"))
+        for place in self._called:
+            self._give_back(place)
+        self._called.clear()
+        self._ready.clear()
+        self._tell(Noted(None, "Ray has stopped, and is started again"))
         self._session.begin_again()
 
     def _count_loss(self, why: str) -> None:
         self._in_vain += 1
-        if self._in_vain > IN_VAIN + self._layout.workers:
+        if self._in_vain > IN_VAIN + len(self._paces):
             raise SrcliError(
                 f"workers are lost one after the other, and nothing is done: {why}",
                 "their memory may not suffice: take fewer with --workers, or see Ray's logs",

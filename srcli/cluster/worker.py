@@ -6,6 +6,8 @@ Ray makes it an actor; nothing here knows of Ray.
 from __future__ import annotations
 
 import os
+import pickle
+import platform
 import queue
 import threading
 import time
@@ -57,49 +59,45 @@ class _StoppedError(BaseException):
 class Worker:
     """Does groups of jobs, one after the other, in a thread of its own.
 
-    Raises:
-        SrcliError: the folder that names are meant from is not there.
+    Args:
+        work: a Work, pickled. So is all that comes and goes: who passes it on need not know it.
     """
 
-    def __init__(self, work: Work) -> None:
-        if work.folder is not None:
-            try:
-                os.chdir(work.folder)
-            except OSError as exc:
-                raise SrcliError(
-                    f"a worker cannot use the folder {work.folder}: {exc.strerror}",
-                    "all machines need the same folder: a shared one, or whole names",
-                ) from exc
-        self._work = work
+    def __init__(self, work: bytes) -> None:
+        self._packed = work
         self._groups: queue.SimpleQueue[Sequence[tuple[int, Job]]] = queue.SimpleQueue()
         self._told: list[tuple[int, Event]] = []
         self._news = threading.Condition()
+        self._is_new = True  # it has not said yet that it is there
         self._failure: SrcliError | None = None
         self._stopping = False
         self._film_s = 0.0  # when a film's progress was last told
         self._thread = threading.Thread(target=self._run, name="work", daemon=True)
         self._thread.start()
 
-    def ready(self) -> list[tuple[int, Event]]:
-        """Answers once the worker is there."""
-        return []
-
-    def work(self, group: Sequence[tuple[int, Job]]) -> None:
+    def work(self, group: bytes) -> None:
         """Take jobs, each with its index; they are done after what was taken before."""
-        self._groups.put(group)
+        self._groups.put(pickle.loads(group))
 
-    def told(self) -> list[tuple[int, Event]]:
-        """What has happened since, each with its job's index; waits a while for something.
+    def told(self) -> bytes:
+        """What has happened since, for ``unpacked``; waits a while for something."""
+        with self._news:
+            self._news.wait_for(lambda: self._told or self._failure or self._is_new, WAIT_S)
+            self._is_new = False
+            told, self._told = self._told, []
+            return pickle.dumps(told or self._failure or [])
+
+    @staticmethod
+    def unpacked(told: bytes) -> Sequence[tuple[int, Event]]:
+        """Events, each with its job's index.
 
         Raises:
-            SrcliError: the engine cannot be had, which ends the run.
+            SrcliError: the worker cannot have its engine, which ends the run.
         """
-        with self._news:
-            self._news.wait_for(lambda: self._told or self._failure, WAIT_S)
-            told, self._told = self._told, []
-            if self._failure is not None and not told:
-                raise self._failure
-            return told
+        found: Sequence[tuple[int, Event]] | SrcliError = pickle.loads(told)
+        if isinstance(found, SrcliError):
+            raise found
+        return found
 
     def stop(self) -> None:
         """Give up what is being done; answers when nothing half-written is left."""
@@ -109,10 +107,12 @@ class Worker:
 
     def _run(self) -> None:
         try:
+            work: Work = pickle.loads(self._packed)
+            if work.folder is not None:
+                _enter(work.folder)
             from srcli.engine.open import open_engine
             from srcli.jobs.run import run
 
-            work = self._work
             settings = work.settings
             if settings.memory_bytes is None:
                 free = memory.available_bytes() // 2 // work.share
@@ -147,3 +147,15 @@ class Worker:
         with self._news:
             self._told.append((index[event.source], event))
             self._news.notify()
+
+
+def _enter(folder: Path) -> None:
+    """Names are meant from there."""
+    try:
+        os.chdir(folder)
+    except OSError as exc:
+        raise SrcliError(
+            f"{platform.node()}, a machine of the cluster, cannot use the folder {folder}: "
+            f"{exc.strerror}",
+            "all machines need the same folder: a shared one, or whole names for what lies in one",
+        ) from exc
