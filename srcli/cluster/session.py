@@ -9,6 +9,8 @@ import contextlib
 import logging
 import multiprocessing
 import pickle
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 
 from srcli.cluster.hub import (
@@ -59,7 +61,8 @@ class Session:
             context = multiprocessing.get_context("spawn")
             self._pipe, theirs = context.Pipe()
             self._hub = context.Process(target=serve, args=(theirs, self.wanted), daemon=True)
-            self._hub.start()
+            with _deaf():
+                self._hub.start()
             theirs.close()
             try:
                 first = self._receive()
@@ -69,6 +72,7 @@ class Session:
                 self.close()
                 continue
             except BaseException:
+                self._hub.terminate()  # it may be beginning still
                 self.close()
                 raise
             assert isinstance(first, Layout), first
@@ -131,3 +135,16 @@ class Session:
         if isinstance(news, SrcliError):
             raise news
         return news
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """A process that begins meanwhile does not hear Ctrl-C, not even while it begins."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
