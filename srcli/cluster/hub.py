@@ -11,17 +11,20 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
+from urllib.parse import urlsplit
 
 from srcli.cluster.worker import Worker
 from srcli.errors import SrcliError, UsageError
 
 STORE_BYTES = 100 * 2**20  # of Ray's object store: pictures do not go through it
 LOOK_S = 0.05  # between two looks at what the command wants
+REACH_S = 10.0  # to answer at all
 ALIVE_S = 1.0  # without an answer, until it is asked whether any machine is left
 
 
@@ -143,6 +146,8 @@ class _Hub:
                 "object_store_memory": STORE_BYTES,
                 "_node_ip_address": "127.0.0.1",  # nobody else is to reach it
             }
+        else:
+            _reach(wanted.address)
         try:
             ray.init(
                 wanted.address,
@@ -154,11 +159,7 @@ class _Hub:
         except Exception as exc:
             if wanted.is_own:
                 raise StartError(f"Ray does not start: {_first_line(exc)}") from exc
-            where = "on this machine" if wanted.address == "auto" else f"at {wanted.address}"
-            raise SrcliError(
-                f"there is no Ray cluster {where}: {_first_line(exc)}",
-                "start one with `ray start --head`, or take --cluster local",
-            ) from exc
+            raise _no_cluster(wanted.address, exc) from exc
         self._ray, self._commands = ray, commands
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         self._layout = layout(wanted, nodes)
@@ -262,6 +263,24 @@ def layout(wanted: Wanted, nodes: list[dict[str, float]]) -> Layout:
             f"has {largest}"
         )
     return Layout(workers, threads, n_cards > 0, min(workers, max(1, largest // threads)))
+
+
+def _reach(address: str) -> None:
+    """Raises SrcliError where nobody answers; Ray would go on trying for minutes."""
+    at = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        if at.hostname is not None and at.port is not None:
+            socket.create_connection((at.hostname, at.port), REACH_S).close()
+    except (OSError, ValueError) as exc:  # ValueError: a port that is none
+        raise _no_cluster(address, exc) from exc
+
+
+def _no_cluster(address: str, why: Exception) -> SrcliError:
+    where = "on this machine" if address == "auto" else f"at {address}"
+    return SrcliError(
+        f"there is no Ray cluster {where}: {_first_line(why)}",
+        "start one with `ray start --head`, or take --cluster local",
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -71,8 +71,11 @@ class Session:
                 failure = exc if isinstance(exc, StartError) else failure
                 self.close()
                 continue
-            except BaseException:
-                self._hub.terminate()  # it may be beginning still
+            except SrcliError:
+                self.close()
+                raise
+            except BaseException:  # Ctrl-C, and it may be beginning still
+                self._hub.kill()
                 self.close()
                 raise
             assert isinstance(first, Layout), first

@@ -1,4 +1,4 @@
-"""``srcli upscale --cluster local`` as a user calls it, with real workers that are really killed."""
+"""``srcli upscale --cluster local`` as a user calls it, with workers that are really killed."""
 
 import contextlib
 import filecmp
@@ -94,7 +94,7 @@ def until(condition, process=None):
 
 def names(folder):
     """Half-written files included."""
-    return sorted(os.listdir(folder))
+    return sorted(path.name for path in Path(folder).iterdir())
 
 
 def assert_same(folder, other):
