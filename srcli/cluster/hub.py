@@ -218,6 +218,11 @@ class _Hub:
             try:
                 told = self._ray.get(answer)
             except self._ray.exceptions.RayError as exc:
+                if getattr(exc, "actor_init_failed", False):
+                    raise SrcliError(
+                        f"a worker cannot begin: {str(exc).strip().splitlines()[-1]}",
+                        "every machine of the cluster needs the same srcli, and the same Python",
+                    ) from exc
                 del self._actors[place]
                 with contextlib.suppress(Exception):
                     self._ray.kill(actor)  # it may be there, and out of reach

@@ -92,8 +92,8 @@ def run(
             _settings(settings, layout, is_own=cluster.is_own),
             weights,
             state,
-            None if all(map(_is_absolute, todo)) else Path.cwd(),
-            layout.share,
+            folder=None if all(map(_is_absolute, todo)) else Path.cwd(),
+            share=layout.share,
         )
         crew = _Crew(session, work, Ledger(todo, layout.workers), tell, report)
         try:

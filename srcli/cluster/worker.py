@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from srcli import __version__
 from srcli.catalog import Model
 from srcli.engine import memory
 from srcli.engine.settings import Settings
@@ -40,6 +41,7 @@ class Work:
         options: of the command.
         model, settings, weights, state: as srcli.engine.open.open_engine.
         folder: from which relative names are meant; None: there are none.
+        version: of the srcli that asks; one machine's is everybody's.
         share: workers on one machine, which share its memory.
     """
 
@@ -48,6 +50,7 @@ class Work:
     settings: Settings
     weights: WeightsOptions
     state: Mapping[str, Tensor] | None = None
+    version: str = __version__
     folder: Path | None = None
     share: int = 1
 
@@ -108,6 +111,12 @@ class Worker:
     def _run(self) -> None:
         try:
             work: Work = pickle.loads(self._packed)
+            if work.version != __version__:
+                raise SrcliError(
+                    f"{platform.node()}, a machine of the cluster, has srcli {__version__}, and "
+                    f"this one {work.version}",
+                    "every machine of the cluster needs the same srcli",
+                )
             if work.folder is not None:
                 _enter(work.folder)
             from srcli.engine.open import open_engine

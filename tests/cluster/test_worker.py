@@ -23,9 +23,9 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def begin(options, folder=None):
+def begin(options, **more):
     weights = WeightsOptions(Path("cache").absolute(), offline=True)
-    return Worker(pickle.dumps(Work(options, options.model, Settings(), weights, folder=folder)))
+    return Worker(pickle.dumps(Work(options, options.model, Settings(), weights, **more)))
 
 
 def heard(worker, until):
@@ -72,6 +72,12 @@ def test_weights_that_cannot_be_had_end_the_run(here, picture):
 def test_a_folder_that_only_the_command_has(here):
     worker = begin(Options(catalog.resolve("bicubic"), 2.0), folder=here / "not there")
     with pytest.raises(SrcliError, match="not there"):
+        heard(worker, Done)
+
+
+def test_a_machine_with_another_version(here):
+    worker = begin(Options(catalog.resolve("bicubic"), 2.0), version="0.0.1")
+    with pytest.raises(SrcliError, match=r"0\.0\.1"):
         heard(worker, Done)
 
 
