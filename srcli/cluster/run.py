@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 STOP_S = 5.0  # in which workers remove what is half-written
 LOOK_S = 1.0  # between two looks at what there is to do, at most
+WAIT_S = 60.0  # for the first worker, until a word about it
 PACE_S = 0.5  # between two words about the pace
 ENOUGH = 3  # jobs that a worker has when it is given no more
 IN_VAIN = 6  # losses in a row, and one for every worker, in which nothing was done
@@ -176,6 +177,7 @@ class _Crew:
         self._ready: set[int] = set()  # those of them whose worker is there
         self._in_vain = 0
         self._paced_s = 0.0
+        self._begun_s = time.monotonic()  # to wait for a worker
 
     def run(self) -> None:
         """Until every job is over."""
@@ -196,6 +198,7 @@ class _Crew:
             except BrokenError:
                 self._begin_again()
             self._show_pace()
+            self._show_waiting()
 
     def _hand_out(self, place: int) -> None:
         """The next group, shortly before the last one ends."""
@@ -261,6 +264,11 @@ class _Crew:
         if now - self._paced_s >= PACE_S:
             self._paced_s = now
             self._tell(Paced(tuple(pace.per_second(now) for pace in self._paces)))
+
+    def _show_waiting(self) -> None:
+        if not self._ready and time.monotonic() - self._begun_s > WAIT_S:
+            self._begun_s = time.monotonic()
+            self._tell(Noted(None, "no worker has begun yet: has the cluster room for one?"))
 
     def settle(self) -> None:
         """A last word: how much each place has done."""
