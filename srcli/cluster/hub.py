@@ -282,11 +282,19 @@ def _reach(address: str) -> None:
 
 def _no_cluster(address: str, why: Exception) -> SrcliError:
     where = "on this machine" if address == "auto" else f"at {address}"
+    first: BaseException = why
+    while first.__cause__ is not None:
+        first = first.__cause__
+    if "Token" in str(first):
+        return SrcliError(
+            f"the Ray cluster {where} wants its token, which is not at hand",
+            "with ~/.ray/auth_token copied from a machine of it, set RAY_AUTH_MODE=token",
+        )
     return SrcliError(
-        f"there is no Ray cluster {where}: {_first_line(why)}",
+        f"there is no Ray cluster {where}: {_first_line(first)}",
         "start one with `ray start --head`, or take --cluster local",
     )
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
