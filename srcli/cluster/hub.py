@@ -145,6 +145,8 @@ class _Hub:
                 "include_dashboard": False,
                 "object_store_memory": STORE_BYTES,
                 "_node_ip_address": "127.0.0.1",  # nobody else is to reach it
+                # beside other programs workers get what the command itself would get
+                "_system_config": {"worker_niceness": 0},
             }
         else:
             _reach(wanted.address)
