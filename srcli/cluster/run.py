@@ -242,6 +242,7 @@ class _Crew:
         self._ready.clear()
         self._tell(Noted(None, "Ray has stopped, and is started again"))
         self._session.begin_again()
+        self._begun_s = time.monotonic()
 
     def _count_loss(self, why: str) -> None:
         self._in_vain += 1
