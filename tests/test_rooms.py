@@ -16,6 +16,7 @@ ORDER = (
     ("engine",),
     ("film",),
     ("jobs", "quality"),
+    ("cluster",),
     ("training", "bench", "compare"),
     ("cli",),
 )

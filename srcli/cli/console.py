@@ -16,6 +16,7 @@ from srcli.jobs.events import (
     FilmProgressed,
     LeftOut,
     Noted,
+    Paced,
     Progressed,
     Skipped,
     Started,
@@ -227,13 +228,14 @@ class _Bar:
         self._batch: Any = None
         self._download: Any = None
         self._since, self._megapixels = 0.0, 0.0
+        self._is_paced = False  # many at a time
         self._progress.start()
 
     def show(self, event: Event) -> None:
         if isinstance(event, Started):
             if event.total > 1 and self._batch is None:
                 self._batch = self._progress.add_task("all", total=event.total, speed="")
-            if self._batch is not None:
+            if self._batch is not None and not self._is_paced:
                 done = f"{event.number - 1} of {event.total} done"
                 self._progress.update(self._batch, speed=done)
             if self._picture is not None:
@@ -248,8 +250,21 @@ class _Bar:
                 speed += f", {left(elapsed * (1 - event.share) / event.share)}"
             self._progress.update(self._picture, completed=event.share, speed=speed)
         elif isinstance(event, FilmProgressed) and self._picture is not None:
+<<<<<<< HEAD
             share = event.frames / event.total
             self._progress.update(self._picture, completed=share, speed=film_numbers(event))
+=======
+            place = time.strftime("%H:%M:%S", time.gmtime(event.position_s))
+            speed = (
+                f"{event.frames}/{event.total} frames, {event.fps:.2f} fps, {place}, "
+                f"{event.output_bytes / 1e6:.1f} MB"
+            )
+            self._progress.update(self._picture, completed=event.frames / event.total, speed=speed)
+        elif isinstance(event, Paced) and self._batch is not None:
+            self._is_paced = True
+            each = " + ".join(f"{rate:.2f}" for rate in event.per_second)
+            self._progress.update(self._batch, speed=f"{each} a second")
+>>>>>>> cluster
         elif isinstance(event, Done | Failed) and self._batch is not None:
             self._progress.advance(self._batch)
 

@@ -184,6 +184,20 @@ def upscale(
     precision: PrecisionOption = "auto",
     backend: BackendOption = "auto",
     threads: ThreadsOption = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE",
+            help="Many workers, through Ray: local (this machine), auto (the cluster that it is "
+            "part of), or a cluster's address.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=100_000, metavar="N", help="Of the cluster. Default: what has room."
+        ),
+    ] = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -222,6 +236,10 @@ def upscale(
         raise UsageError("-o - and --json both want standard output")
     if scale is not None and (width is not None or height is not None):
         raise UsageError("give either --scale or --width and --height, not both")
+    if workers is not None and cluster is None:
+        raise UsageError("--workers needs a cluster", "for this machine: --cluster local")
+    if cluster is not None:
+        _check_cluster(cluster, output)
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other")
     if width is None and height is None and scale is not None:
@@ -258,6 +276,8 @@ def upscale(
     before: list[Event] = []
     jobs = plan(inputs, options, stdin=read_stdin, tell=before.append)
     to_stdout = any(job.target == STREAM and job.failure is None for job in jobs)
+    if to_stdout and cluster is not None:
+        raise UsageError("a cluster's workers write files", "name one with -o")
     if to_stdout and as_json:
         raise UsageError("-o - and --json both want standard output", "name a file with -o")
     if to_stdout and sys.stdout.isatty():
@@ -286,16 +306,19 @@ def upscale(
             summary = _show(jobs, options, settings, console)
         else:
             try:
-                from srcli.jobs.run import run
+                if cluster is not None:
+                    summary = _on_cluster(jobs, options, settings, state, cluster, workers, console)
+                else:
+                    from srcli.jobs.run import run
 
-                engine = open_engine(
-                    chosen,
-                    settings,
-                    state=state,
-                    announce=console.announce,
-                    progress=console.downloading,
-                )
-                summary = run(jobs, options, engine, tell=console.tell)
+                    engine = open_engine(
+                        chosen,
+                        settings,
+                        state=state,
+                        announce=console.announce,
+                        progress=console.downloading,
+                    )
+                    summary = run(jobs, options, engine, tell=console.tell)
             except KeyboardInterrupt as exc:
                 raise _interruption(todo, options) from exc
         for event in before:
@@ -304,6 +327,44 @@ def upscale(
     if console.lost is not None:
         raise console.lost
     raise typer.Exit(summary.exit_code)
+
+
+def _check_cluster(where: str, output: str | None) -> None:
+    """Whether Ray is there, and what is asked for can be done by other processes."""
+    from srcli.cluster import installed
+
+    if not where or where.startswith("-"):
+        raise UsageError("--cluster wants local, auto, or an address", "--cluster local")
+    if output == "-":
+        raise UsageError("a cluster's workers write files", "name one with -o")
+    installed.check()
+    installed.settle(os.environ)
+
+
+def _on_cluster(
+    jobs: list[Job],
+    options: Options,
+    settings: Settings,
+    state: dict[str, Tensor] | None,
+    where: str,
+    workers: int | None,
+    console: Console,
+) -> Summary:
+    from srcli.cluster.hub import Wanted
+    from srcli.cluster.run import run
+
+    return run(
+        jobs,
+        options,
+        options.model,
+        settings,
+        Wanted(where, workers, settings.threads, settings.device),
+        weights=WeightsOptions.from_environment(),
+        state=state,
+        tell=console.tell,
+        announce=console.announce,
+        progress=console.downloading,
+    )
 
 
 def _interruption(todo: list[Job], options: Options) -> InterruptionError:

@@ -60,6 +60,13 @@ class FilmProgressed:
 
 
 @dataclass(frozen=True)
+class Paced:
+    """How fast each of several workers is: jobs done a second."""
+
+    per_second: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Noted:
     """Something worth a word that is not an error."""
 
@@ -173,5 +180,5 @@ class Summary:
         }
 
 
-Event = Started | Progressed | FilmProgressed | Noted | LeftOut | Done | Failed | Skipped
+Event = Started | Progressed | FilmProgressed | Paced | Noted | LeftOut | Done | Failed | Skipped
 Listener = Callable[[Event], None]

@@ -57,6 +57,7 @@ def measured(run, *arguments):
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_every_combination(run, mine):
     data = measured(
         run, "-m", mine, "-x2", "--size", "24x20", "--backend", "torch", "--precision", "fp32,bf16"
@@ -80,6 +81,7 @@ def test_every_combination(run, mine):
     assert data["machine"] == tuned.machine()
 
 
+@pytest.mark.slow
 def test_baselines_compute_the_same(run, mine):
     data = measured(run, "-m", mine, "-x2", "--backend", "torch", "--baselines")
     bare = {r["backend"]: r for r in data["rows"] if r["baseline"]}

@@ -64,7 +64,7 @@ def test_factors_of_networks():
     assert whole_scales("eval", ["2x,4", "x3", "1"]) == [2, 4, 3, 1]
     assert parse_scale("2.5x") == 2.5
     for text in ("", "x", "four", "4xx", "4,5"):
-        with pytest.raises(UsageError, match="-x"):
+        with pytest.raises(UsageError, match="--scale"):
             parse_scale(text)
     for text in ("2.5", "0", "²", "100"):
         with pytest.raises(UsageError, match="-x"):

@@ -500,7 +500,8 @@ def test_spilling_real_networks(model, scale, lively, picture, tmp_path, budgets
     stored = budgets[0].peak_bytes
     assert (report.spilled_bytes > 0) == (stored > 0)
     needs = profile(lively(model, scale).doored())
-    assert stored == needs.map_bytes * 21 * 23
+    # networks that want even sides (ESRN) store a row and a column more
+    assert stored in (needs.map_bytes * 21 * 23, needs.map_bytes * 22 * 24)
 
 
 def test_profile_of_bcrn(lively):

@@ -1,0 +1,286 @@
+"""Doing the jobs on many workers: what srcli.jobs.run does on one, with the same events."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from srcli.catalog import Model
+from srcli.cluster.hub import Layout, Lost, Wanted
+from srcli.cluster.ledger import DEATHS, Ledger
+from srcli.cluster.session import BrokenError, Session
+from srcli.cluster.worker import Work
+from srcli.engine.settings import Settings
+from srcli.errors import SrcliError
+from srcli.jobs.events import Done, Event, Failed, Listener, Noted, Paced, Skipped, Summary
+from srcli.jobs.plan import Job, Options
+from srcli.media.atomic import sweep
+from srcli.weights import Announce, Progress, WeightsOptions, locate
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+STOP_S = 5.0  # in which workers remove what is half-written
+LOOK_S = 1.0  # between two looks at what there is to do, at most
+WAIT_S = 60.0  # for the first worker, until a word about it
+PACE_S = 0.5  # between two words about the pace
+ENOUGH = 3  # jobs that a worker has when it is given no more
+IN_VAIN = 6  # losses in a row, and one for every worker, in which nothing was done
+
+
+def run(
+    jobs: Sequence[Job],
+    options: Options,
+    model: Model,
+    settings: Settings,
+    cluster: Wanted,
+    *,
+    weights: WeightsOptions,
+    state: Mapping[str, Tensor] | None = None,
+    tell: Listener,
+    announce: Announce | None = None,
+    progress: Progress | None = None,
+) -> Summary:
+    """Do the jobs on a cluster's workers; a job that fails is told and the others go on.
+
+    A worker that is lost is replaced and its unfinished jobs are done by others; a job over which
+    three are lost is given up.
+
+    Args:
+        jobs: from srcli.jobs.plan.
+        options: of the command.
+        model, settings, weights, state, announce, progress: as srcli.engine.open.open_engine; the
+            memory of our own cluster's workers is that of the settings, shared.
+        cluster: where, and how many workers.
+        tell: called with every event, always from the calling thread.
+
+    Returns:
+        The counts.
+
+    Raises:
+        SrcliError: the cluster, or the model's weights, cannot be had.
+    """
+    summary = Summary()
+
+    def report(event: Done | Failed | Skipped) -> None:
+        summary.count(event)
+        tell(event)
+
+    todo = []
+    for job in jobs:
+        if job.skip:
+            report(Skipped(job.source, job.target))
+        elif job.failure is not None:
+            report(Failed(job.source, job.failure.message, job.failure.hint))
+        else:
+            todo.append(job)
+    if not todo:
+        return summary
+    if state is None and not model.is_resampler:
+        _fetch(model, todo, weights, announce, progress)
+    session = Session(cluster)
+    try:
+        layout = session.layout
+        work = Work(
+            options,
+            model,
+            _settings(settings, layout, is_own=cluster.is_own),
+            weights,
+            state,
+            folder=None if all(map(_is_absolute, todo)) else Path.cwd(),
+            share=layout.share,
+        )
+        crew = _Crew(session, work, Ledger(todo, layout.workers), tell, report)
+        try:
+            crew.run()
+        except BaseException:
+            session.stop(STOP_S)
+            raise
+        finally:
+            crew.settle()
+    finally:
+        session.close()
+        for folder in {job.target.parent for job in todo}:
+            sweep(folder)  # of workers that were killed
+    return summary
+
+
+def _fetch(
+    model: Model,
+    jobs: Sequence[Job],
+    options: WeightsOptions,
+    announce: Announce | None,
+    progress: Progress | None,
+) -> None:
+    """Have the weights on this machine before workers look for them, each on its own."""
+    for scale in sorted({scale for job in jobs for scale in job.passes}):
+        file = model.variant(scale).weights
+        if file is not None:
+            locate(
+                file,
+                options,
+                model=model.name,
+                licence=model.licence,
+                announce=announce,
+                progress=progress,
+            )
+
+
+def _settings(settings: Settings, layout: Layout, *, is_own: bool) -> Settings:
+    """Of each worker."""
+    memory_bytes = settings.memory_bytes
+    if memory_bytes is not None and is_own:
+        memory_bytes //= layout.workers
+    device = settings.device
+    if layout.cards and device.startswith("cuda"):
+        device = "cuda"  # each sees its own card alone
+    return replace(settings, threads=layout.threads, memory_bytes=memory_bytes, device=device)
+
+
+def _is_absolute(job: Job) -> bool:
+    return job.source.is_absolute() and job.target.is_absolute()
+
+
+@dataclass
+class _Pace:
+    """What one worker, and those that took its place, has done."""
+
+    since: float | None = None
+    last: float = 0.0
+    done: int = 0
+
+    def per_second(self, now: float) -> float:
+        return 0.0 if self.since is None else self.done / max(1e-3, now - self.since)
+
+
+class _Crew:
+    """The workers of one run, numbered by their places; a lost one's place is taken by another."""
+
+    def __init__(
+        self,
+        session: Session,
+        work: Work,
+        ledger: Ledger,
+        tell: Listener,
+        report: Callable[[Done | Failed], None],
+    ) -> None:
+        self._session, self._work, self._ledger = session, work, ledger
+        self._tell, self._report = tell, report
+        self._paces = [_Pace() for _ in range(session.layout.workers)]
+        self._called: set[int] = set()  # places for which there is a worker, or will be
+        self._ready: set[int] = set()  # those of them whose worker is there
+        self._in_vain = 0
+        self._paced_s = 0.0
+        self._begun_s = time.monotonic()  # to wait for a worker
+
+    def run(self) -> None:
+        """Until every job is over."""
+        while self._ledger.left:
+            try:
+                for place in range(len(self._paces)):
+                    if place in self._ready:
+                        self._hand_out(place)
+                    elif place not in self._called and len(self._called) < self._ledger.left:
+                        self._session.start(place, self._work)
+                        self._called.add(place)
+                for place, news in self._session.news(LOOK_S):
+                    if isinstance(news, Lost):
+                        self._lose(place, news.why)
+                    else:
+                        self._ready.add(place)
+                        self._hear(place, news)
+            except BrokenError:
+                self._begin_again()
+            self._show_pace()
+            self._show_waiting()
+
+    def _hand_out(self, place: int) -> None:
+        """The next group, shortly before the last one ends."""
+        if self._ledger.holds(place) >= ENOUGH:
+            return
+        if group := self._ledger.take(place):
+            pace = self._paces[place]
+            pace.since = pace.since or time.monotonic()
+            self._session.give(place, group)
+
+    def _hear(self, place: int, told: Sequence[tuple[int, Event]]) -> None:
+        for index, event in told:
+            heard = self._ledger.heard(place, index, event)
+            if isinstance(heard, Done | Failed):
+                self._in_vain = 0
+                self._paces[place].done += 1
+                self._paces[place].last = time.monotonic()
+                self._report(heard)
+            elif heard is not None:
+                self._tell(heard)
+
+    def _lose(self, place: int, why: str) -> None:
+        """A worker is gone; its jobs are given back."""
+        log.debug("worker %d is lost: %s", place + 1, why)
+        self._count_loss(why)
+        self._called.discard(place)
+        self._ready.discard(place)
+        n_held = self._give_back(place)
+        others = "" if n_held == 0 else f"; {_pictures(n_held)} of its own go to others"
+        self._tell(Noted(None, f"worker {place + 1} was lost{others}"))
+
+    def _begin_again(self) -> None:
+        """The whole cluster is gone: our own is started again."""
+        why = "no machine of the Ray cluster answers any more"
+        if not self._session.wanted.is_own:
+            raise SrcliError(why, "when it is there again, the same command with --skip-existing")
+        self._count_loss(why)
+        for place in self._called:
+            self._give_back(place)
+        self._called.clear()
+        self._ready.clear()
+        self._tell(Noted(None, "Ray has stopped, and is started again"))
+        self._session.begin_again()
+        self._begun_s = time.monotonic()
+
+    def _count_loss(self, why: str) -> None:
+        self._in_vain += 1
+        if self._in_vain > IN_VAIN + len(self._paces):
+            raise SrcliError(
+                f"workers are lost one after the other, and nothing is done: {why}",
+                "their memory may not suffice: take fewer with --workers, or see Ray's logs",
+            )
+
+    def _give_back(self, place: int) -> int:
+        """A place's jobs wait again, or are given up; how many there were."""
+        held, given_up = self._ledger.lost(place)
+        for job in given_up:
+            error = f"{job.source}: {DEATHS} workers were lost over it, one after the other"
+            self._report(Failed(job.source, error, "its memory may not suffice: --memory, --tile"))
+        return len(held)
+
+    def _show_pace(self) -> None:
+        now = time.monotonic()
+        if now - self._paced_s >= PACE_S:
+            self._paced_s = now
+            self._tell(Paced(tuple(pace.per_second(now) for pace in self._paces)))
+
+    def _show_waiting(self) -> None:
+        if not self._ready and time.monotonic() - self._begun_s > WAIT_S:
+            self._begun_s = time.monotonic()
+            self._tell(Noted(None, "no worker has begun yet: has the cluster room for one?"))
+
+    def settle(self) -> None:
+        """A last word: how much each place has done."""
+        if sum(pace.done for pace in self._paces) < 2:
+            return
+        said = ", ".join(
+            f"{pace.done} by worker {place + 1} ({pace.per_second(pace.last):.2f} a second)"
+            for place, pace in enumerate(self._paces)
+        )
+        self._tell(Noted(None, f"{said}"))
+
+
+def _pictures(n: int) -> str:
+    return "1 picture" if n == 1 else f"{n} pictures"
