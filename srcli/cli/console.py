@@ -250,21 +250,12 @@ class _Bar:
                 speed += f", {left(elapsed * (1 - event.share) / event.share)}"
             self._progress.update(self._picture, completed=event.share, speed=speed)
         elif isinstance(event, FilmProgressed) and self._picture is not None:
-<<<<<<< HEAD
             share = event.frames / event.total
             self._progress.update(self._picture, completed=share, speed=film_numbers(event))
-=======
-            place = time.strftime("%H:%M:%S", time.gmtime(event.position_s))
-            speed = (
-                f"{event.frames}/{event.total} frames, {event.fps:.2f} fps, {place}, "
-                f"{event.output_bytes / 1e6:.1f} MB"
-            )
-            self._progress.update(self._picture, completed=event.frames / event.total, speed=speed)
         elif isinstance(event, Paced) and self._batch is not None:
             self._is_paced = True
             each = " + ".join(f"{rate:.2f}" for rate in event.per_second)
             self._progress.update(self._batch, speed=f"{each} a second")
->>>>>>> cluster
         elif isinstance(event, Done | Failed) and self._batch is not None:
             self._progress.advance(self._batch)
 

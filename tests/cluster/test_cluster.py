@@ -129,6 +129,7 @@ def test_the_same_events_files_and_exit_code(run):
     assert "ray" not in err().lower()  # Ray itself has nothing to say
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("victim", ["ray::Worker", "ray::DashboardAgent"])  # Ray ends without one
 def test_what_is_killed_loses_nothing(run, victim):
     put("in", 160)
@@ -155,6 +156,7 @@ def writes(pid, folder, start):
     return False
 
 
+@pytest.mark.long
 def test_a_picture_that_kills_three_workers_fails_by_name(run):
     put("in", 6)
     put("in/large", 1, (500, 500))
@@ -178,6 +180,7 @@ def test_a_picture_that_kills_three_workers_fails_by_name(run):
     assert names("many") == [f"{k:04d}_x2.png" for k in range(6)]
 
 
+@pytest.mark.long
 def test_ctrl_c_and_going_on(run):
     put("in", 120)
     process = run("in", "-x2", "-o", "many/", "--json", *CLUSTER)
@@ -204,6 +207,7 @@ def test_ctrl_c_and_going_on(run):
     }
 
 
+@pytest.mark.long
 def test_a_killed_command_leaves_no_process(run):
     put("in", 120)
     process = run("in", "-x2", "-o", "many/", "--json", *CLUSTER)
