@@ -134,7 +134,8 @@ def _typos(a: str, b: str) -> int:
     """
     most = len(a) + len(b)
     seen: dict[str, int] = {}  # where in a a letter was last met
-    rows = [[most] * (len(b) + 2), [most, *range(len(b) + 1)]]  # one before each word's beginning
+    # one row and one column before each word's beginning
+    rows: list[list[int]] = [[most] * (len(b) + 2), [most, *range(len(b) + 1)]]
     for i, letter in enumerate(a, 1):
         row, matched = [most, i], 0  # matched: where in b the letter was last met
         for j, other in enumerate(b, 1):
