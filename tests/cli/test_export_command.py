@@ -176,6 +176,8 @@ def test_the_authors_weights(run, shared, monkeypatch, model, smallest):
         for v in model.variants
         if v.weights.bundled or (shared / "weights" / v.weights.file).is_file()
     ]
+    if not there:
+        pytest.skip("the shared folder has no weights of it")
     monkeypatch.setenv("SRCLI_MIRROR", str(shared / "weights"))
     for target, bound, more in (("a.onnx", 1e-5, []), ("a.safetensors", 4e-3, ["--half"])):
         if more and model.name in BEYOND_HALF:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from catalogue_samples import short
+from catalogue_samples import one_of_a_kind, short
 from tiny_networks import Enlarge, network
 
 from srcli import catalog
@@ -34,12 +34,22 @@ QUICK = {
     "fsrcnn.yjn870-x3",
     "srcnn_915.nhat_thanh-x2",
 }
+KINDS = {p.id for p in one_of_a_kind()}  # at their smallest scale; the others are long
+
+
+def _marks(model, variant):
+    if f"{model.name}-x{variant.scale}" in QUICK:
+        return []
+    kind = model.name in KINDS and variant.scale == model.scales[0]
+    return [pytest.mark.slow if kind else pytest.mark.long]
+
+
 VARIANTS = [
     pytest.param(
         short(model),
         variant.scale,
         id=f"{model.name}-x{variant.scale}",
-        marks=[] if f"{model.name}-x{variant.scale}" in QUICK else [pytest.mark.slow],
+        marks=_marks(model, variant),
     )
     for model in catalog.models()
     # drrn_b1u9 with more turns; and one that OpenVINO converts and cannot run, tested below
