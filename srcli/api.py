@@ -268,7 +268,9 @@ def load_model(
     if weights is not None and not Path(weights).is_file():
         raise UsageError(f"{os.fspath(weights)} does not exist")
     _extend()
-    entry = catalog.resolve(name or DEFAULT_MODEL, scale) if weights is None else None
+    entry = (
+        catalog.resolve(DEFAULT_MODEL if name is None else name, scale) if weights is None else None
+    )
     if denoise is not None and entry is None:
         raise UsageError("denoise is for models by name, not for a file of weights")
     if entry is not None:  # a scale out of reach is refused before torch is imported

@@ -24,6 +24,8 @@ def canonical(name: str, catalogue: Catalogue) -> str:
     if name in catalogue.models or name in catalogue.architectures or name in catalogue.purposes:
         return name
     wanted = squeezed(name)
+    if not wanted:
+        raise unknown(name, catalogue)
     meant = dict.fromkeys(own for known, own in _spellings(catalogue) if squeezed(known) == wanted)
     if not meant:
         meant = dict.fromkeys(

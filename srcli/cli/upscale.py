@@ -232,6 +232,8 @@ def upscale(
         raise UsageError("standard input is the list or a picture, not both")
     if not inputs:
         raise UsageError("nothing to upscale", "name pictures or folders, or see --help")
+    if output == "":
+        raise UsageError("-o has an empty name", "is a variable of the shell not set?")
     if output == "-" and as_json:
         raise UsageError("-o - and --json both want standard output")
     if scale is not None and (width is not None or height is not None):
@@ -412,7 +414,7 @@ def _model(
     """The catalogue entry, or what the user's own file holds."""
     strength = None if denoise is None else catalog.parse_strength(denoise)
     if weights is None:
-        entry = catalog.resolve(name or DEFAULT_MODEL, scale)
+        entry = catalog.resolve(DEFAULT_MODEL if name is None else name, scale)
         return entry if strength is None else catalog.denoised(entry, strength), None
     if strength is not None:
         raise UsageError("--denoise is for models by name, not for a file of weights")

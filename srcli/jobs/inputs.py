@@ -61,7 +61,7 @@ def find(inputs: Sequence[str], *, recursive: bool = False) -> Meant:
     included.
 
     Raises:
-        UsageError: the only name does not exist, or the only pattern matches nothing.
+        UsageError: the only name is empty or does not exist, or the only pattern matches nothing.
     """
     found: dict[Path | str, Found] = {}
     events: list[LeftOut | Noted] = []
@@ -84,7 +84,7 @@ def find(inputs: Sequence[str], *, recursive: bool = False) -> Meant:
 
 
 def check_name(name: str) -> None:
-    """Raises UsageError if a name, the only one, does not exist; before anything is listed."""
+    """Raises UsageError if the only name is empty or does not exist; before anything is listed."""
     try:
         next(_meant_by(name, False, []), None)
     except UsageError:
@@ -94,6 +94,8 @@ def check_name(name: str) -> None:
 
 
 def _meant_by(name: str, recursive: bool, events: list[LeftOut | Noted]) -> Iterator[Found]:
+    if not name:  # to the system this is the current folder, which nobody means by it
+        raise UsageError("an input has an empty name", "is a variable of the shell not set?")
     path = Path(name)
     status = None if name == "-" else _status(path)
     if name == "-":

@@ -17,6 +17,18 @@ IPTC_PROFILE = b"Raw profile type iptc"
 _EXIF_PROFILES = (b"Raw profile type exif", b"Raw profile type APP1")
 
 _MAX_CHUNKS = 1_000_000
+_BLOCK = 1 << 20
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the colour type
+# The passes of an interlaced picture: first column, first row, and the steps between them
+_ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 _MAX_TEXT_BYTES = 1 << 24
 _MAX_INFLATED = 1 << 24
 # Of those that say how colours are meant, all go on; mDCV and cLLI are of HDR.
@@ -131,11 +143,51 @@ def mended(stream: BinaryIO) -> tuple[BinaryIO, tuple[str, ...]]:
     return sound, (note,)
 
 
+def check_pixels(stream: BinaryIO) -> None:
+    """Whether there is data for every pixel.
+
+    Packed data may end in good order before the picture does: where a program that wrote row by row
+    was stopped. Decoders leave the rest black, and say nothing.
+
+    Raises:
+        EOFError: there is less than the header says.
+        zlib.error: the packed data is damaged.
+    """
+    stream.seek(16)
+    width, height, bits, colour_type, _, _, interlaced = struct.unpack(">IIBBBBB", stream.read(13))
+    pixel_bits = bits * _SAMPLES[colour_type]
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    missing = 0
+    for left, top, across, down in passes:
+        columns = -((left - width) // across)
+        rows = -((top - height) // down)
+        if columns > 0 and rows > 0:
+            missing += rows * (
+                1 + (columns * pixel_bits + 7) // 8
+            )  # each row has a filter in front
+    unpacker = zlib.decompressobj()
+    for kind, length in chunks(stream):
+        left_over = length if kind == b"IDAT" else 0
+        while left_over and missing > 0 and not unpacker.eof:
+            packed = stream.read(min(left_over, _BLOCK))
+            if not packed:
+                raise EOFError
+            left_over -= len(packed)
+            while packed and missing > 0 and not unpacker.eof:
+                missing -= len(unpacker.decompress(packed, _BLOCK))
+                packed = unpacker.unconsumed_tail
+    if missing > 0 and not unpacker.eof:
+        missing -= len(unpacker.flush())
+    if missing > 0:
+        raise EOFError
+
+
 def scan(stream: BinaryIO) -> PngScan:
     """Read all chunks but the pixels.
 
     Raises:
         EOFError: it has no header.
+        ValueError: it has a palette's numbers and no palette.
         NotImplementedError: it is Apple's own kind of PNG.
     """
     stream.seek(len(SIGNATURE))
@@ -147,11 +199,13 @@ def scan(stream: BinaryIO) -> PngScan:
     if len(head) < 25 or head[4:8] != b"IHDR":
         raise EOFError
     found = PngScan(8 if head[17] == 3 else head[16], head[17])
-    seen_pixels = seen_frames = animated = False
+    seen_pixels = seen_frames = animated = has_palette = False
     left = _MAX_TEXT_BYTES
     for kind, length in chunks(stream):
         if kind == b"IDAT":
             seen_pixels = True
+        elif kind == b"PLTE":
+            has_palette |= not seen_pixels
         elif kind == b"eXIf" and seen_pixels and length < _MAX_TEXT_BYTES:
             found.late_exif = stream.read(length)
         elif kind == b"acTL" and length == 8 and not seen_pixels:
@@ -170,6 +224,8 @@ def scan(stream: BinaryIO) -> PngScan:
                 _sort_text(found, kind, stream.read(length))
         elif kind not in _KNOWN and kind.isalpha() and len(found.others) < 100:
             found.others.append(kind)
+    if found.colour_type == 3 and not has_palette:
+        raise ValueError("its palette is missing")
     found.hidden &= animated
     return found
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from srcli.media import jpeg, tiff
+from srcli.media import jpeg, pngchunks, tiff
 from srcli.media.colour import at_depth, cmyk_to_rgb, inks_left, lab_to_rgb, unmultiplied
 from srcli.media.header import ORIENTATION, kind_of_mode, open_image
 from srcli.media.picture import Decoded, Header, Pixels
@@ -43,6 +43,7 @@ def decode_plain(stream: BinaryIO, header: Header, *, inks: bool = False) -> Dec
     info, icc = header.info, header.metadata.icc
     if info.format == "png" and info.bits == 16:
         samples, key = _deep_png(stream)
+        pngchunks.check_pixels(stream)
         pixels: Pixels = samples[:, :, : info.channels]
         alpha: Pixels | None = None
         if samples.shape[2] > info.channels:
@@ -51,6 +52,8 @@ def decode_plain(stream: BinaryIO, header: Header, *, inks: bool = False) -> Dec
             alpha = _keyed(pixels, key, 65_535)
         return pixels, alpha, icc, ()
     image, said = _loaded(stream, header)
+    if info.format == "png":
+        pngchunks.check_pixels(stream)
     pixels, alpha, icc, notes = from_image(image, info.bits, icc, inks=inks)
     return pixels, alpha, icc, (*said, *notes)
 

@@ -63,6 +63,8 @@ def test_every_name_is_its_own_spelling(name):
         ("spanch", "no model", ["span_ch28", "span_ch26"]),
         ("swinr", "no model", ["swinir"]),
         ("qqqqqqqqqqqq", "no model", ["`srcli models`"]),
+        ("", "no model ''", ["`srcli models`"]),
+        ("-", "no model '-'", ["`srcli models`"]),
     ],
 )
 def test_names_that_are_none_or_several(written, said, hint):

@@ -341,6 +341,8 @@ def test_dry_run_writes_nothing(srcli_upscale, put, model):
         (["a.png", "--weights", "none.pth"], ["none.pth does not exist"]),
         (["empty"], ["empty"]),
         ([], ["nothing to upscale"]),
+        ([""], ["empty name"]),
+        (["a.png", "-o", ""], ["-o", "empty name"]),
     ],
 )
 def test_usage_errors(srcli_upscale, put, arguments, words):
@@ -603,6 +605,19 @@ def test_a_list_of_inputs(srcli_upscale, put):
     assert code == 0
     assert [line.split(" ")[0] for line in out.splitlines()] == ["c.png", "a.png", "b.png"]
     assert srcli_upscale("--from-file", "none.txt", "-m", "bicubic")[0] == 2
+
+
+def test_an_empty_name_of_a_model_is_not_the_default(srcli_upscale, put):
+    put("a.png")
+    code, out, err = srcli_upscale("a.png", "-m", "")
+    assert (code, out) == (2, "") and "no model ''" in err
+
+
+def test_an_empty_name_is_not_the_current_folder(srcli_upscale, put):
+    put("a.png", "b.png")
+    code, out, err = srcli_upscale("b.png", "", "-m", "bicubic")
+    assert code == 1 and "empty name" in err
+    assert [line.split(" ")[0] for line in out.splitlines()] == ["b.png"]
 
 
 def test_a_list_through_a_pipe(here, put):

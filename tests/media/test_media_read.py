@@ -342,6 +342,37 @@ def test_cut_short(tmp_path: Path, ext: str, share: float) -> None:
         read(path)
 
 
+def interlaced(samples: np.ndarray) -> bytes:
+    passes = ("0 0 8 8", "0 4 8 8", "4 0 8 4", "0 2 4 4", "2 0 4 2", "0 1 2 2", "1 0 2 1")
+    parts = [tuple(map(int, one.split())) for one in passes]
+    return b"".join(unfiltered(samples[y::dy, x::dx]) for y, x, dy, dx in parts)
+
+
+@pytest.mark.parametrize(
+    ("channels", "bits", "kind"),
+    [(1, 8, 0), (3, 8, 2), (1, 8, 3), (4, 8, 6), (1, 16, 0), (3, 16, 2)],
+)
+@pytest.mark.parametrize("is_interlaced", [False, True])
+def test_png_whose_packed_data_ends_before_the_picture(
+    channels: int, bits: int, kind: int, is_interlaced: bool
+) -> None:
+    """The packed data, its checksum and the end marker are sound; only rows are missing."""
+    samples = noise(18, 23, channels, dtype=f"u{bits // 8}")
+    raw = interlaced(samples) if is_interlaced else unfiltered(samples)
+    more = {"PLTE": noise(768).tobytes()} if kind == 3 else {}
+    more["interlace"] = bytes([is_interlaced])
+    whole = read(io.BytesIO(png(23, 18, bits, kind, raw + b"more than there must be", **more)))
+    assert whole.pixels.shape[:2] == (18, 23)
+    for share in (raw[:-1], raw[: len(raw) // 2], b""):
+        with pytest.raises(MediaError):
+            read(io.BytesIO(png(23, 18, bits, kind, share, **more)))
+
+
+def test_palette_png_without_its_palette() -> None:
+    with pytest.raises(MediaError, match="palette is missing"):
+        read(io.BytesIO(png(8, 8, 8, 3, unfiltered(noise(8, 8, 1)))))
+
+
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_deep_tiff_cut_short(tmp_path: Path, compression: str | None) -> None:
     path = tmp_path / "a.tif"
