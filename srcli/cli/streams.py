@@ -119,12 +119,8 @@ def read_stdin() -> bytes:
 
 def print_json(fields: Mapping[str, Any]) -> None:
     """One object, one line on stdout: valid, and the same names, in any encoding."""
-    text = json.dumps(fields, ensure_ascii=False)
-    try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:
-        text = json.dumps(fields)
-    print(text, flush=True)
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(fields, ensure_ascii=not unicode), flush=True)
 
 
 def one_line(text: str) -> str:

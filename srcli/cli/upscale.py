@@ -404,7 +404,9 @@ def _decoded(data: bytes) -> str:
         if data.startswith(mark):
             return data.decode(encoding)
     if b"\0" in data:
-        raise ValueError("it is neither UTF-8 nor, with a byte order mark, UTF-16")
+        raise ValueError(
+            "it holds zero bytes: one name a line, in UTF-8 or, with a byte order mark, UTF-16"
+        )
     return os.fsdecode(data)
 
 
