@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -65,9 +67,12 @@ def _outcome(command: Callable[[], Any], arguments: Sequence[str]) -> int:
         return problem.exit_code
     except _Misuse as problem:
         problem.show()  # type: ignore[attr-defined]  # also what a command takes, and its help
+        hint = _dashed(arguments)
+        if hint:
+            print(f"hint: {hint}", file=sys.stderr)
         if as_json:
             message = problem.format_message()  # type: ignore[attr-defined]
-            print_json({"event": "error", "error": message, "hint": None})
+            print_json({"event": "error", "error": message, "hint": hint})
         return UsageError.exit_code
     return returned if isinstance(returned, int) else 0
 
@@ -75,3 +80,13 @@ def _outcome(command: Callable[[], Any], arguments: Sequence[str]) -> int:
 def _say(problem: SrcliError) -> None:
     hint = f"\nhint: {one_line(problem.hint)}" if problem.hint else ""
     print(f"srcli: {one_line(problem.message)}{hint}", file=sys.stderr)
+
+
+def _dashed(arguments: Sequence[str]) -> str | None:
+    """A word about the first file whose name begins with a dash and was taken for an option."""
+    for name in arguments:
+        if name == "--":
+            break
+        if name.startswith("-") and Path(name).is_file():
+            return f"for the file of that name write {shlex.quote(f'./{name}')}"
+    return None

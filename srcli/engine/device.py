@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from srcli.engine.settings import Precision
+from srcli.engine.settings import Precision, check_device
 from srcli.errors import UsageError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -20,10 +20,8 @@ def choose_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as exc:
-        raise UsageError(f"{name} is not a device", "auto, cpu, cuda, cuda:N or mps") from exc
+    check_device(name)
+    device = torch.device(name)
     if device.type == "cuda":
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= found:
@@ -31,11 +29,8 @@ def choose_device(name: str) -> torch.device:
                 f"there is no {name} here: PyTorch {torch.__version__} sees {found} CUDA devices",
                 "use --device cpu, or install a CUDA build of PyTorch",
             )
-    elif device.type == "mps":
-        if not torch.backends.mps.is_available():
-            raise UsageError("there is no mps device here", "use --device cpu")
-    elif device.type != "cpu":
-        raise UsageError(f"{name} is not a device srcli uses", "auto, cpu, cuda, cuda:N or mps")
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("there is no mps device here", "use --device cpu")
     return device
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from srcli.errors import UsageError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Backend = Literal["auto", "torch", "openvino"]
 Ensemble = Literal[1, 8]
 Border = Literal["network", "reflect"]
 
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 MARGIN = 16  # LR pixels of mirror image; docs/fidelity.md
 
 
@@ -18,7 +22,11 @@ MARGIN = 16  # LR pixels of mirror image; docs/fidelity.md
 class Settings:
     """How to compute.
 
+    Raises:
+        UsageError: ``device`` is no device's name.
+
     Attributes:
+        device: ``auto`` (CUDA, else MPS, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         backend: ``torch``, ``openvino`` or ``auto``; see srcli.engine.open.
         threads: of the CPU; None: as the backend likes.
         tile: largest tile in LR pixels; 0: the whole picture at once; None: chosen.
@@ -40,3 +48,12 @@ class Settings:
     ensemble: Ensemble = 1
     border: Border | None = None
     color_fix: bool = False
+
+    def __post_init__(self) -> None:
+        check_device(self.device)
+
+
+def check_device(name: str) -> None:
+    """UsageError for what is no device's name; whether it is here, opening it tells."""
+    if not _DEVICE.fullmatch(name):
+        raise UsageError(f"{name} is not a device", "auto, cpu, cuda, cuda:N or mps")

@@ -127,6 +127,11 @@ def naming(
     if is_film(found[0].path) or is_pattern(found[0].path):
         return Naming(file=path)
     entry = FORMATS[form] if form else format_of(path)
+    if is_picture(path) and format_of(path) is not entry:
+        raise UsageError(
+            f"--format asks for {entry.title}, and the name {path} for {format_of(path).title}",
+            "leave out --format, or give the name another ending",
+        )
     if not entry.writable:
         raise UsageError(f"srcli reads {entry.title} but does not write it", "use .png or .webp")
     return Naming(file=path)

@@ -18,6 +18,7 @@ _IPTC_RESOURCE = 0x0404  # of Photoshop's image resources
 
 CREDENTIALS_NOTE = "Content Credentials (C2PA), which hold for the picture as it was, were left out"
 PATHS_NOTE = "Photoshop's paths were left out"
+LAYOUT_NOTE = "the description gives the old size (OME-XML or an array's shape), and was left out"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +100,14 @@ def iptc_of_resources(data: bytes) -> bytes | None:
             return data[at + 4 : at + 4 + size] or None
         at += 4 + (size + 1) // 2 * 2
     return None
+
+
+def tells_layout(description: str) -> bool:
+    """Whether a TIFF's description says how pixels lie, as microscopes and tifffile write it."""
+    start = description[:4096].lstrip("\ufeff \t\r\n")
+    return (start.startswith("<") and "<OME" in start) or re.match(
+        r'\{"shape": ?\[', start
+    ) is not None
 
 
 def has_paths(data: bytes) -> bool:

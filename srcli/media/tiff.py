@@ -30,17 +30,19 @@ from srcli.media.exif import (
 )
 from srcli.media.metadata import (
     CREDENTIALS_NOTE,
+    LAYOUT_NOTE,
     PATHS_NOTE,
     Metadata,
     has_paths,
     iptc_of_resources,
+    tells_layout,
 )
 from srcli.media.tiffdata import Packing, packing_of, read_pieces
 
 # It logs what is odd about a file; what matters is raised.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 
-_XMP, _IPTC, _RESOURCES = 700, 33723, 34377
+_DESCRIPTION, _XMP, _IPTC, _RESOURCES = 270, 700, 33723, 34377
 _MASK = 4
 _LESSER = 1 | _MASK  # NewSubfileType: a smaller version of another page, a mask
 _MAX_PARENTS = 16  # whose SubIFDs are looked at
@@ -145,6 +147,8 @@ def read_layout(stream: BinaryIO, number: int = 0) -> Layout:
         icc, orientation = value_of(34675), value_of(274)
         notes = [] if samples == len(wanted) else [_extra_note(samples - len(wanted))]
         notes += (*(left_out if number == 0 else ()), *_beside(page))
+        if tells_layout(page.description):
+            notes.append(LAYOUT_NOTE)
         return Layout(
             height=int(page.imagelength),
             width=int(page.imagewidth),
@@ -262,7 +266,10 @@ def _metadata(
     try:
         order, big, _ = read_header(read_at(0, 16))
         tags = read_ifd(read_at, order, big, directory).entries
-        exif = build_exif(*exif_of_tiff(read_at, directory))
+        first, photo, place = exif_of_tiff(read_at, directory)
+        if _DESCRIPTION in first and tells_layout(first[_DESCRIPTION][2].decode("latin-1")):
+            del first[_DESCRIPTION]
+        exif = build_exif(first, photo, place)
     except (ValueError, struct.error, OverflowError, OSError):
         return Metadata(icc=icc, dpi=dpi)
     resources = raw(_RESOURCES)
@@ -300,7 +307,7 @@ def read_samples(
     for y, x, first, values in read_pieces(stream, packing, layout.wanted):
         h, w, n = values.shape
         out[y : y + h, x : x + w, first : first + n] = full_range(values, layout.bits)
-        notes = notes or clipped_notes(values)
+        notes += tuple(note for note in clipped_notes(values) if note not in notes)
     if layout.inverted:
         # Adding to the alpha sample what is subtracted would be wrong: grey only.
         np.subtract(np.iinfo(out.dtype).max, out[:, :, 0], out=out[:, :, 0])
@@ -313,11 +320,13 @@ def clipped_notes(samples: NDArray[Any]) -> tuple[str, ...]:
         return ("values below 0 were clipped",)
     if samples.dtype.kind != "f":
         return ()
+    numbers, inside = True, True
     for row in range(0, len(samples), 64):
         part = samples[row : row + 64]
-        if not ((part >= 0) & (part <= 1)).all():  # which NaN is not
-            return ("values below 0 and above 1 were clipped",)
-    return ()
+        numbers = numbers and not np.isnan(part).any()
+        inside = inside and not ((part < 0) | (part > 1)).any()
+    notes = () if numbers else ("samples that are no numbers (NaN) became black",)
+    return notes if inside else (*notes, "values below 0 and above 1 were clipped")
 
 
 def full_range(

@@ -266,3 +266,24 @@ def test_dry_run_says_how_long(srcli_upscale, measured):
 )
 def test_durations(seconds, text):
     assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a.png", "--device", "gpu"], "gpu is not a device"),
+        (["a.png", "--format", "gif", "-o", "b.png"], "--format asks for GIF"),
+        (["-lead.png"], "hint: for the file of that name write ./-lead.png"),
+    ],
+)
+def test_what_contradicts_itself_or_is_taken_for_an_option(srcli_upscale, arguments, said):
+    put("a.png", "-lead.png")
+    code, _, err = srcli_upscale(*arguments, "-x2", "-m", "bicubic")
+    assert code == 2 and said in err
+    assert {p.name for p in Path().iterdir()} == {"a.png", "-lead.png"}
+
+
+def test_a_name_s_ending_that_agrees_with_the_format(srcli_upscale):
+    put("a.png")
+    assert srcli_upscale("a.png", "-x2", "-m", "bicubic", "--format", "jpeg", "-o", "b.JPG")[0] == 0
+    assert Path("b.JPG").read_bytes().startswith(b"\xff\xd8")

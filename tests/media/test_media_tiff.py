@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import pytest
+import tifffile
 from tiffs import tiff
 
 from srcli.errors import MediaError
@@ -222,3 +223,33 @@ def test_what_is_sound_and_not_read_is_not_called_damaged(words: str, make: dict
     with pytest.raises(MediaError, match=f"does not read: .*{words}") as caught:
         read(io.BytesIO(tiff(samples, **make)))
     assert "damaged" not in caught.value.message
+
+
+@pytest.mark.parametrize(("wrong", "words"), [(np.nan, "NaN"), (2.0, "above 1"), (0.5, None)])
+def test_floats_that_cannot_be_kept_are_said(wrong: float, words: str | None) -> None:
+    samples = noise(70, 3, 3, dtype="f4")
+    samples[-1, 1, 1] = wrong
+    notes = read(io.BytesIO(tiff(samples, photometric=RGB)), depth=16).notes
+    told = [note for note in notes if "clipped" in note or "NaN" in note]
+    assert [words in note for note in told] == ([] if words is None else [True])
+
+
+@pytest.mark.parametrize(
+    ("description", "metadata", "kept"),
+    [
+        ("A holiday", None, True),
+        (None, {"axes": "YXS"}, False),  # tifffile writes the array's shape
+        ('<?xml version="1.0"?><OME xmlns="x"><Image ID="1"/></OME>', None, False),
+    ],
+)
+def test_a_description_that_gives_the_old_size(description, metadata, kept) -> None:
+    stream = io.BytesIO()
+    tifffile.imwrite(
+        stream, noise(6, 8, 3, dtype="u1"), photometric="rgb", description=description,
+        metadata=metadata,
+    )  # fmt: skip
+    picture = read(stream)
+    assert (b"A holiday" in (picture.metadata.exif or b"")) == kept
+    assert b"OME" not in (picture.metadata.exif or b"")
+    assert b"shape" not in (picture.metadata.exif or b"")
+    assert any("old size" in note for note in picture.notes) == (not kept)
