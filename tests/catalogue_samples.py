@@ -29,6 +29,9 @@ FEWER = {
     "srresnet": {"n_blocks": 3},
     "vdsr_half": {"n_layers": 5},
 }
+# whose tests are quick ones: the project's first four, and one each with channel attention over
+# the picture, with a form for training, and on luma alone
+HEADLINE = {"bcrn", "rlfn_s", "swift_srgan", "lesrcnn", "bsrn_s", "ecbsr_m8c24", "espcn"}
 NETWORKS = [m for m in catalog.models() if m.variants]
 
 
@@ -43,17 +46,25 @@ def short(model):
     return replace(model, variants=tuple(variants))
 
 
-def at_one_scale(models=NETWORKS):
-    """(model, scale) of each network, at its smallest scale: scales differ in the last layers."""
-    return [pytest.param(short(m), m.scales[0], id=m.name) for m in models]
+def at_one_scale(models=NETWORKS, rest=pytest.mark.slow):
+    """(model, scale) of each network, at its smallest scale: scales differ in the last layers.
+
+    Those that are not among HEADLINE have the mark ``rest``.
+    """
+    return [
+        pytest.param(
+            short(m), m.scales[0], id=m.name, marks=[] if m.arch.name in HEADLINE else [rest]
+        )
+        for m in models
+    ]
 
 
-def one_of_a_kind(models=NETWORKS):
+def one_of_a_kind(models=NETWORKS, rest=pytest.mark.slow):
     """(model, scale): the smallest of each class and door, for sizes differ in numbers only."""
     kinds = {}
     for model in sorted(models, key=lambda m: -m.variants[0].parameters):
         kinds[model.arch.network, model.door] = model
-    return at_one_scale([m for m in models if m in kinds.values()])
+    return at_one_scale([m for m in models if m in kinds.values()], rest)
 
 
 def the_rest_long(models):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
+LONG = {"adding-a-model.md", "bench.md", "films.md", "performance.md"}  # minutes each
 PAGES = sorted(p for p in (ROOT / "docs").rglob("*.md"))
 
 
@@ -66,7 +67,10 @@ def extended(page: Path, folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.shared
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, id=p.name, marks=[pytest.mark.long] if p.name in LONG else []) for p in PAGES],
+)
 def test_commands_of_a_page_run(
     page: Path, folder: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def test_threads_sleep_while_they_wait():
     assert int(said["GOMP_SPINCOUNT"].strip("'")) == 0
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize(
     ("own", "found"),
@@ -82,7 +83,7 @@ def test_nothing_said_and_an_empty_word_are_alike():
         assert threads.WAITING.items() <= own.items()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_beside_two_busy_loops(picture, tmp_path, alone, record_property):
     """How long a picture takes beside two busy programs: told, since no machine promises a time."""
     from PIL import Image

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from srcli.archs.esrt import EMHA, EfficientTransformer, neighbourhoods, summed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(2, 2), (5, 7), (12, 9)])
 def test_neighbourhoods_and_their_sum(size):
     x = torch.randn(2, 3, *size)

@@ -14,7 +14,7 @@ from srcli.weights import new_network
 RGB = at_one_scale([m for m in NETWORKS if m.door.colour in ("rgb", "bgr")])
 
 
-@pytest.fixture(params=[p.values for p in RGB], ids=[p.id for p in RGB])
+@pytest.fixture(params=RGB)
 def network(request, lively):
     return lively(*request.param)
 

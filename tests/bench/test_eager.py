@@ -17,6 +17,7 @@ LR = np.random.default_rng(0).random((20, 24, 3), dtype=np.float32)
 NCHW = np.ascontiguousarray(LR.transpose(2, 0, 1)[None])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [False, True])
 def test_it_runs_the_network_and_ends(alone, named):
     model = catalog.get("bcrn.srcli")

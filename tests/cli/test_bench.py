@@ -57,7 +57,7 @@ def measured(run, *arguments):
     return json.loads(result.stdout)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_combination(run, mine):
     data = measured(
         run, "-m", mine, "-x2", "--size", "24x20", "--backend", "torch", "--precision", "fp32,bf16"

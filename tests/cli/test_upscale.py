@@ -568,6 +568,7 @@ def pipe(arguments, data, here):
     return done.returncode, done.stdout, done.stderr.decode()
 
 
+@pytest.mark.slow
 def test_a_picture_through_a_pipe(here, put):
     put("a.png", size=(9, 7))
     data = Path("a.png").read_bytes()

@@ -81,6 +81,7 @@ def test_a_machine_with_another_version(here):
         heard(worker, Done)
 
 
+@pytest.mark.slow
 def test_stopping_leaves_nothing_half_written(here, picture, monkeypatch):
     Image.fromarray(picture(64, 64)).resize((4000, 4000)).save("a.png")
     options = Options(catalog.resolve("bicubic"), 4.0)

@@ -41,6 +41,7 @@ def test_a_local_network_is_untouched(picture, tile, size, passes):
     assert np.array_equal(*results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ensemble", [1, 8])
 def test_tiling_is_exact(picture, lively, ensemble):
     model = catalog.resolve("bcrn.authors", 2)

@@ -401,6 +401,7 @@ def test_a_network_that_openvino_cannot_run_is_named(lively, both, picture):
 # from the command line
 
 
+@pytest.mark.slow
 @needs_openvino
 def test_a_small_picture_without_torch(tmp_path, alone):
     """Once it is converted."""

@@ -25,6 +25,7 @@ from srcli.errors import ResourceError, UsageError
 from srcli.quality.resize import resize
 
 CLASSES = one_of_a_kind()
+HALVES = one_of_a_kind(rest=pytest.mark.long)
 
 
 def engine(make, **settings):
@@ -305,7 +306,7 @@ def test_fp32_after_half_precision_has_whole_weights(picture):
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-@pytest.mark.parametrize(("model", "scale"), CLASSES)
+@pytest.mark.parametrize(("model", "scale"), HALVES)
 def test_half_precision_is_near_fp32(model, scale, precision, lively, picture):
     pixels = picture(17, 19)
 

@@ -271,7 +271,7 @@ def test_dry_run(here, upscale):
     assert left() == ["film.mp4"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_memory_is_flat(here):
     """Over 2,000 frames; what is resident at the end is what was after the first hundreds."""
     make("film.mkv", *X264, "-g", "60", seconds=80)

@@ -271,7 +271,7 @@ def test_the_page_is_true_of_some(name: str, container: str, tmp_path: Path) -> 
     assert outcome(NAMES[name], container, tmp_path) == cell(written(), name, container)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_nothing_is_lost_without_a_word_and_the_page_says_so() -> None:
     made = table()

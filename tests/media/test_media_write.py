@@ -287,6 +287,7 @@ def test_memory_needed() -> None:
     assert memory_needed("webp", size, 1, False) >= 1.6e9
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
 @pytest.mark.parametrize("ext", ["png", "tif", "jpg", "bmp"])
 def test_a_real_limit_of_the_system(tmp_path: Path, ext: str) -> None:

@@ -38,6 +38,7 @@ def tensor(pixels):
 # --------------------------------------------------------------------------------- networks
 
 
+@pytest.mark.slow
 def test_layers_by_name_are_the_layers_in_their_place(alexnet, picture):
     x = tensor(picture(80, 90))
     relu2, conv1 = alexnet(x, ["relu2", "conv1"])

@@ -114,8 +114,11 @@ def test_imresize_takes_its_geometry_from_the_scale(in_size, scale, kernel, seed
 def test_integers_are_rounded_after_each_pass(in_size, size, kernel, dtype, seed):
     image = picture(in_size, dtype, seed)
     tall = rounded(resize(image.astype("float64"), (size[0], in_size[1]), kernel), dtype)
-    expected = rounded(resize(tall.astype("float64"), size, kernel), dtype)
-    np.testing.assert_array_equal(resize(image, size, kernel), expected)
+    exact = resize(tall.astype("float64"), size, kernel)
+    clear = np.abs(exact % 1 - 0.5) > 1e-6  # a half goes either way, by its last bit
+    found = resize(image, size, kernel)
+    np.testing.assert_array_equal(found[clear], rounded(exact, dtype)[clear])
+    np.testing.assert_allclose(found, np.clip(exact, 0, np.iinfo(dtype).max), atol=0.500_001)
 
 
 @settings(max_examples=30, deadline=None)
