@@ -68,7 +68,9 @@ class Grouped(nn.Module):
         self.conv = nn.Sequential(nn.Conv2d((k + 1) * g, g, 3, padding=1, groups=groups))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.conv(torch.unflatten(x, 1, (self.rows, -1)).transpose(1, 2).flatten(1, 2)))
+        return F.relu(
+            self.conv(torch.unflatten(x, 1, (self.rows, -1)).transpose(1, 2).flatten(1, 2))
+        )
 
 
 class G(Block):

@@ -98,8 +98,9 @@ def train(
     if shown is not None and not prepare:
         raise UsageError("--show is for --prepare")
     from srcli.training import loop
+    from srcli.training import prepare as preparing
 
-    run = loop.Run(
+    run = preparing.Run(
         config=config,
         data=tuple(data),
         out=out or Path(),
@@ -115,7 +116,9 @@ def train(
     )
     logging.basicConfig(level=logging.WARNING, format="srcli: %(message)s", stream=sys.stderr)
     if prepare:
-        events = loop.show(run, shown, run.out / "pairs.png") if shown else loop.prepare(run)
+        events = (
+            preparing.show(run, shown, run.out / "pairs.png") if shown else preparing.prepare(run)
+        )
         _show(events, as_json=as_json, quiet=quiet)
     elif measure:
         _show(loop.measure(run), as_json=as_json, quiet=quiet)
@@ -161,9 +164,10 @@ def _show(events: Iterator[dict[str, Any]], *, as_json: bool, quiet: bool) -> No
             text = _line(event, _scores(psnr))
             if quiet or not text:
                 continue
-            passing = event["event"] == "step"
+            passing = event["event"] in ("step", "targets", "pool")
             if live is not None and passing:
-                live.update(_table(event, psnr, best))
+                stepped = event["event"] == "step"
+                live.update(_table(event, psnr, best) if stepped else text)
             elif live is not None:
                 live.console.print(text, markup=False, highlight=False, soft_wrap=True)
             elif not passing or time.monotonic() - shown_at > PLAIN_LINE_S:
@@ -221,9 +225,12 @@ def _line(event: dict[str, Any], psnr: str) -> str:
     if kind == "data":
         skipped = "".join(f"\nskipped {name}" for name in event["skipped"])
         photos, megapixels = event["photos"], event["megapixels"]
-        return f"{photos} photos, {megapixels} megapixels, {event['seconds']} s{skipped}"
+        pool = f"a pool of {event['crops']:,} damaged crops, " if event["crops"] else ""
+        return f"{photos} photos, {megapixels} megapixels, {pool}{event['seconds']} s{skipped}"
     if kind == "targets":
-        return f"targets made for {event['done']} of {event['of']} photos"
+        return f"targets made for {event['done']} of {event['of']} pictures"
+    if kind == "pool":
+        return f"{event['done']} of {event['of']} damaged crops made"
     if kind == "start":
         few = event["too_small"]
         note = f"\n{len(few)} photos are too small for a patch: {', '.join(few[:5])}" if few else ""

@@ -99,12 +99,16 @@ class Config:
         cuda_graph: replay the whole step as one graph; auto: on CUDA with one process.
         resident: photos on the device; auto: if they fit.
         teacher: file of weights, or model of the catalogue, for the distillation losses.
-        targets: files of weights or models of the catalogue: what the network shall give is the
-            mean of their pictures, made once, instead of the photo. See ``targets``.
+        targets: files of weights or models of the catalogue (``realesr_general denoise=0.5``): what
+            the network shall give is the mean of their pictures, made once, instead of the photo.
+            See ``targets``.
         target_ensemble: 8: each of their pictures is the mean over the eight flips and turns.
         hr_share: how much of the photo is in what the network shall give besides, 0..1.
         crops: ``even``: every place of a photo alike; ``detail``: rather where there is detail.
         degrade: what makes LR crops of HR crops: a name or a table, see ``degradations``.
+        pool: damaged crops that are made ahead; 0: each step's are damaged when their turn comes.
+            See ``pool``.
+        pool_patch: side of a crop of the pool, LR pixels.
         validate_every, log_every: steps.
         checkpoint_every: steps; 0: by time alone.
         checkpoint_minutes: minutes between two checkpoints.
@@ -143,6 +147,8 @@ class Config:
     hr_share: float = 0.0
     crops: Literal["even", "detail"] = "even"
     degrade: str | Mapping[str, Any] = "bicubic"
+    pool: int = 0
+    pool_patch: int = 64
     validate_every: int = 1000
     log_every: int = 50
     checkpoint_every: int = 0
@@ -288,6 +294,8 @@ def _check(config: Config) -> None:
         for key in keys:
             if not getattr(owner, key) > 0:
                 raise UsageError(f"{key} must be above 0, not {getattr(owner, key)}.")
+    if config.pool < 0 or config.pool_patch < 1:
+        raise UsageError("pool must not be below 0, and pool_patch not below 1.")
     for key in ("ema", "beta1", "beta2"):
         if not 0 <= getattr(config, key) < 1:
             raise UsageError(f"{key} must lie in 0..1, 1 excluded, not {getattr(config, key)}.")

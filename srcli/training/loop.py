@@ -13,9 +13,9 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -25,19 +25,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from srcli.archs.merging import Expanded
 from srcli.engine.memory import reuse_freed
 from srcli.errors import SrcliError, UsageError
-from srcli.training import checkpoint, degradations, packing, report, targets
+from srcli.training import checkpoint, report
 from srcli.training.config import Config
-from srcli.training.damaged import DamagedPhotos
 from srcli.training.data import Photos
 from srcli.training.log import Event, Log
-from srcli.training.networks import Spec, Teacher, read_state, spec_of, take_over
+from srcli.training.networks import Spec, read_state, spec_of, take_over
+from srcli.training.prepare import Run, check, crops_of, prepare
 from srcli.training.rate import MEASURE_S, loader_rate, measure_rate
 from srcli.training.start import fit_last, last_conv, start
 from srcli.training.step import Step, Vectors, trained
+from srcli.training.teachers import Teacher
 from srcli.training.validate import Validation
-
-if TYPE_CHECKING:
-    from srcli.weights import WeightsOptions
 
 log = logging.getLogger(__name__)
 
@@ -53,63 +51,6 @@ FREE = {  # keys that may differ from the run that is resumed
 
 class NotFiniteError(SrcliError):
     """Loss or gradient became infinite or not a number."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one call of ``train`` is asked to do.
-
-    Attributes:
-        config: from ``config.load``.
-        data: folders of photos.
-        out: folder of the run.
-        cache: folder of packed photos.
-        only: text file that names the photos to take.
-        init: weights to begin with; what does not fit begins anew.
-        resume: go on from the newest checkpoint in ``out``.
-        validate: benchmark folders.
-        device: cpu, cuda, cuda:N or mps; auto.
-        minutes: time box, counted from the beginning of the run; None: the recipe's steps.
-        weights: where a teacher's weights lie.
-        tensorboard: write scalars to ``out``/tensorboard too.
-    """
-
-    config: Config
-    data: tuple[Path, ...]
-    out: Path
-    cache: Path
-    only: Path | None = None
-    init: Path | None = None
-    resume: bool = False
-    validate: tuple[Path, ...] = ()
-    device: str = "auto"
-    minutes: float | None = None
-    weights: WeightsOptions | None = None
-    tensorboard: bool = False
-
-
-def prepare(run: Run, scales: tuple[int, ...] | None = None) -> Iterator[Event]:
-    """Pack the photos and make their LR; the last event tells what there is."""
-    began = time.perf_counter()
-    pack = packing.pack(packing.find(run.data, run.only), run.cache)
-    for scale in scales or (run.config.scale,):
-        packing.add_scale(pack, scale)
-    sources = _sources(run.config)
-    if sources:
-        yield from (
-            {"event": "targets", "done": done, "of": n}
-            for done, n in targets.make(
-                pack, run.config.scale, sources, run.config.target_ensemble, run.device, run.weights
-            )
-        )
-    yield {
-        "event": "data",
-        "photos": len(pack.photos),
-        "megapixels": round(pack.pixels / 1e6, 1),
-        "skipped": [f"{name}: {reason}" for name, reason in pack.skipped],
-        "pack": str(pack.folder),
-        "seconds": round(time.perf_counter() - began, 1),
-    }
 
 
 def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
@@ -145,13 +86,12 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
     validation = Validation(run.validate, spec, device)
     init = read_state(run.init) if run.init else None
     teacher = Teacher(config.teacher, config.scale, run.weights) if config.teacher else None
-    _sources(config)  # what is wrong with them comes out before any work
-    degradations.read(config.degrade)
+    check(config)
     if rank == 0:
         yield from prepare(run)
     if world > 1:
         dist.barrier()
-    photos = _photos(run, device)
+    photos = crops_of(run, device)
     pack = photos.pack
     small = {name for stage in config.stages for name in photos.check(stage.patch)}
     if saved is not None and saved["data"] != pack.key:
@@ -340,44 +280,6 @@ def _built(spec: Spec, config: Config) -> nn.Module:
     return network.merge().train()
 
 
-def _sources(config: Config) -> list[targets.Source]:
-    return [targets.find(name, config.scale) for name in config.targets]
-
-
-def _photos(run: Run, device: torch.device) -> Photos:
-    """What `prepare` has made, as the configuration wants it."""
-    config = run.config
-    pack = packing.pack(packing.find(run.data, run.only), run.cache)
-    sources = _sources(config)
-    made = None
-    if sources:
-        path = targets.path_of(pack, config.scale, sources, config.target_ensemble)
-        made = packing.mapped(path, "c")
-    options: dict[str, Any] = {
-        "resident": {"on": True, "off": False, "auto": None}[config.resident],
-        "targets": made,
-        "hr_share": config.hr_share,
-        "by_detail": config.crops == "detail",
-    }
-    damage = degradations.read(config.degrade)
-    if damage.plain:
-        return Photos(pack, config.scale, device, **options)
-    return DamagedPhotos(pack, config.scale, device, pipeline=damage, seed=config.seed, **options)
-
-
-def show(run: Run, n: int, path: Path) -> Iterator[Event]:
-    """`prepare`, then a sheet of the first ``n`` crops of the run's first stage: LR, HR."""
-    yield from prepare(run)
-    photos, stage = _photos(run, torch.device("cpu")), run.config.stages[0]
-    photos.check(stage.patch)
-    where = photos.draw(0, n, stage.patch, run.config.seed)
-    lr, hr = (
-        crop.permute(0, 2, 3, 1).numpy() for crop in photos.crops(where.lr, where.hr, stage.patch)
-    )
-    report.pairs(path, lr, hr)
-    yield {"event": "sheet", "path": str(path), "pairs": n}
-
-
 def begin(
     network: nn.Module, photos: Photos, config: Config, spec: Spec, init: dict[str, Tensor] | None
 ) -> str:
@@ -412,7 +314,7 @@ def measure(run: Run) -> Iterator[Event]:
     device, _, _ = _join(run.device)
     spec = spec_of(config.arch, config.scale, config.config)
     yield from prepare(run)
-    photos = _photos(run, device)
+    photos = crops_of(run, device)
     _fast()
     for index, stage in enumerate(config.stages):
         photos.check(stage.patch)

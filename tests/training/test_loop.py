@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from srcli.errors import SrcliError, UsageError
 from srcli.training import checkpoint
 from srcli.training.config import load
-from srcli.training.loop import NotFiniteError, Run, measure, train
+from srcli.training.loop import NotFiniteError, measure, train
+from srcli.training.prepare import Run
 
 REPOSITORY = Path(__file__).parents[2]
 
