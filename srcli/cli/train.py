@@ -56,6 +56,13 @@ def train(
         list[Path] | None,
         typer.Option("--validate", metavar="DIR", help="Folder with HR/ and LRxN/. Repeatable."),
     ] = None,
+    features: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Weights of AlexNet, VGG and others for perceptual losses, in place of downloads.",
+        ),
+    ] = None,
     time_budget: Annotated[
         float | None,
         typer.Option(
@@ -99,6 +106,7 @@ def train(
         raise UsageError("--show is for --prepare")
     from srcli.training import loop
     from srcli.training import prepare as preparing
+    from srcli.weights import WeightsOptions
 
     run = preparing.Run(
         config=config,
@@ -111,7 +119,8 @@ def train(
         validate=tuple(validate or ()),
         device=device,
         minutes=time_budget,
-        weights=_weights(config.teacher, *config.targets),
+        weights=WeightsOptions.from_environment(),
+        features=tuple(features or ()),
         tensorboard=tensorboard,
     )
     logging.basicConfig(level=logging.WARNING, format="srcli: %(message)s", stream=sys.stderr)
@@ -269,12 +278,3 @@ def _cache() -> Path:
         except ImportError:
             folder = "~/.cache/srcli"
     return Path(folder).expanduser().absolute() / "photos"
-
-
-def _weights(*teachers: str) -> Any:
-    """Where teachers of the catalogue are found."""
-    if all(not name or Path(name).is_file() for name in teachers):
-        return None
-    from srcli.weights import WeightsOptions
-
-    return WeightsOptions.from_environment()

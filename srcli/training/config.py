@@ -12,11 +12,12 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from srcli.catalog.features import features
 from srcli.catalog.load import default_catalogue
 from srcli.errors import UsageError
 from srcli.training.schedule import Schedule
@@ -31,10 +32,18 @@ LOSSES = (
     "fft",  # mean |FFT(sr) - FFT(hr)| over real and imaginary parts, orthonormal
     "tv",  # total variation of sr: mean absolute difference of neighbours
     "contrastive",  # RLFN: nearer to hr than to the bicubic picture, in random features
+    "ms_ssim",  # 1 - MS-SSIM, at as many scales as a crop has room for
+    "focal_frequency",  # squared differences of the spectra, the largest counting most
+    "ldl",  # differences to hr that are unsteady, where the averaged network has smaller ones
+    "lpips",  # LPIPS on AlexNet
+    "lpips_vgg",  # LPIPS on VGG-16
+    "dists",  # DISTS, on VGG-16
     "distill",  # mean |sr - the teacher's sr|
     "distill_feature",  # attention transfer: where the last features are strong
 )
 NEED_TEACHER = {"distill", "distill_feature"}
+PERCEPTUAL = {"lpips", "lpips_vgg", "dists"}
+DISTANCES = ("l1", "l2")  # of features
 
 Auto = Literal["auto", "on", "off"]
 
@@ -173,6 +182,15 @@ class Config:
         return cls(stages=stages, **raw)
 
 
+def is_layer(loss: str) -> bool:
+    """True of ``vgg19.conv5_4`` and ``vgg19.conv5_4.l2``: features of a network's layer."""
+    network, dot, rest = loss.partition(".")
+    feature = features().get(network)
+    layer, _, distance = rest.partition(".")
+    known = feature is not None and feature.network is not None
+    return bool(dot and layer and known and (not distance or distance in DISTANCES))
+
+
 _STAGE = {f.name: f for f in fields(Stage)}
 _CONFIG = {f.name: f for f in fields(Config) if f.name not in ("recipe", "stages")}
 
@@ -276,6 +294,8 @@ def _typed(key: str, value: Any, kind: str) -> Any:
     elif kind.startswith("Mapping"):
         if not isinstance(value, dict):
             raise UsageError(f"{key} must be a table such as {{ l1 = 1.0 }}, not {value!r}.")
+        if key == "loss":
+            value = dict(_flat(value))
     else:
         choices = {"Auto": get_args(Auto), "Schedule": get_args(Schedule)}.get(kind)
         choices = choices or tuple(part.strip("\"' ,") for part in kind[8:-1].split(","))
@@ -284,6 +304,15 @@ def _typed(key: str, value: Any, kind: str) -> Any:
         if str(value) not in choices:
             raise UsageError(f"{key} must be one of {', '.join(choices)}, not {value!r}.")
     return value
+
+
+def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """``{ vgg19 = { conv5_4 = 1 } }``, as TOML reads ``vgg19.conv5_4 = 1`` -> its dotted name."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, value
 
 
 def _check(config: Config) -> None:
@@ -309,8 +338,13 @@ def _check(config: Config) -> None:
         if stage.schedule == "halving" and stage.halve_every < 1:
             raise UsageError("schedule = halving needs halve_every, in steps.")
         for name, weight in stage.loss.items():
-            if name not in LOSSES:
-                raise UsageError(f"There is no loss {name!r}.", _near(name, LOSSES))
+            if name not in LOSSES and not is_layer(name):
+                known = [n for n, feature in features().items() if feature.network]
+                raise UsageError(
+                    f"There is no loss {name!r}.",
+                    f"{_near(name, LOSSES)} Or a layer of {_all(known)}: vgg16.conv5_3, or "
+                    "vgg16.conv5_3.l2 for squared differences.",
+                )
             if not isinstance(weight, (int, float)) or isinstance(weight, bool):
                 raise UsageError(f"loss: the weight of {name} must be a number, not {weight!r}.")
             if name in NEED_TEACHER and weight and not config.teacher:

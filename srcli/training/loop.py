@@ -29,7 +29,9 @@ from srcli.training import checkpoint, report
 from srcli.training.config import Config
 from srcli.training.data import Photos
 from srcli.training.log import Event, Log
+from srcli.training.losses import Loss
 from srcli.training.networks import Spec, read_state, spec_of, take_over
+from srcli.training.perceptual import Eyes
 from srcli.training.prepare import Run, check, crops_of, prepare
 from srcli.training.rate import MEASURE_S, loader_rate, measure_rate
 from srcli.training.start import fit_last, last_conv, start
@@ -87,6 +89,7 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
     init = read_state(run.init) if run.init else None
     teacher = Teacher(config.teacher, config.scale, run.weights) if config.teacher else None
     check(config)
+    eyes = _eyes(run)
     if rank == 0:
         yield from prepare(run)
     if world > 1:
@@ -176,7 +179,8 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
         network.train()
         step = Step(
             network, vectors, photos, config, stage,
-            steps=max(steps[index], 1), offset=offset, door=spec.door, teacher=teacher,
+            steps=max(steps[index], 1), offset=offset, door=spec.door, eyes=eyes,
+            shown=shown, teacher=teacher,
             features=_feature_layers(network, teacher, spec) if teacher else None,
         )  # fmt: skip
         if steps[index] == 0:
@@ -280,6 +284,14 @@ def _built(spec: Spec, config: Config) -> nn.Module:
     return network.merge().train()
 
 
+def _eyes(run: Run) -> Eyes:
+    """What losses look through, opened once: what is not to be had comes out before any work."""
+    eyes = Eyes(run.weights, run.features)
+    for stage in run.config.stages:
+        Loss(stage.loss, eyes)
+    return eyes
+
+
 def begin(
     network: nn.Module, photos: Photos, config: Config, spec: Spec, init: dict[str, Tensor] | None
 ) -> str:
@@ -313,6 +325,7 @@ def measure(run: Run) -> Iterator[Event]:
     config = run.config
     device, _, _ = _join(run.device)
     spec = spec_of(config.arch, config.scale, config.config)
+    eyes = _eyes(run)
     yield from prepare(run)
     photos = crops_of(run, device)
     _fast()
@@ -324,9 +337,20 @@ def measure(run: Run) -> Iterator[Event]:
         network = network.to(device)
         if config.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        vectors = Vectors.of(network, copy.deepcopy(network))
+        shown = copy.deepcopy(network).eval()
+        vectors = Vectors.of(network, shown)
         began = time.perf_counter()
-        step = Step(network, vectors, photos, config, stage, steps=stage.steps, door=spec.door)
+        step = Step(
+            network,
+            vectors,
+            photos,
+            config,
+            stage,
+            steps=stage.steps,
+            door=spec.door,
+            eyes=eyes,
+            shown=shown,
+        )
         build_s = time.perf_counter() - began
         rate = measure_rate(step)
         yield {

@@ -27,6 +27,7 @@ from srcli.training.data import Crops, Photos, Where
 from srcli.training.forms import set_form
 from srcli.training.losses import Loss
 from srcli.training.muon import MOMENTUM, Matrices
+from srcli.training.perceptual import Eyes
 from srcli.training.schedule import ema_decay, learning_rate
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,8 @@ class Step:
     Args:
         network: its parameters views of ``vectors.weights``.
         door: what the network takes and gives: the loss is of what it sees, in 0..1.
+        eyes: opens the networks of perceptual losses.
+        shown: the network of the averaged weights, for the losses that compare with it.
         teacher: for the distillation losses: takes and gives 0..1.
         features: last-layer modules of student and teacher, for feature distillation.
         offset: steps made in the stages before: no two stages see the same crops.
@@ -106,6 +109,8 @@ class Step:
         steps: int,
         offset: int = 0,
         door: Door | None = None,
+        eyes: Eyes | None = None,
+        shown: nn.Module | None = None,
         teacher: nn.Module | None = None,
         features: tuple[nn.Module, nn.Module] | None = None,
     ) -> None:
@@ -122,7 +127,8 @@ class Step:
         pads = [-p.numel() % ALIGN for p in self.params]
         self._pads = [vectors.weights.new_zeros(n) for n in pads]
         self._matrices = Matrices(self.params, vectors.weights, ALIGN) if stage.muon_rate else None
-        self.loss = Loss(stage.loss).to(self.device)
+        self.loss = Loss(stage.loss, eyes, self.doored.as_rgb).to(self.device)
+        self.shown = shown if self.loss.needs_average else None
         self.precision: str = config.precision
         if self.precision == "auto":
             self.precision = "bf16" if bf16_is_fast(self.device) else "fp32"
@@ -230,6 +236,10 @@ class Step:
             if self.loss.needs_teacher and self.teacher is not None:
                 with torch.no_grad():
                     teacher_sr = self.doored.colour(self.teacher(rgb).float())
+            average = None
+            if self.shown is not None:
+                with torch.no_grad():
+                    average = self.shown(given).float() / white
         if white != 1:
             lr, hr = lr / white, hr / white
             teacher_sr = teacher_sr / white if teacher_sr is not None else None
@@ -241,7 +251,8 @@ class Step:
             if sr.shape != hr.shape:  # a smaller picture of a pyramid
                 wanted = _reduced(hr, sr)
                 taught = _reduced(taught, sr) if taught is not None else None
-            total = total + self.loss(sr.float(), wanted, lr, taught, features)
+            known = average if average is None or sr.shape == hr.shape else _reduced(average, sr)
+            total = total + self.loss(sr.float(), wanted, lr, taught, features, known)
         return total
 
     def _tap(self, name: str, _: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -252,6 +263,9 @@ class Step:
         lr, hr = self._batch
         if self.photos.resident:
             lr, hr = self.photos.crops(lr, hr, self.stage.patch)
+        if self.shown is not None:
+            for mine, theirs in zip(self.shown.buffers(), self.network.buffers(), strict=True):
+                mine.copy_(theirs)
         loss = self.loss_of(lr, hr)
         fp16 = self.precision == "fp16"
         scale = self.vectors.loss[3].float()
