@@ -105,6 +105,7 @@ def train(
     if shown is not None and not prepare:
         raise UsageError("--show is for --prepare")
     from srcli.training import loop
+    from srcli.training import measure as measuring
     from srcli.training import prepare as preparing
     from srcli.weights import WeightsOptions
 
@@ -130,7 +131,7 @@ def train(
         )
         _show(events, as_json=as_json, quiet=quiet)
     elif measure:
-        _show(loop.measure(run), as_json=as_json, quiet=quiet)
+        _show(measuring.measure(run), as_json=as_json, quiet=quiet)
     else:
         stop = threading.Event()
         caught: list[int] = []
@@ -199,6 +200,8 @@ def _table(event: dict[str, Any], psnr: dict[str, float], best: dict[str, float]
     step, total = event["step"], event["of"]
     table.add_row("step", f"{step:,} of {total:,}", ProgressBar(total, step, width=30))
     table.add_row("loss", f"{event['loss']:.5f}")
+    if "discriminator_loss" in event:
+        table.add_row("discriminator", f"{event['discriminator_loss']:.5f}")
     table.add_row("learning rate", f"{event['learning_rate']:.2e}")
     table.add_row("images/s", f"{event['images_per_s']:.1f}")
     table.add_row("time", f"{_clock(event['seconds'])}, {_clock(_left_s(event))} left")
@@ -224,8 +227,10 @@ def _line(event: dict[str, Any], psnr: str) -> str:
     kind = event["event"]
     if kind == "step":
         rate = event["images_per_s"]
+        rival = event.get("discriminator_loss")
+        told = "" if rival is None else f"discriminator {rival:.5f}  "
         return (
-            f"step {event['step']}/{event['of']}  loss {event['loss']:.5f}  "
+            f"step {event['step']}/{event['of']}  loss {event['loss']:.5f}  {told}"
             f"lr {event['learning_rate']:.2e}  {rate:.0f} images/s  "
             f"{event['seconds'] / 60:.1f} min, {_left_s(event) / 60:.1f} left  {psnr}"
         )

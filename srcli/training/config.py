@@ -38,6 +38,7 @@ LOSSES = (
     "lpips",  # LPIPS on AlexNet
     "lpips_vgg",  # LPIPS on VGG-16
     "dists",  # DISTS, on VGG-16
+    "adversarial",  # being told from hr by the discriminator
     "distill",  # mean |sr - the teacher's sr|
     "distill_feature",  # attention transfer: where the last features are strong
 )
@@ -46,6 +47,8 @@ PERCEPTUAL = {"lpips", "lpips_vgg", "dists"}
 DISTANCES = ("l1", "l2")  # of features
 
 Auto = Literal["auto", "on", "off"]
+Discriminator = Literal["none", "unet", "patch", "vgg", "swift"]
+Rivalry = Literal["vanilla", "least_squares", "hinge", "relativistic", "probability"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Stage:
         halve_every: steps, for ``halving``.
         fall: share of the steps, for ``hold``.
         loss: names and weights; see ``losses``.
+        discriminator_rate: the discriminator's peak of the learning rate; 0: as ``learning_rate``.
     """
 
     steps: int
@@ -77,6 +81,12 @@ class Stage:
     halve_every: int = 0
     fall: float = 0.2
     loss: Mapping[str, float] = field(default_factory=lambda: {"l1": 1.0})
+    discriminator_rate: float = 0.0
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether the discriminator takes part."""
+        return bool(self.loss.get("adversarial"))
 
 
 @dataclass(frozen=True)
@@ -118,6 +128,10 @@ class Config:
         pool: damaged crops that are made ahead; 0: each step's are damaged when their turn comes.
             See ``pool``.
         pool_patch: side of a crop of the pool, LR pixels.
+        discriminator: the second network of adversarial stages; see ``adversary``.
+        discriminator_config: its own keyword arguments.
+        rivalry: form of the two networks' losses: ``vanilla`` (cross entropy), ``least_squares``,
+            ``hinge``, ``relativistic`` (average, as ESRGAN), ``probability`` (as SwiftSRGAN).
         validate_every, log_every: steps.
         checkpoint_every: steps; 0: by time alone.
         checkpoint_minutes: minutes between two checkpoints.
@@ -158,6 +172,9 @@ class Config:
     degrade: str | Mapping[str, Any] = "bicubic"
     pool: int = 0
     pool_patch: int = 64
+    discriminator: Discriminator = "none"
+    discriminator_config: Mapping[str, Any] = field(default_factory=dict)
+    rivalry: Rivalry = "vanilla"
     validate_every: int = 1000
     log_every: int = 50
     checkpoint_every: int = 0
@@ -297,7 +314,8 @@ def _typed(key: str, value: Any, kind: str) -> Any:
         if key == "loss":
             value = dict(_flat(value))
     else:
-        choices = {"Auto": get_args(Auto), "Schedule": get_args(Schedule)}.get(kind)
+        named = {"Auto": Auto, "Schedule": Schedule, "Discriminator": Discriminator}
+        choices = get_args((named | {"Rivalry": Rivalry}).get(kind))
         choices = choices or tuple(part.strip("\"' ,") for part in kind[8:-1].split(","))
         if isinstance(value, bool):
             value = "on" if value else "off"
@@ -349,8 +367,26 @@ def _check(config: Config) -> None:
                 raise UsageError(f"loss: the weight of {name} must be a number, not {weight!r}.")
             if name in NEED_TEACHER and weight and not config.teacher:
                 raise UsageError(f"The loss {name} needs a teacher.", "--set teacher=bcrn.authors")
+        if stage.discriminator_rate < 0:
+            raise UsageError("discriminator_rate must not be negative.")
+        if stage.adversarial and config.discriminator == "none":
+            raise UsageError(
+                "The loss adversarial needs a discriminator.", "--set discriminator=unet"
+            )
         if not any(stage.loss.values()):
             raise UsageError("A stage has no loss.", f"loss = {{ NAME = weight }}: {_all(LOSSES)}.")
+
+
+def adversarial_side(config: Config) -> int:
+    """Side of the pictures that the discriminator sees, HR pixels; 0 if there is none.
+
+    Raises:
+        UsageError: stages differ, and the discriminator is for one size.
+    """
+    sides = {s.patch * config.scale for s in config.stages if s.adversarial}
+    if len(sides) > 1 and config.discriminator == "vgg":
+        raise UsageError("The discriminator vgg is for one size: give these stages one patch.")
+    return max(sides, default=0)
 
 
 def _near(word: str, known: Any) -> str:

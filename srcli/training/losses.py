@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srcli.training.config import LOSSES, NEED_TEACHER, PERCEPTUAL, is_layer
-from srcli.training.perceptual import Eyes
+from srcli.training.config import LOSSES, NEED_TEACHER, is_layer
+from srcli.training.perceptual import Eyes, looks
 from srcli.training.similarity import focal_frequency, locally_discriminative, ms_ssim
 
 
@@ -63,7 +63,8 @@ class Loss(nn.Module):
         super().__init__()
         given = {name: w for name, w in weights.items() if w}
         assert all(name in LOSSES or is_layer(name) for name in given), given
-        seen_through = [name for name in given if name in PERCEPTUAL or is_layer(name)]
+        seen_through = [name for name in given if looks(name)]
+        self.adversarial = given.pop("adversarial", 0.0)  # its weight; the step adds that term
         self.weights = {name: w for name, w in given.items() if not is_layer(name)}
         self.as_rgb = as_rgb
         self.perceptual = nn.ModuleDict()

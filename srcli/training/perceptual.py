@@ -17,12 +17,11 @@ from torch import Tensor, nn
 
 from srcli.errors import UsageError
 from srcli.quality.perceptual import Dists, Lpips
+from srcli.training.config import PERCEPTUAL, Config, is_layer
 
 if TYPE_CHECKING:
-    from srcli.archs.layers import LayersByName
+    from srcli.archs.layers import Recogniser
     from srcli.weights import WeightsOptions
-
-METRICS = ("lpips", "lpips_vgg", "dists")
 
 
 class Layers(nn.Module):
@@ -36,7 +35,7 @@ class Layers(nn.Module):
         UsageError: it has no such layer.
     """
 
-    def __init__(self, network: LayersByName, terms: Mapping[tuple[str, str], float]) -> None:
+    def __init__(self, network: Recogniser, terms: Mapping[tuple[str, str], float]) -> None:
         super().__init__()
         self.network, self.terms = network, dict(terms)
         self.layers = tuple(dict.fromkeys(layer for layer, _ in terms))
@@ -87,7 +86,7 @@ class Eyes:
         """Modules that take RGB pictures (sr, hr) in 0..1 and give a number, by their names.
 
         Args:
-            names: of `METRICS` and ``network.layer.distance``; each network's layers become one
+            names: of `PERCEPTUAL` and ``network.layer.distance``; each network's layers become one
                 module, under the network's name, whose weights are in it.
             weights: of all names.
 
@@ -97,7 +96,7 @@ class Eyes:
         modules: dict[str, nn.Module] = {}
         layers: dict[str, dict[tuple[str, str], float]] = {}
         for name in names:
-            if name in METRICS:
+            if name in PERCEPTUAL:
                 modules[name] = Mean(self._metric(name))
             else:
                 network, layer, distance = parts(name)
@@ -113,7 +112,7 @@ class Eyes:
             return Lpips.alex(self._network("alexnet"))
         return Lpips.vgg(self._network("vgg16"))
 
-    def _network(self, name: str, **config: str) -> LayersByName:
+    def _network(self, name: str, **config: str) -> Recogniser:
         from srcli.weights import WeightsOptions
         from srcli.weights.features import load_features
 
@@ -121,7 +120,20 @@ class Eyes:
         if key not in self._open:
             options = self._options or WeightsOptions(Path(), offline=True)
             self._open[key] = load_features(name, options, self._files, config=config)
-        return cast("LayersByName", self._open[key])
+        return cast("Recogniser", self._open[key])
+
+
+def opened(config: Config, options: WeightsOptions | None, files: Sequence[Path]) -> Eyes:
+    """With every network of a recipe open: what is not to be had comes out before any work."""
+    eyes = Eyes(options, files)
+    for stage in config.stages:
+        eyes.open([n for n, w in stage.loss.items() if w and looks(n)], stage.loss)
+    return eyes
+
+
+def looks(name: str) -> bool:
+    """Whether a loss looks through a network."""
+    return name in PERCEPTUAL or is_layer(name)
 
 
 def parts(name: str) -> tuple[str, str, str]:

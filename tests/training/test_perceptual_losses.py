@@ -16,10 +16,11 @@ from srcli.training.config import load
 from srcli.training.loop import train
 from srcli.training.losses import Loss
 from srcli.training.networks import spec_of
+from srcli.training.optimiser import Vectors
 from srcli.training.perceptual import Eyes
 from srcli.training.prepare import Run
 from srcli.training.similarity import focal_frequency, locally_discriminative, ms_ssim
-from srcli.training.step import Step, Vectors
+from srcli.training.step import Step
 
 
 def waves(n: int, side: int, seed: int = 0) -> torch.Tensor:
