@@ -10,27 +10,34 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+Colour = tuple[float, float, float]
+
 # of ImageNet's pictures, RGB in 0..1
-MEAN = (0.485, 0.456, 0.406)
-DEVIATION = (0.229, 0.224, 0.225)
+MEAN: Colour = (0.485, 0.456, 0.406)
+DEVIATION: Colour = (0.229, 0.224, 0.225)
 
 
-class LayersByName(nn.Module):
+class Recogniser(nn.Module):
     """RGB (n, 3, h, w) in 0..1 to the features of the layers that are asked for.
 
     Args:
-        layers: (name, layer) in a row; parameters are called ``features.<place>.<...>``.
+        names: of the layers in a row; ``layer`` gives each.
+        mean, deviation: taken off the picture, and what it is divided by.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, layers: Sequence[tuple[str, nn.Module]]) -> None:
+    def __init__(
+        self, names: Sequence[str], mean: Colour = MEAN, deviation: Colour = DEVIATION
+    ) -> None:
         super().__init__()
-        self.names = tuple(name for name, _ in layers)
-        self.features = nn.Sequential(*(layer for _, layer in layers))
-        for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
+        self.names = tuple(names)
+        for name, values in (("mean", mean), ("deviation", deviation)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    def layer(self, place: int) -> nn.Module:
+        raise NotImplementedError
 
     def forward(self, picture: Tensor, layers: Sequence[str]) -> list[Tensor]:
         """Features in the order asked for; nothing is computed behind the last of them."""
@@ -38,7 +45,28 @@ class LayersByName(nn.Module):
         found: dict[int, Tensor] = {}
         x = (picture - self.mean) / self.deviation
         for place in range(max(places) + 1):
-            x = self.features[place](x)
+            x = self.layer(place)(x)
             if place in places:
                 found[place] = x
         return [found[place] for place in places]
+
+
+class LayersByName(Recogniser):
+    """Of layers that stand in a row.
+
+    Args:
+        layers: (name, layer); parameters are called ``features.<place>.<...>``.
+        mean, deviation: as for any `Recogniser`.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[tuple[str, nn.Module]],
+        mean: Colour = MEAN,
+        deviation: Colour = DEVIATION,
+    ) -> None:
+        super().__init__([name for name, _ in layers], mean, deviation)
+        self.features = nn.Sequential(*(layer for _, layer in layers))
+
+    def layer(self, place: int) -> nn.Module:
+        return self.features[place]

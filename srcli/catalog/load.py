@@ -34,7 +34,7 @@ MAX_NATIVE_SCALE = 16
 _ARCH_NAME = re.compile(r"[a-z0-9_]+")
 _TAG = re.compile(r"[a-z0-9_]+")
 NETWORK_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 # a name inside a folder, never a path out of it
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.(pth|pt|safetensors|bin)")
 
@@ -364,7 +364,7 @@ def read_weights_file(table: Table) -> WeightsFile:
     weights = WeightsFile(
         file=table.matching("file", _FILE, "a file name in .pth, .pt, .bin or .safetensors"),
         bytes=table.whole("bytes", 1, MAX_WEIGHTS_BYTES),
-        sha256=table.matching("sha256", _SHA256, "64 lower-case hexadecimal digits"),
+        sha256=table.matching("sha256", SHA256, "64 lower-case hexadecimal digits"),
         url=url,
         state_key=table.text("state_key") if table.has("state_key") else None,
         strip_prefix=table.text("strip_prefix", ""),

@@ -56,6 +56,13 @@ def train(
         list[Path] | None,
         typer.Option("--validate", metavar="DIR", help="Folder with HR/ and LRxN/. Repeatable."),
     ] = None,
+    features: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Weights of AlexNet, VGG and others for perceptual losses, in place of downloads.",
+        ),
+    ] = None,
     time_budget: Annotated[
         float | None,
         typer.Option(
@@ -98,8 +105,11 @@ def train(
     if shown is not None and not prepare:
         raise UsageError("--show is for --prepare")
     from srcli.training import loop
+    from srcli.training import measure as measuring
+    from srcli.training import prepare as preparing
+    from srcli.weights import WeightsOptions
 
-    run = loop.Run(
+    run = preparing.Run(
         config=config,
         data=tuple(data),
         out=out or Path(),
@@ -110,15 +120,18 @@ def train(
         validate=tuple(validate or ()),
         device=device,
         minutes=time_budget,
-        weights=_weights(config.teacher, *config.targets),
+        weights=WeightsOptions.from_environment(),
+        features=tuple(features or ()),
         tensorboard=tensorboard,
     )
     logging.basicConfig(level=logging.WARNING, format="srcli: %(message)s", stream=sys.stderr)
     if prepare:
-        events = loop.show(run, shown, run.out / "pairs.png") if shown else loop.prepare(run)
+        events = (
+            preparing.show(run, shown, run.out / "pairs.png") if shown else preparing.prepare(run)
+        )
         _show(events, as_json=as_json, quiet=quiet)
     elif measure:
-        _show(loop.measure(run), as_json=as_json, quiet=quiet)
+        _show(measuring.measure(run), as_json=as_json, quiet=quiet)
     else:
         stop = threading.Event()
         caught: list[int] = []
@@ -161,9 +174,10 @@ def _show(events: Iterator[dict[str, Any]], *, as_json: bool, quiet: bool) -> No
             text = _line(event, _scores(psnr))
             if quiet or not text:
                 continue
-            passing = event["event"] == "step"
+            passing = event["event"] in ("step", "targets", "pool")
             if live is not None and passing:
-                live.update(_table(event, psnr, best))
+                stepped = event["event"] == "step"
+                live.update(_table(event, psnr, best) if stepped else text)
             elif live is not None:
                 live.console.print(text, markup=False, highlight=False, soft_wrap=True)
             elif not passing or time.monotonic() - shown_at > PLAIN_LINE_S:
@@ -186,6 +200,8 @@ def _table(event: dict[str, Any], psnr: dict[str, float], best: dict[str, float]
     step, total = event["step"], event["of"]
     table.add_row("step", f"{step:,} of {total:,}", ProgressBar(total, step, width=30))
     table.add_row("loss", f"{event['loss']:.5f}")
+    if "discriminator_loss" in event:
+        table.add_row("discriminator", f"{event['discriminator_loss']:.5f}")
     table.add_row("learning rate", f"{event['learning_rate']:.2e}")
     table.add_row("images/s", f"{event['images_per_s']:.1f}")
     table.add_row("time", f"{_clock(event['seconds'])}, {_clock(_left_s(event))} left")
@@ -211,8 +227,10 @@ def _line(event: dict[str, Any], psnr: str) -> str:
     kind = event["event"]
     if kind == "step":
         rate = event["images_per_s"]
+        rival = event.get("discriminator_loss")
+        told = "" if rival is None else f"discriminator {rival:.5f}  "
         return (
-            f"step {event['step']}/{event['of']}  loss {event['loss']:.5f}  "
+            f"step {event['step']}/{event['of']}  loss {event['loss']:.5f}  {told}"
             f"lr {event['learning_rate']:.2e}  {rate:.0f} images/s  "
             f"{event['seconds'] / 60:.1f} min, {_left_s(event) / 60:.1f} left  {psnr}"
         )
@@ -221,9 +239,12 @@ def _line(event: dict[str, Any], psnr: str) -> str:
     if kind == "data":
         skipped = "".join(f"\nskipped {name}" for name in event["skipped"])
         photos, megapixels = event["photos"], event["megapixels"]
-        return f"{photos} photos, {megapixels} megapixels, {event['seconds']} s{skipped}"
+        pool = f"a pool of {event['crops']:,} damaged crops, " if event["crops"] else ""
+        return f"{photos} photos, {megapixels} megapixels, {pool}{event['seconds']} s{skipped}"
     if kind == "targets":
-        return f"targets made for {event['done']} of {event['of']} photos"
+        return f"targets made for {event['done']} of {event['of']} pictures"
+    if kind == "pool":
+        return f"{event['done']} of {event['of']} damaged crops made"
     if kind == "start":
         few = event["too_small"]
         note = f"\n{len(few)} photos are too small for a patch: {', '.join(few[:5])}" if few else ""
@@ -262,12 +283,3 @@ def _cache() -> Path:
         except ImportError:
             folder = "~/.cache/srcli"
     return Path(folder).expanduser().absolute() / "photos"
-
-
-def _weights(*teachers: str) -> Any:
-    """Where teachers of the catalogue are found."""
-    if all(not name or Path(name).is_file() for name in teachers):
-        return None
-    from srcli.weights import WeightsOptions
-
-    return WeightsOptions.from_environment()

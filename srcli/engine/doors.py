@@ -144,6 +144,10 @@ class Doored(nn.Module):
         x = self.space.of(rgb, self.seen)
         return x * self.door.maximum if self.door.maximum != 1 else x
 
+    def as_rgb(self, seen: Tensor) -> Tensor:
+        """What `colour` gave, white being 1, as RGB; luma alone as grey."""
+        return self.space.rgb(seen) if not self.unseen else seen.expand(-1, 3, -1, -1)
+
     def enter(self, rgb: Tensor) -> Tensor:
         """``colour``, enlarged if the network wants that, in fp32."""
         x = self.colour(rgb)

@@ -36,7 +36,7 @@ from srcli.weights.features import load_features
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from srcli.archs.layers import LayersByName
+    from srcli.archs.layers import Recogniser
     from srcli.engine.result import Report
 
 log = logging.getLogger(__name__)
@@ -305,7 +305,7 @@ def open_metrics(
             return lambda sr, _: niqe(sr)
         from srcli.quality.perceptual import Dists, Lpips, from_pixels
 
-        def network(of: str, **config: str) -> LayersByName:
+        def network(of: str, **config: str) -> Recogniser:
             return load_features(
                 of, options, files, config=config, announce=announce, progress=progress
             )

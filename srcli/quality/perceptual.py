@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from srcli.archs.layers import LayersByName
+from srcli.archs.layers import Recogniser
 from srcli.weights.features import load_table
 
 ALEXNET_LAYERS = ("relu1", "relu2", "relu3", "relu4", "relu5")
@@ -28,21 +28,19 @@ class Lpips(nn.Module):
         heads: for each layer, a weight for each channel.
     """
 
-    def __init__(
-        self, network: LayersByName, layers: Sequence[str], heads: Sequence[Tensor]
-    ) -> None:
+    def __init__(self, network: Recogniser, layers: Sequence[str], heads: Sequence[Tensor]) -> None:
         super().__init__()
         self.network, self.layers = network, tuple(layers)
         for k, head in enumerate(heads):
             self.register_buffer(f"head{k}", head.float().view(1, -1, 1, 1), persistent=False)
 
     @classmethod
-    def alex(cls, network: LayersByName) -> Lpips:
+    def alex(cls, network: Recogniser) -> Lpips:
         """On AlexNet: what papers report."""
         return cls(network, ALEXNET_LAYERS, _heads("lpips_alex."))
 
     @classmethod
-    def vgg(cls, network: LayersByName) -> Lpips:
+    def vgg(cls, network: Recogniser) -> Lpips:
         """On VGG-16: what is mostly used as a loss."""
         return cls(network, VGG16_LAYERS, _heads("lpips_vgg."))
 
@@ -75,7 +73,7 @@ class Dists(nn.Module):
         network: VGG-16 with L2 pooling and its weights.
     """
 
-    def __init__(self, network: LayersByName) -> None:
+    def __init__(self, network: Recogniser) -> None:
         super().__init__()
         self.network = network
         table = load_table("metrics", "dists.")

@@ -12,11 +12,12 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from srcli.catalog.features import features
 from srcli.catalog.load import default_catalogue
 from srcli.errors import UsageError
 from srcli.training.schedule import Schedule
@@ -31,12 +32,23 @@ LOSSES = (
     "fft",  # mean |FFT(sr) - FFT(hr)| over real and imaginary parts, orthonormal
     "tv",  # total variation of sr: mean absolute difference of neighbours
     "contrastive",  # RLFN: nearer to hr than to the bicubic picture, in random features
+    "ms_ssim",  # 1 - MS-SSIM, at as many scales as a crop has room for
+    "focal_frequency",  # squared differences of the spectra, the largest counting most
+    "ldl",  # differences to hr that are unsteady, where the averaged network has smaller ones
+    "lpips",  # LPIPS on AlexNet
+    "lpips_vgg",  # LPIPS on VGG-16
+    "dists",  # DISTS, on VGG-16
+    "adversarial",  # being told from hr by the discriminator
     "distill",  # mean |sr - the teacher's sr|
     "distill_feature",  # attention transfer: where the last features are strong
 )
 NEED_TEACHER = {"distill", "distill_feature"}
+PERCEPTUAL = {"lpips", "lpips_vgg", "dists"}
+DISTANCES = ("l1", "l2")  # of features
 
 Auto = Literal["auto", "on", "off"]
+Discriminator = Literal["none", "unet", "patch", "vgg", "swift"]
+Rivalry = Literal["vanilla", "least_squares", "hinge", "relativistic", "probability"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,7 @@ class Stage:
         halve_every: steps, for ``halving``.
         fall: share of the steps, for ``hold``.
         loss: names and weights; see ``losses``.
+        discriminator_rate: the discriminator's peak of the learning rate; 0: as ``learning_rate``.
     """
 
     steps: int
@@ -68,6 +81,12 @@ class Stage:
     halve_every: int = 0
     fall: float = 0.2
     loss: Mapping[str, float] = field(default_factory=lambda: {"l1": 1.0})
+    discriminator_rate: float = 0.0
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether the discriminator takes part."""
+        return bool(self.loss.get("adversarial"))
 
 
 @dataclass(frozen=True)
@@ -99,12 +118,20 @@ class Config:
         cuda_graph: replay the whole step as one graph; auto: on CUDA with one process.
         resident: photos on the device; auto: if they fit.
         teacher: file of weights, or model of the catalogue, for the distillation losses.
-        targets: files of weights or models of the catalogue: what the network shall give is the
-            mean of their pictures, made once, instead of the photo. See ``targets``.
+        targets: files of weights or models of the catalogue (``realesr_general denoise=0.5``): what
+            the network shall give is the mean of their pictures, made once, instead of the photo.
+            See ``targets``.
         target_ensemble: 8: each of their pictures is the mean over the eight flips and turns.
         hr_share: how much of the photo is in what the network shall give besides, 0..1.
         crops: ``even``: every place of a photo alike; ``detail``: rather where there is detail.
         degrade: what makes LR crops of HR crops: a name or a table, see ``degradations``.
+        pool: damaged crops that are made ahead; 0: each step's are damaged when their turn comes.
+            See ``pool``.
+        pool_patch: side of a crop of the pool, LR pixels.
+        discriminator: the second network of adversarial stages; see ``adversary``.
+        discriminator_config: its own keyword arguments.
+        rivalry: form of the two networks' losses: ``vanilla`` (cross entropy), ``least_squares``,
+            ``hinge``, ``relativistic`` (average, as ESRGAN), ``probability`` (as SwiftSRGAN).
         validate_every, log_every: steps.
         checkpoint_every: steps; 0: by time alone.
         checkpoint_minutes: minutes between two checkpoints.
@@ -143,6 +170,11 @@ class Config:
     hr_share: float = 0.0
     crops: Literal["even", "detail"] = "even"
     degrade: str | Mapping[str, Any] = "bicubic"
+    pool: int = 0
+    pool_patch: int = 64
+    discriminator: Discriminator = "none"
+    discriminator_config: Mapping[str, Any] = field(default_factory=dict)
+    rivalry: Rivalry = "vanilla"
     validate_every: int = 1000
     log_every: int = 50
     checkpoint_every: int = 0
@@ -165,6 +197,15 @@ class Config:
         for key in ("quiet", "targets"):
             raw[key] = tuple(raw.get(key, ()))
         return cls(stages=stages, **raw)
+
+
+def is_layer(loss: str) -> bool:
+    """True of ``vgg19.conv5_4`` and ``vgg19.conv5_4.l2``: features of a network's layer."""
+    network, dot, rest = loss.partition(".")
+    feature = features().get(network)
+    layer, _, distance = rest.partition(".")
+    known = feature is not None and feature.network is not None
+    return bool(dot and layer and known and (not distance or distance in DISTANCES))
 
 
 _STAGE = {f.name: f for f in fields(Stage)}
@@ -270,14 +311,26 @@ def _typed(key: str, value: Any, kind: str) -> Any:
     elif kind.startswith("Mapping"):
         if not isinstance(value, dict):
             raise UsageError(f"{key} must be a table such as {{ l1 = 1.0 }}, not {value!r}.")
+        if key == "loss":
+            value = dict(_flat(value))
     else:
-        choices = {"Auto": get_args(Auto), "Schedule": get_args(Schedule)}.get(kind)
+        named = {"Auto": Auto, "Schedule": Schedule, "Discriminator": Discriminator}
+        choices = get_args((named | {"Rivalry": Rivalry}).get(kind))
         choices = choices or tuple(part.strip("\"' ,") for part in kind[8:-1].split(","))
         if isinstance(value, bool):
             value = "on" if value else "off"
         if str(value) not in choices:
             raise UsageError(f"{key} must be one of {', '.join(choices)}, not {value!r}.")
     return value
+
+
+def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """``{ vgg19 = { conv5_4 = 1 } }``, as TOML reads ``vgg19.conv5_4 = 1`` -> its dotted name."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, value
 
 
 def _check(config: Config) -> None:
@@ -288,6 +341,8 @@ def _check(config: Config) -> None:
         for key in keys:
             if not getattr(owner, key) > 0:
                 raise UsageError(f"{key} must be above 0, not {getattr(owner, key)}.")
+    if config.pool < 0 or config.pool_patch < 1:
+        raise UsageError("pool must not be below 0, and pool_patch not below 1.")
     for key in ("ema", "beta1", "beta2"):
         if not 0 <= getattr(config, key) < 1:
             raise UsageError(f"{key} must lie in 0..1, 1 excluded, not {getattr(config, key)}.")
@@ -301,14 +356,37 @@ def _check(config: Config) -> None:
         if stage.schedule == "halving" and stage.halve_every < 1:
             raise UsageError("schedule = halving needs halve_every, in steps.")
         for name, weight in stage.loss.items():
-            if name not in LOSSES:
-                raise UsageError(f"There is no loss {name!r}.", _near(name, LOSSES))
+            if name not in LOSSES and not is_layer(name):
+                known = [n for n, feature in features().items() if feature.network]
+                raise UsageError(
+                    f"There is no loss {name!r}.",
+                    f"{_near(name, LOSSES)} Or a layer of {_all(known)}: vgg16.conv5_3, or "
+                    "vgg16.conv5_3.l2 for squared differences.",
+                )
             if not isinstance(weight, (int, float)) or isinstance(weight, bool):
                 raise UsageError(f"loss: the weight of {name} must be a number, not {weight!r}.")
             if name in NEED_TEACHER and weight and not config.teacher:
                 raise UsageError(f"The loss {name} needs a teacher.", "--set teacher=bcrn.authors")
+        if stage.discriminator_rate < 0:
+            raise UsageError("discriminator_rate must not be negative.")
+        if stage.adversarial and config.discriminator == "none":
+            raise UsageError(
+                "The loss adversarial needs a discriminator.", "--set discriminator=unet"
+            )
         if not any(stage.loss.values()):
             raise UsageError("A stage has no loss.", f"loss = {{ NAME = weight }}: {_all(LOSSES)}.")
+
+
+def adversarial_side(config: Config) -> int:
+    """Side of the pictures that the discriminator sees, HR pixels; 0 if there is none.
+
+    Raises:
+        UsageError: stages differ, and the discriminator is for one size.
+    """
+    sides = {s.patch * config.scale for s in config.stages if s.adversarial}
+    if len(sides) > 1 and config.discriminator == "vgg":
+        raise UsageError("The discriminator vgg is for one size: give these stages one patch.")
+    return max(sides, default=0)
 
 
 def _near(word: str, known: Any) -> str:

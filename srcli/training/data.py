@@ -76,6 +76,7 @@ class Photos:
         self._lr_start = torch.tensor(lr_starts(pack.photos, scale)[:-1])
         self.lr = torch.from_numpy(pack.lr(scale))
         self.hr = torch.from_numpy(pack.hr() if targets is None else targets)
+        self.by_detail = by_detail
         self._mixed: Tensor | None = None  # the photos, of which hr_share is mixed in
         self._share = hr_share
         if targets is not None and hr_share:

@@ -1,4 +1,4 @@
-"""The run: data, network, steps, validations, checkpoints, result. Read it top to bottom.
+"""The run: crops, network, steps, validations, checkpoints, result. Read it top to bottom.
 
 ``train`` is a generator of events, plain dicts of which ``event`` names the kind; whoever runs it
 shows them. They are also the lines of ``OUT/log.jsonl``.
@@ -6,110 +6,27 @@ shows them. They are also the lines of ``OUT/log.jsonl``.
 
 from __future__ import annotations
 
-import copy
-import json
-import logging
-import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
-import torch
 import torch.distributed as dist
-from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from srcli.archs.merging import Expanded
-from srcli.engine.memory import reuse_freed
-from srcli.errors import SrcliError, UsageError
-from srcli.training import checkpoint, degradations, packing, report, targets
-from srcli.training.config import Config
-from srcli.training.damaged import DamagedPhotos
-from srcli.training.data import Photos
+from srcli.errors import UsageError
+from srcli.training import checkpoint, report
+from srcli.training.adversary import discriminator
+from srcli.training.config import Config, adversarial_side
 from srcli.training.log import Event, Log
-from srcli.training.networks import Spec, Teacher, read_state, spec_of, take_over
-from srcli.training.rate import MEASURE_S, loader_rate, measure_rate
-from srcli.training.start import fit_last, last_conv, start
-from srcli.training.step import Step, Vectors, trained
+from srcli.training.machine import agreed, join
+from srcli.training.networks import Spec, read_state, spec_of
+from srcli.training.perceptual import opened
+from srcli.training.prepare import Run, check, prepare
+from srcli.training.session import Session, resumed
+from srcli.training.step import Step
+from srcli.training.teachers import Teacher
 from srcli.training.validate import Validation
-
-if TYPE_CHECKING:
-    from srcli.weights import WeightsOptions
-
-log = logging.getLogger(__name__)
-
-
-START_CROPS, START_PATCH = 32, 48  # that the first weights are fitted to
-START_STEP = 2**31  # their number: no step of a run
-MARGIN = 0.98  # of the time left
-FREE = {  # keys that may differ from the run that is resumed
-    "compile", "compile_mode", "cuda_graph", "depthwise", "resident", "validate_every", "log_every",
-    "checkpoint_every", "checkpoint_minutes", "half", "samples",
-}  # fmt: skip
-
-
-class NotFiniteError(SrcliError):
-    """Loss or gradient became infinite or not a number."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one call of ``train`` is asked to do.
-
-    Attributes:
-        config: from ``config.load``.
-        data: folders of photos.
-        out: folder of the run.
-        cache: folder of packed photos.
-        only: text file that names the photos to take.
-        init: weights to begin with; what does not fit begins anew.
-        resume: go on from the newest checkpoint in ``out``.
-        validate: benchmark folders.
-        device: cpu, cuda, cuda:N or mps; auto.
-        minutes: time box, counted from the beginning of the run; None: the recipe's steps.
-        weights: where a teacher's weights lie.
-        tensorboard: write scalars to ``out``/tensorboard too.
-    """
-
-    config: Config
-    data: tuple[Path, ...]
-    out: Path
-    cache: Path
-    only: Path | None = None
-    init: Path | None = None
-    resume: bool = False
-    validate: tuple[Path, ...] = ()
-    device: str = "auto"
-    minutes: float | None = None
-    weights: WeightsOptions | None = None
-    tensorboard: bool = False
-
-
-def prepare(run: Run, scales: tuple[int, ...] | None = None) -> Iterator[Event]:
-    """Pack the photos and make their LR; the last event tells what there is."""
-    began = time.perf_counter()
-    pack = packing.pack(packing.find(run.data, run.only), run.cache)
-    for scale in scales or (run.config.scale,):
-        packing.add_scale(pack, scale)
-    sources = _sources(run.config)
-    if sources:
-        yield from (
-            {"event": "targets", "done": done, "of": n}
-            for done, n in targets.make(
-                pack, run.config.scale, sources, run.config.target_ensemble, run.device, run.weights
-            )
-        )
-    yield {
-        "event": "data",
-        "photos": len(pack.photos),
-        "megapixels": round(pack.pixels / 1e6, 1),
-        "skipped": [f"{name}: {reason}" for name, reason in pack.skipped],
-        "pack": str(pack.folder),
-        "seconds": round(time.perf_counter() - began, 1),
-    }
 
 
 def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
@@ -133,404 +50,141 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
     if run.tensorboard:
         report.check_tensorboard()
     spec = spec_of(config.arch, config.scale, config.config)
-    device, rank, world = _join(run.device)
-    if world > 1 and any(isinstance(m, _BatchNorm) for m in spec.build().modules()):
-        raise UsageError(
-            f"{config.arch} has BatchNorm, whose statistics would differ between processes.",
-            "Train it with one process.",
-        )
-    saved = _resumed(run) if run.resume else None
+    device, rank, world = join(run.device)
+    _check_networks(spec, config, world)
+    saved = resumed(run) if run.resume else None
     if saved is None and checkpoint.found(out):
         raise UsageError(f"{out} holds a run already.", "--resume goes on with it.")
     validation = Validation(run.validate, spec, device)
     init = read_state(run.init) if run.init else None
     teacher = Teacher(config.teacher, config.scale, run.weights) if config.teacher else None
-    _sources(config)  # what is wrong with them comes out before any work
-    degradations.read(config.degrade)
+    check(config)
+    eyes = opened(config, run.weights, run.features)
     if rank == 0:
         yield from prepare(run)
     if world > 1:
         dist.barrier()
-    photos = _photos(run, device)
-    pack = photos.pack
-    small = {name for stage in config.stages for name in photos.check(stage.patch)}
-    if saved is not None and saved["data"] != pack.key:
-        raise UsageError(f"{out} was trained on other photos.", "Give the same --data and --only.")
-
-    # Network, average, vectors. The average lives in a second network, which is what is scored.
-    torch.manual_seed(config.seed)
-    network = _built(spec, config)
-    if saved is None:
-        how = begin(network, photos, config, spec, init)
-    network = network.to(device)
-    if config.channels_last:
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    shown = copy.deepcopy(network).eval()
-    vectors = Vectors.of(network, shown)
-    steps: list[int] = [0 if run.minutes else s.steps for s in config.stages]  # 0: to be measured
-    index, k, best, before = 0, 0, -1.0, 0.0
-    if saved is not None:
-        how = f"resumed at step {saved['k']} of stage {saved['stage'] + 1}"
-        index, k, best, before = saved["stage"], saved["k"], saved["best"], saved["seconds"]
-        steps = saved["steps"]
-        with torch.no_grad():
-            for vector, old in zip(vectors.all(), saved["vectors"], strict=True):
-                vector.copy_(old)
-            for name, buffer in network.named_buffers():
-                buffer.copy_(saved["buffers"][name])
-    elif world > 1:
-        for vector in vectors.all():
-            dist.broadcast(vector, 0)
-    if teacher is not None:
-        teacher = teacher.to(device)
-    _fast()
-
-    first = sum(steps[:index]) + k if saved else 0
-    board = report.Board(out, first) if run.tensorboard and rank == 0 else None
-    writer = Log(out / "log.jsonl", keep_until=first, on=rank == 0, board=board)
-
-    def seconds() -> float:
-        return before + time.perf_counter() - began
-
-    def state() -> dict[str, Any]:
-        return {
-            "vectors": [v.cpu() for v in vectors.all()],
-            "buffers": {name: b.cpu() for name, b in network.named_buffers()},
-            "stage": index,
-            "k": k,
-            "steps": list(steps),
-            "best": best,
-            "seconds": seconds(),
-            "config": config.to_json(),
-            "data": pack.key,
-        }
-
-    def score() -> tuple[dict[str, float], dict[str, Any]]:
-        for mine, theirs in zip(shown.buffers(), network.buffers(), strict=True):
-            mine.copy_(theirs)
-        return validation.score(shown)
-
-    started = {
-        "event": "start", "recipe": config.recipe, "arch": config.arch, "scale": config.scale,
-        "weights": how, "parameters": sum(p.numel() for p in trained(network)),
-        "device": _describe(device), "processes": world,
-        "photos_on": "device" if photos.resident else "disk", "too_small": sorted(small),
-    }  # fmt: skip
-    yield writer.write(started)
-    score_s = 0.0
-    if validation.sets and rank == 0:
-        for _ in range(2):  # the second time is what it costs
-            clock = time.perf_counter()
-            now, _ = score()
-            score_s = time.perf_counter() - clock
+    session = Session(
+        run, spec, device, rank=rank, saved=saved, init=init, eyes=eyes, teacher=teacher,
+        validation=validation, began=began,
+    )  # fmt: skip
+    scored = bool(validation.sets) and rank == 0
+    board = report.Board(out, session.done) if run.tensorboard and rank == 0 else None
+    log = Log(out / "log.jsonl", keep_until=session.done, on=rank == 0, board=board)
+    yield log.write(session.started(world))
+    if scored:
+        session.score()
+        now, _ = session.score()  # the second time is what it costs
         if saved is None:
-            yield writer.write({"event": "validation", "step": 0, "psnr_y": now})
+            yield log.write({"event": "validation", "step": 0, "psnr_y": now})
 
-    while index < len(config.stages):
-        stage = config.stages[index]
-        offset = sum(steps[:index])
-        if k == 0 and index > 0:  # warm start: from the average, with Adam's memory cleared
-            vectors.weights.copy_(vectors.ema)
-            vectors.m.zero_()
-            vectors.v.zero_()
-        network.train()
-        step = Step(
-            network, vectors, photos, config, stage,
-            steps=max(steps[index], 1), offset=offset, door=spec.door, teacher=teacher,
-            features=_feature_layers(network, teacher, spec) if teacher else None,
-        )  # fmt: skip
-        if steps[index] == 0:
-            assert run.minutes is not None
-            share = stage.steps / sum(s.steps for s in config.stages[index:])
-            left = (60 * run.minutes - seconds()) * share * MARGIN
-            rate = measure_rate(step)
-            per_step = 1 / rate + score_s / config.validate_every
-            steps[index] = _agreed(max(10, int((left - MEASURE_S) / per_step)), device)
-        step.steps = steps[index]
-        yield writer.write({
-            "event": "stage", "stage": index + 1, "stages": len(config.stages), "how": step.how,
-            "precision": step.precision, "steps": steps[index],
-            "batch": stage.batch, "patch": stage.patch, "loss": dict(stage.loss),
-        })  # fmt: skip
-
-        last_k, clock, saved_at = k, time.perf_counter(), time.perf_counter()
-        while k < steps[index]:
-            step(k)
-            k += 1
-            done = offset + k
-            at_end = k == steps[index]
-            logging_now = k % config.log_every == 0 or at_end
-            validating = done % config.validate_every == 0 or at_end
-            stopping = (
-                stop.is_set()
-                if world == 1
-                else (logging_now and bool(_agreed(int(stop.is_set()), device, largest=True)))
-            )
-            every = config.checkpoint_every
-            saving = at_end or stopping or (every > 0 and k % every == 0)
-            saving |= time.perf_counter() - saved_at > 60 * config.checkpoint_minutes
-            if not (logging_now or validating or saving):
+    while session.index < len(config.stages):
+        step = session.enter()
+        yield log.write(session.entered(step))
+        pace = _Pace(session, stop, world)
+        while session.k < step.steps:
+            step(session.k)
+            session.k += 1
+            due = pace.due()
+            if not (due.log or due.validate or due.save):
                 continue
-            loss, bad = step.fetch()  # the only place that waits for the device
-            if bad >= 0:
-                crops = photos.describe(step.draw(bad))
-                raise NotFiniteError(
-                    f"The loss or its gradient was not finite at step {offset + bad + 1}.",
-                    f"Its batch: {'; '.join(crops[:8])}. The last checkpoint is from before; "
-                    "a lower learning_rate or clip may help.",
-                )
-            if logging_now:
-                elapsed = time.perf_counter() - clock
-                yield writer.write({
-                    "event": "step", "step": done, "of": sum(steps), "stage": index + 1,
-                    "loss": loss, "learning_rate": step.rate(k - 1),
-                    "images_per_s": round((k - last_k) * stage.batch / elapsed, 1),
-                    "seconds": round(seconds(), 1),
-                })  # fmt: skip
-                last_k, clock = k, time.perf_counter()
-            if validating and rank == 0 and validation.sets:
-                now, pictures = score()
-                mean = sum(now.values()) / len(now)
-                yield writer.write({
-                    "event": "validation", "step": done, "psnr_y": now,
-                    "seconds": round(seconds(), 1),
-                })  # fmt: skip
-                if config.samples:
-                    report.strips(out, done, validation.strips(pictures))
-                if mean > best:
-                    best = mean
-                    _export(run, spec, shown, out / f"{config.name}.best.safetensors", done, now)
-                last_k, clock = k, time.perf_counter()
-            if saving:
-                saved_at = time.perf_counter()
+            loss = session.loss(step)  # the only place that waits for the device
+            if due.log:
+                yield log.write(_told(session, step, loss, pace.images_per_s()))
+                pace.begin()
+            if due.validate and scored:
+                now, pictures = session.score()
+                event = {"event": "validation", "step": session.done, "psnr_y": now}
+                yield log.write({**event, "seconds": round(session.seconds, 1)})
+                session.keep(now, pictures)
+                pace.begin()
+            if due.save:
+                pace.saved()
                 if rank == 0:
-                    path = checkpoint.save(out, done, state())
-                    yield {"event": "checkpoint", "step": done, "path": str(path)}
-            if stopping:
-                yield writer.write({"event": "interrupted", "step": done})
-                writer.close()
+                    path = session.save()
+                    yield {"event": "checkpoint", "step": session.done, "path": str(path)}
+            if due.stop:
+                yield log.write({"event": "interrupted", "step": session.done})
+                log.close()
                 return
-        index, k = index + 1, 0
+        session.leave()
 
     if rank == 0:
-        index, k = len(config.stages) - 1, steps[-1]
-        now, _ = score()
-        result = out / f"{config.name}.safetensors"
-        _export(run, spec, shown, result, sum(steps), now)
-        report.curves(out)
-        report.card(out, config, pack, steps, now, seconds(), _describe(device))
-        yield writer.write(
-            {"event": "done", "result": str(result), "psnr_y": now, "seconds": round(seconds(), 1)}
-        )
-    writer.close()
+        result, now = session.finish()
+        event = {"event": "done", "result": str(result), "psnr_y": now}
+        yield log.write({**event, "seconds": round(session.seconds, 1)})
+    log.close()
     if world > 1:
         dist.barrier()
         dist.destroy_process_group()
 
 
-def _built(spec: Spec, config: Config) -> nn.Module:
-    """The network in the form that is trained."""
-    network = spec.build()
-    if not config.merged:
-        return network
-    if not isinstance(network, Expanded):
-        raise UsageError(
-            f"{spec.arch} has no expanded form that could be merged.", "Leave out merged=true."
+def _check_networks(spec: Spec, config: Config, world: int) -> None:
+    """What cannot be built or trained comes out before any work."""
+    networks = [(config.arch, spec.build())]
+    side = adversarial_side(config)
+    if side:
+        networks.append(
+            (
+                f"The discriminator {config.discriminator}",
+                discriminator(config.discriminator, side, config.discriminator_config),
+            )
         )
-    return network.merge().train()
+    for name, network in networks:
+        if world > 1 and any(isinstance(m, _BatchNorm) for m in network.modules()):
+            raise UsageError(
+                f"{name} has BatchNorm, whose statistics would differ between processes.",
+                "Train it with one process.",
+            )
 
 
-def _sources(config: Config) -> list[targets.Source]:
-    return [targets.find(name, config.scale) for name in config.targets]
-
-
-def _photos(run: Run, device: torch.device) -> Photos:
-    """What `prepare` has made, as the configuration wants it."""
-    config = run.config
-    pack = packing.pack(packing.find(run.data, run.only), run.cache)
-    sources = _sources(config)
-    made = None
-    if sources:
-        path = targets.path_of(pack, config.scale, sources, config.target_ensemble)
-        made = packing.mapped(path, "c")
-    options: dict[str, Any] = {
-        "resident": {"on": True, "off": False, "auto": None}[config.resident],
-        "targets": made,
-        "hr_share": config.hr_share,
-        "by_detail": config.crops == "detail",
-    }
-    damage = degradations.read(config.degrade)
-    if damage.plain:
-        return Photos(pack, config.scale, device, **options)
-    return DamagedPhotos(pack, config.scale, device, pipeline=damage, seed=config.seed, **options)
-
-
-def show(run: Run, n: int, path: Path) -> Iterator[Event]:
-    """`prepare`, then a sheet of the first ``n`` crops of the run's first stage: LR, HR."""
-    yield from prepare(run)
-    photos, stage = _photos(run, torch.device("cpu")), run.config.stages[0]
-    photos.check(stage.patch)
-    where = photos.draw(0, n, stage.patch, run.config.seed)
-    lr, hr = (
-        crop.permute(0, 2, 3, 1).numpy() for crop in photos.crops(where.lr, where.hr, stage.patch)
-    )
-    report.pairs(path, lr, hr)
-    yield {"event": "sheet", "path": str(path), "pairs": n}
-
-
-def begin(
-    network: nn.Module, photos: Photos, config: Config, spec: Spec, init: dict[str, Tensor] | None
-) -> str:
-    """First weights: from ``init``, what does not fit computed or drawn anew; says what it did."""
-    smallest = min(s.patch for s in config.stages)
-    patch = START_PATCH if photos.fits(START_PATCH) else smallest
-    where = photos.draw(START_STEP, START_CROPS, patch, config.seed)
-    device = photos.lr.device
-    crops = photos.crops(where.lr.to(device), where.hr.to(device), patch)
-    lr, hr = spec.entered(network, *(crop.cpu().float() / 255 for crop in crops))
-    network.train()
-    if init is None:
-        if config.start == "plain":
-            return "PyTorch's own"
-        start(network, lr, hr, squash=config.squash, quiet=config.quiet)
-        return "nearest neighbour"
-    left = take_over(network, init)
-    if not left:
-        return "given"
-    names = {id(m): name for name, m in network.named_modules()}
-    last, after = last_conv(network, lr)
-    tail = tuple(names[id(conv)] + "." for conv in (last, *after))
-    if all(name.startswith(tail) for name in left):
-        fit_last(network, lr, hr, squash=config.squash)
-        return f"given; fitted anew: {', '.join(left)}"
-    return f"given; begun anew: {', '.join(left)}"
-
-
-def measure(run: Run) -> Iterator[Event]:
-    """What the loader alone and a step cost, for each stage of the recipe."""
-    config = run.config
-    device, _, _ = _join(run.device)
-    spec = spec_of(config.arch, config.scale, config.config)
-    yield from prepare(run)
-    photos = _photos(run, device)
-    _fast()
-    for index, stage in enumerate(config.stages):
-        photos.check(stage.patch)
-        torch.manual_seed(config.seed)
-        network = _built(spec, config)
-        begin(network, photos, config, spec, None)
-        network = network.to(device)
-        if config.channels_last:
-            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        vectors = Vectors.of(network, copy.deepcopy(network))
-        began = time.perf_counter()
-        step = Step(network, vectors, photos, config, stage, steps=stage.steps, door=spec.door)
-        build_s = time.perf_counter() - began
-        rate = measure_rate(step)
-        yield {
-            "event": "measured", "stage": index + 1, "device": _describe(device), "how": step.how,
-            "precision": step.precision,
-            "batch": stage.batch, "patch": stage.patch,
-            "loader_images_per_s": round(loader_rate(photos, stage.batch, stage.patch)),
-            "train_images_per_s": round(rate * stage.batch, 1), "ms_per_step": round(1e3 / rate, 3),
-            "build_s": round(build_s, 1),
-            "peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2)
-            if device.type == "cuda" else None,
-        }  # fmt: skip
-
-
-def _resumed(run: Run) -> dict[str, Any]:
-    """The newest checkpoint, checked against what is asked.
-
-    Raises:
-        SrcliError: none, or it is another configuration's.
-    """
-    saved = checkpoint.load_newest(run.out)
-    then, now = asdict(Config.from_json(saved["config"])), asdict(run.config)
-    other = sorted(k for k in now if k not in FREE and then[k] != now[k])
-    if other:
-        raise UsageError(
-            f"{run.out} was started with another {', '.join(other)}.",
-            "Resume with the same recipe and --set, or start a new run with --init.",
-        )
-    return saved
-
-
-def _export(
-    run: Run, spec: Spec, shown: nn.Module, path: Path, step: int, scores: dict[str, float]
-) -> None:
-    from srcli.weights import save_file
-
-    state = {n: t.detach().cpu().contiguous().clone() for n, t in shown.state_dict().items()}
-    if run.config.half:
-        state = {n: t.half() if t.is_floating_point() else t for n, t in state.items()}
-    provenance = {
-        "trained_by": "srcli train", "recipe": run.config.recipe, "step": step,
-        "config": json.loads(run.config.to_json()), "psnr_y": scores,
+def _told(session: Session, step: Step, loss: float, images_per_s: float) -> Event:
+    event = {
+        "event": "step", "step": session.done, "of": sum(session.steps),
+        "stage": session.index + 1, "loss": loss, "learning_rate": step.rate(session.k - 1),
+        "images_per_s": round(images_per_s, 1), "seconds": round(session.seconds, 1),
     }  # fmt: skip
-    save_file(
-        path,
-        state,
-        arch=spec.arch,
-        scale=spec.scale,
-        config=dict(spec.config),
-        provenance=provenance,
-        door=spec.door,
-    )
+    rival = {} if step.adversary is None else {"discriminator_loss": step.adversary.fetch()}
+    return {**event, **rival}
 
 
-def _feature_layers(
-    network: nn.Module, teacher: nn.Module, spec: Spec
-) -> tuple[nn.Module, nn.Module]:
-    """The layers before whose doors the two networks' features are compared: their last."""
-    device = next(network.parameters()).device
-    probe = torch.zeros(1, 3, 32, 32, device=device)
-    teacher.requires_grad_(True)  # the search looks at what could be trained
-    layers = last_conv(network, probe)[0], last_conv(teacher, probe)[0]
-    teacher.requires_grad_(False)
-    return layers
+@dataclass(frozen=True)
+class _Due:
+    """What is to be done after a step."""
+
+    log: bool
+    validate: bool
+    save: bool
+    stop: bool
 
 
-def _join(device: str) -> tuple[torch.device, int, int]:
-    """(device, rank, world size); joins torchrun's processes if there are any."""
-    if device == "auto":
-        mps = torch.backends.mps.is_available()
-        device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("There is no CUDA device.", "--device cpu")
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
-        return torch.device(device), 0, 1
-    if device == "cuda":
-        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-        torch.cuda.set_device(device)
-    if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    return torch.device(device), dist.get_rank(), dist.get_world_size()
+class _Pace:
+    """When something is due in a stage, and how fast the steps are."""
 
+    def __init__(self, session: Session, stop: threading.Event, world: int) -> None:
+        self._session, self._stop, self._world = session, stop, world
+        self._saved_at = time.perf_counter()
+        self.begin()
 
-def _fast() -> None:
-    """TF32 where there is no bf16 (scores do without), the fastest algorithm for the shapes, and
-    memory that stays."""
-    reuse_freed(2**31, however_large=True)
-    torch.backends.cuda.matmul.allow_tf32 = True
-    torch.backends.cudnn.allow_tf32 = True
-    torch.backends.cudnn.benchmark = True
+    def begin(self) -> None:
+        """Count the time of steps from here on."""
+        self._k, self._clock = self._session.k, time.perf_counter()
 
+    def images_per_s(self) -> float:
+        steps = self._session.k - self._k
+        return steps * self._session.stage.batch / (time.perf_counter() - self._clock)
 
-def _agreed(number: int, device: torch.device, *, largest: bool = False) -> int:
-    """The same number on all processes: the first's, or the largest."""
-    if not dist.is_initialized():
-        return number
-    tensor = torch.tensor(number, device=device)
-    if largest:
-        dist.all_reduce(tensor, dist.ReduceOp.MAX)
-    else:
-        dist.broadcast(tensor, 0)
-    return int(tensor)
+    def saved(self) -> None:
+        self._saved_at = time.perf_counter()
 
-
-def _describe(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads"
+    def due(self) -> _Due:
+        session, config = self._session, self._session.config
+        at_end = session.k == session.steps[session.index]
+        log = session.k % config.log_every == 0 or at_end
+        stop = self._stop.is_set()
+        if self._world > 1:  # asked where all processes are at the same step
+            stop = log and bool(agreed(int(stop), session.device, largest=True))
+        every = config.checkpoint_every
+        save = at_end or stop or (every > 0 and session.k % every == 0)
+        save |= time.perf_counter() - self._saved_at > 60 * config.checkpoint_minutes
+        return _Due(log, session.done % config.validate_every == 0 or at_end, save, stop)

@@ -1,17 +1,20 @@
 """Losses on pictures in 0..1, and their weighted sum as a recipe writes it.
 
-``loss = { l1 = 1.0, fft = 0.05 }``: a name from ``config.LOSSES`` and its weight.
+``loss = { l1 = 1.0, fft = 0.05, vgg19.conv5_4 = 0.1 }``: a name from ``config.LOSSES``, or a layer
+of a network that recognises pictures, and its weight.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srcli.training.config import LOSSES, NEED_TEACHER
+from srcli.training.config import LOSSES, NEED_TEACHER, is_layer
+from srcli.training.perceptual import Eyes, looks
+from srcli.training.similarity import focal_frequency, locally_discriminative, ms_ssim
 
 
 class Contrastive(nn.Module):
@@ -46,20 +49,38 @@ class Loss(nn.Module):
     the network sees.
 
     Args:
-        weights: names of ``LOSSES`` -> weight.
+        weights: names of ``LOSSES``, or ``network.layer.distance`` -> weight.
+        eyes: opens the networks that perceptual losses look through.
+        as_rgb: what the network sees -> RGB, which those want.
     """
 
-    def __init__(self, weights: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        weights: Mapping[str, float],
+        eyes: Eyes | None = None,
+        as_rgb: Callable[[Tensor], Tensor] = lambda x: x,
+    ) -> None:
         super().__init__()
-        unknown = set(weights) - set(LOSSES)
-        assert not unknown, unknown
-        self.weights = {name: w for name, w in weights.items() if w}
+        given = {name: w for name, w in weights.items() if w}
+        assert all(name in LOSSES or is_layer(name) for name in given), given
+        seen_through = [name for name in given if looks(name)]
+        self.adversarial = given.pop("adversarial", 0.0)  # its weight; the step adds that term
+        self.weights = {name: w for name, w in given.items() if not is_layer(name)}
+        self.as_rgb = as_rgb
+        self.perceptual = nn.ModuleDict()
+        if seen_through:
+            assert eyes is not None
+            self.perceptual.update(eyes.open(seen_through, given))
         if "contrastive" in self.weights:
             self.contrastive = Contrastive()
 
     @property
     def needs_teacher(self) -> bool:
         return bool(NEED_TEACHER & set(self.weights))
+
+    @property
+    def needs_average(self) -> bool:
+        return "ldl" in self.weights
 
     def forward(
         self,
@@ -68,10 +89,17 @@ class Loss(nn.Module):
         lr: Tensor,
         teacher_sr: Tensor | None = None,
         features: tuple[Tensor, Tensor] | None = None,
+        average_sr: Tensor | None = None,
     ) -> Tensor:
         total = sr.new_zeros(())
         for name, weight in self.weights.items():
-            total = total + weight * self.one(name, sr, hr, lr, teacher_sr, features)
+            if name not in self.perceptual:
+                one = self.one(name, sr, hr, lr, teacher_sr, features, average_sr)
+                total = total + weight * one
+        if len(self.perceptual):
+            pictures = self.as_rgb(sr), self.as_rgb(hr)
+            for name, module in self.perceptual.items():
+                total = total + self.weights.get(name, 1.0) * module(*pictures)
         return total
 
     def one(
@@ -82,6 +110,7 @@ class Loss(nn.Module):
         lr: Tensor,
         teacher_sr: Tensor | None,
         features: tuple[Tensor, Tensor] | None,
+        average_sr: Tensor | None,
     ) -> Tensor:
         if name == "l1":
             return (sr - hr).abs().mean()
@@ -98,6 +127,13 @@ class Loss(nn.Module):
         if name == "contrastive":
             out: Tensor = self.contrastive(sr, hr, lr)
             return out
+        if name == "ms_ssim":
+            return ms_ssim(sr, hr)
+        if name == "focal_frequency":
+            return focal_frequency(sr, hr)
+        if name == "ldl":
+            assert average_sr is not None
+            return locally_discriminative(sr, hr, average_sr)
         if name == "distill":
             assert teacher_sr is not None
             return (sr - teacher_sr).abs().mean()

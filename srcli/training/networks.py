@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,6 @@ from srcli.catalog.entries import Architecture, Door
 from srcli.catalog.load import default_catalogue
 from srcli.engine.doors import Doored
 from srcli.errors import SrcliError, UsageError, WeightsError
-
-if TYPE_CHECKING:
-    from srcli.weights import WeightsOptions
 
 
 @dataclass(frozen=True)
@@ -89,44 +86,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
         return read_any(path.read_bytes(), str(path))
     except OSError as exc:
         raise WeightsError(f"The weights {path} cannot be read: {exc}.") from exc
-
-
-class Teacher(nn.Module):
-    """A finished network, RGB in 0..1 at both ends, its weights frozen.
-
-    Args:
-        name: a file of weights, or a model of the catalogue.
-        options: where weights of the catalogue lie.
-
-    Raises:
-        SrcliError: no such file or model, or it has no weights at this scale.
-    """
-
-    def __init__(self, name: str, scale: int, options: WeightsOptions | None) -> None:
-        from srcli import weights
-        from srcli.catalog import resolve
-
-        super().__init__()
-        if Path(name).is_file():
-            model, variant, state = weights.load_file(Path(name), None, scale)
-            network = weights.build(variant, model.arch, state)
-            native = variant.scale
-        else:
-            model = resolve(name, scale)
-            native = scale if scale in model.scales else 0
-            assert options is not None
-            network = weights.load(model, scale, options) if native else nn.Identity()
-        if native != scale:
-            raise UsageError(f"The teacher {name} does not enlarge by {scale}.")
-        self.network = network.requires_grad_(False).eval()
-        self.doored = Doored(self.network, model.door, scale)
-
-    def forward(self, lr: Tensor) -> Tensor:
-        sr: Tensor = self.doored(lr)
-        return sr
-
-    def train(self, mode: bool = True) -> Teacher:
-        return self  # always as it is used
 
 
 def take_over(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:

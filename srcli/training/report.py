@@ -46,13 +46,20 @@ def curves(out: Path) -> None:
     events = [json.loads(x) for x in (out / "log.jsonl").read_text("utf-8").splitlines()]
     steps = [e for e in events if e["event"] == "step"]
     loss = {"loss": [(e["step"], e["loss"]) for e in steps if e["loss"] > 0]}
+    rival = [(e["step"], e["discriminator_loss"]) for e in steps if "discriminator_loss" in e]
     rate = {"learning rate": [(e["step"], e["learning_rate"]) for e in steps]}
     psnr: dict[str, list[tuple[float, float]]] = {}
     for e in events:
         if e["event"] == "validation":
             for name, value in e["psnr_y"].items():
                 psnr.setdefault(name, []).append((e["step"], value))
-    panels = [("loss", loss, True), ("PSNR-Y, dB", psnr, False), ("learning rate", rate, False)]
+    told = {"discriminator": rival} if rival else {}
+    panels = [
+        ("loss", loss, True),
+        ("discriminator's loss", told, False),
+        ("PSNR-Y, dB", psnr, False),
+        ("learning rate", rate, False),
+    ]
     panels = [p for p in panels if any(len(line) > 1 for line in p[1].values())]
     if not panels:
         return
@@ -86,8 +93,9 @@ class Board:
     def write(self, event: Mapping[str, Any]) -> None:
         """What an event of the run has in numbers."""
         if event["event"] == "step":
-            for name in ("loss", "learning_rate", "images_per_s"):
-                self._writer.add_scalar(name, event[name], event["step"])
+            for name in ("loss", "discriminator_loss", "learning_rate", "images_per_s"):
+                if name in event:
+                    self._writer.add_scalar(name, event[name], event["step"])
         elif event["event"] == "validation":
             for name, value in event["psnr_y"].items():
                 self._writer.add_scalar(f"psnr_y/{name}", value, event["step"])

@@ -1,10 +1,9 @@
 """One training step, all of it on the device.
 
-Weights, their average and Adam's two moments are four flat fp32 vectors; the network's parameters
-are views of the first, a second network's parameters views of the average. So clipping, Adam, the
-average and the sum over processes are a few operations on vectors, whatever the network. On CUDA
-the step (crops, forward, backward, update) is captured once as a graph and replayed: the host sends
-the crops' places and four numbers, and asks nothing back until it wants the loss.
+Weights, their average and Adam's two moments are four flat fp32 vectors (``optimiser``); the
+network's parameters are views of the first, a second network's parameters views of the average. On
+CUDA the step (crops, forward, backward, update) is captured once as a graph and replayed: the host
+sends the crops' places and a few numbers, and asks nothing back until it wants the loss.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -22,66 +20,19 @@ from torch import Tensor, nn
 
 from srcli.catalog.entries import Door
 from srcli.engine.doors import Doored
+from srcli.training.adversary import Adversary
 from srcli.training.config import Config, Stage
 from srcli.training.data import Crops, Photos, Where
 from srcli.training.forms import set_form
 from srcli.training.losses import Loss
-from srcli.training.muon import MOMENTUM, Matrices
+from srcli.training.optimiser import Adam, Vectors, trained
+from srcli.training.perceptual import Eyes
 from srcli.training.schedule import ema_decay, learning_rate
 
 log = logging.getLogger(__name__)
 
 AHEAD = 6  # steps that the host gathers in advance
-ALIGN = 32  # floats: a compiler's kernels want aligned parameters
-SCALE = 2.0**16  # of the loss at the start of fp16: small gradients would round to zero
 GROW_AFTER = 2000  # steps without overflow, then the scale doubles
-
-
-@dataclass
-class Vectors:
-    """The state of a run: flat fp32 vectors of one length, and what has happened to them.
-
-    Attributes:
-        weights, ema, m, v: the network, its average, Adam's moments.
-        loss: (5,): sum of losses since last asked, number of the first step whose loss or gradient
-            was not finite (-1: none), steps done; in fp16 also what the loss is multiplied by, and
-            the steps since that last changed.
-    """
-
-    weights: Tensor
-    ema: Tensor
-    m: Tensor
-    v: Tensor
-    loss: Tensor
-
-    def all(self) -> list[Tensor]:
-        return [self.weights, self.ema, self.m, self.v, self.loss]
-
-    @classmethod
-    def of(cls, network: nn.Module, shown: nn.Module) -> Vectors:
-        """Take the parameters' values; from now on they are views: the network's of ``weights``,
-        those of ``shown``, its double, of ``ema``."""
-        weights = _flatten(network)
-        ema = _flatten(shown)
-        ema.copy_(weights)
-        zeros = torch.zeros_like(weights)
-        loss = torch.tensor([0.0, -1, 0, SCALE, 0], dtype=torch.float64, device=weights.device)
-        return cls(weights, ema, zeros, zeros.clone(), loss)
-
-
-def trained(network: nn.Module) -> list[nn.Parameter]:
-    return [p for p in network.parameters() if p.requires_grad]
-
-
-def _flatten(network: nn.Module) -> Tensor:
-    params = trained(network)
-    sizes = [-(-p.numel() // ALIGN) * ALIGN for p in params]
-    flat = torch.zeros(sum(sizes), device=params[0].device)
-    for p, part in zip(params, torch.split(flat, sizes), strict=True):
-        view = part[: p.numel()].view(p.shape)
-        view.copy_(p.data)
-        p.data = view
-    return flat
 
 
 class Step:
@@ -90,8 +41,11 @@ class Step:
     Args:
         network: its parameters views of ``vectors.weights``.
         door: what the network takes and gives: the loss is of what it sees, in 0..1.
+        eyes: opens the networks of perceptual losses.
+        shown: the network of the averaged weights, for the losses that compare with it.
         teacher: for the distillation losses: takes and gives 0..1.
         features: last-layer modules of student and teacher, for feature distillation.
+        adversary: of adversarial stages.
         offset: steps made in the stages before: no two stages see the same crops.
     """
 
@@ -106,8 +60,11 @@ class Step:
         steps: int,
         offset: int = 0,
         door: Door | None = None,
+        eyes: Eyes | None = None,
+        shown: nn.Module | None = None,
         teacher: nn.Module | None = None,
         features: tuple[nn.Module, nn.Module] | None = None,
+        adversary: Adversary | None = None,
     ) -> None:
         self.network, self.vectors, self.photos = network, vectors, photos
         self.config, self.stage, self.steps, self.offset = config, stage, steps, offset
@@ -119,16 +76,18 @@ class Step:
         )
         self.batch = len(range(self.rank, stage.batch, self.world))
         self.params = trained(network)
-        pads = [-p.numel() % ALIGN for p in self.params]
-        self._pads = [vectors.weights.new_zeros(n) for n in pads]
-        self._matrices = Matrices(self.params, vectors.weights, ALIGN) if stage.muon_rate else None
-        self.loss = Loss(stage.loss).to(self.device)
+        self._adam = Adam(
+            self.params, vectors.weights, vectors.m, vectors.v, config, muon=stage.muon_rate > 0
+        )
+        self.adversary = adversary if stage.adversarial else None
+        self.loss = Loss(stage.loss, eyes, self.doored.as_rgb).to(self.device)
+        self.shown = shown if self.loss.needs_average else None
         self.precision: str = config.precision
         if self.precision == "auto":
             self.precision = "bf16" if bf16_is_fast(self.device) else "fp32"
         self._lr_where = torch.zeros(3, self.batch, dtype=torch.int64, device=self.device)
         self._hr_where = torch.zeros_like(self._lr_where)
-        self._knobs = torch.zeros(6, device=self.device)
+        self._knobs = torch.zeros(7, device=self.device)
         self._threads = ThreadPoolExecutor(4, "crops")
         self._futures: dict[int, Future[Crops]] = {}
         self._batch = self._rooms()
@@ -137,7 +96,7 @@ class Step:
         if features is not None and "distill_feature" in self.loss.weights:
             for name, module in zip(("student", "teacher"), features, strict=True):
                 module.register_forward_pre_hook(partial(self._tap, name))
-        self.loss_of: Callable[[Tensor, Tensor], Tensor] = self._loss_of
+        self.loss_of = self._loss_of
         self.how = "eager"
         self._build()
 
@@ -167,8 +126,10 @@ class Step:
         t = k + 1  # Adam begins anew in each stage
         decay = ema_decay(self.offset + k, c.ema)
         rate = self.rate(k)
-        muon = rate / self.stage.learning_rate * self.stage.muon_rate
-        knobs = [rate, muon, 1 - c.beta1**t, 1 - c.beta2**t, decay, float(k)]
+        share = rate / self.stage.learning_rate  # of the peak; the other rates have the same curve
+        muon = share * self.stage.muon_rate
+        rival = share * (self.stage.discriminator_rate or self.stage.learning_rate)
+        knobs = [rate, muon, rival, 1 - c.beta1**t, 1 - c.beta2**t, decay, float(k)]
         _send(torch.tensor(knobs), self._knobs)
 
     def _mine(self, k: int) -> tuple[Tensor, Tensor]:
@@ -216,8 +177,9 @@ class Step:
         self.vectors.loss[2] = 0.0
         return total / max(n, 1), int(bad)
 
-    def _loss_of(self, lr8: Tensor, hr8: Tensor) -> Tensor:
-        """uint8 crops -> loss. This is what is compiled."""
+    def _loss_of(self, lr8: Tensor, hr8: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """uint8 crops -> loss without its adversarial term, and for that the two RGB pictures: what
+        is given and what shall be. This is what is compiled."""
         rgb, white = lr8.float() / 255, self.doored.door.maximum
         given, hr = self.doored.enter(rgb), self.doored.colour(hr8.float() / 255)
         lr = self.doored.colour(rgb)
@@ -230,6 +192,10 @@ class Step:
             if self.loss.needs_teacher and self.teacher is not None:
                 with torch.no_grad():
                     teacher_sr = self.doored.colour(self.teacher(rgb).float())
+            average = None
+            if self.shown is not None:
+                with torch.no_grad():
+                    average = self.shown(given).float() / white
         if white != 1:
             lr, hr = lr / white, hr / white
             teacher_sr = teacher_sr / white if teacher_sr is not None else None
@@ -241,8 +207,11 @@ class Step:
             if sr.shape != hr.shape:  # a smaller picture of a pyramid
                 wanted = _reduced(hr, sr)
                 taught = _reduced(taught, sr) if taught is not None else None
-            total = total + self.loss(sr.float(), wanted, lr, taught, features)
-        return total
+            known = average if average is None or sr.shape == hr.shape else _reduced(average, sr)
+            total = total + self.loss(sr.float(), wanted, lr, taught, features, known)
+        if self.adversary is None:
+            return total, None
+        return total, (self.doored.as_rgb(outputs[-1].float()), self.doored.as_rgb(hr))
 
     def _tap(self, name: str, _: nn.Module, args: tuple[Tensor, ...]) -> None:
         self._taps[name] = args[0]
@@ -252,52 +221,63 @@ class Step:
         lr, hr = self._batch
         if self.photos.resident:
             lr, hr = self.photos.crops(lr, hr, self.stage.patch)
-        loss = self.loss_of(lr, hr)
+        if self.shown is not None:
+            for mine, theirs in zip(self.shown.buffers(), self.network.buffers(), strict=True):
+                mine.copy_(theirs)
+        loss, pictures = self.loss_of(lr, hr)
+        if self.adversary is not None and pictures is not None:
+            with self._cast():
+                loss = loss + self.loss.adversarial * self.adversary.judge(*pictures)
         fp16 = self.precision == "fp16"
         scale = self.vectors.loss[3].float()
         goal = loss * scale if fp16 else loss
         grads = torch.autograd.grad(goal, self.params, allow_unused=True, materialize_grads=True)
         with torch.no_grad():
-            pairs = zip(grads, self._pads, strict=True)
-            grad = torch.cat([t for g, pad in pairs for t in (g.reshape(-1), pad)])
-            loss = loss.detach()
+            grad = self._adam.flat(grads)
             if fp16:
                 grad = grad / scale
-            if self.world > 1:
-                share = self.batch / self.stage.batch  # means over shares -> mean over the batch
-                both = torch.cat((grad, loss[None])) * share
-                dist.all_reduce(both)
-                grad, loss = both[:-1], both[-1]
-            self._update(grad, loss)
+        loss, grad = self._over_processes(loss.detach(), grad)
+        fine = True if pictures is None else self._train_adversary(*pictures)
+        with torch.no_grad():
+            self._update(grad, loss, fine)
 
-    def _update(self, grad: Tensor, loss: Tensor) -> None:
-        """AdamW (arXiv 1711.05101) on flat vectors, after clipping the gradient's norm; on the
-        matrices among them Muon, if the stage has a rate for it."""
-        c, state = self.config, self.vectors
-        rate, muon_rate, correct1, correct2, decay, k = self._knobs.unbind()
-        norm = torch.linalg.vector_norm(grad)
-        fine = torch.isfinite(loss) & torch.isfinite(norm)
-        grad = grad * (c.clip / (norm + 1e-6)).clamp(max=1.0)
+    def _cast(self) -> torch.autocast:
+        """For the discriminator: bf16 as the network; its gradient has no scale for fp16."""
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False
+        )
+
+    def _over_processes(self, loss: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Means over shares of the batch -> means over the batch."""
+        if self.world == 1:
+            return loss, grad
+        both = torch.cat((grad, loss[None])) * (self.batch / self.stage.batch)
+        dist.all_reduce(both)
+        return both[-1], both[:-1]
+
+    def _train_adversary(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """One step of the discriminator; whether it was finite."""
+        assert self.adversary is not None
+        _, _, rate, *corrections, _, _ = self._knobs.unbind()
+        with self._cast():
+            loss, grad = self.adversary.gradient(sr, hr)
+        loss, grad = self._over_processes(loss, grad)
+        with torch.no_grad():
+            return self.adversary.update(loss, grad, rate, (corrections[0], corrections[1]))
+
+    def _update(self, grad: Tensor, loss: Tensor, fine: Tensor | bool) -> None:
+        """Adam, after clipping the gradient's norm; the average; what has happened."""
+        state = self.vectors
+        rate, muon_rate, _, correct1, correct2, decay, k = self._knobs.unbind()
+        grad, norm = self._adam.clipped(grad)
+        fine = fine & torch.isfinite(loss) & torch.isfinite(norm)
         go: float | Tensor = 1.0  # 0: this step changes no weights
         if self.precision == "fp16":
             overflow = self._rescale(loss, norm)
             fine, go = fine | overflow, (~overflow).float()
             grad = torch.where(overflow, 0.0, grad)
-        rate, share = rate * go, (1 - decay) * go
-        kept = 1 - c.beta1
-        if self._matrices is None:
-            state.m.lerp_(grad, kept * go)
-        else:
-            state.m.lerp_(grad, (kept + (1 - MOMENTUM - kept) * self._matrices.mask) * go)
-        state.v.lerp_(grad * grad, (1 - c.beta2) * go)
-        if c.weight_decay:
-            state.weights.mul_(1 - rate * c.weight_decay)
-        step = state.m / ((state.v / correct2).sqrt() + c.eps)
-        if self._matrices is not None:
-            step = step * (1 - self._matrices.mask)
-            self._matrices.step(state.weights, grad, state.m, muon_rate * go)
-        state.weights.sub_(step * (rate / correct1))
-        state.ema.lerp_(state.weights, share)
+        self._adam.step(grad, rate * go, (correct1, correct2), muon_rate=muon_rate, go=go)
+        state.ema.lerp_(state.weights, (1 - decay) * go)
         total, bad, n = state.loss[:3].unbind()
         bad.copy_(torch.where((bad < 0) & ~fine, k.double(), bad))
         total.add_(loss)
@@ -369,7 +349,8 @@ class Step:
                 t.copy_(old)
 
     def _changing(self) -> list[Tensor]:
-        return [*self.vectors.all(), *self.network.buffers()]
+        rival = self.adversary.tensors() if self.adversary is not None else []
+        return [*self.vectors.all(), *self.network.buffers(), *rival]
 
 
 def bf16_is_fast(device: torch.device) -> bool:

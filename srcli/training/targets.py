@@ -1,4 +1,4 @@
-"""What a network shall give, made ahead by finished networks from the photos' LR pictures.
+"""What a network shall give, made ahead by finished networks from a pack's LR pictures.
 
 A small network cannot give what the photo holds beyond what its LR picture tells; to it, that is
 noise in every step's gradient. What a larger network gives for the same LR is without that noise,
@@ -13,9 +13,7 @@ on, and the file has its name when it is complete.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,47 +23,12 @@ from numpy.typing import NDArray
 
 from srcli.engine.open import Engine, open_engine
 from srcli.engine.settings import Settings
-from srcli.errors import ResourceError, UsageError
+from srcli.training import journal
 from srcli.training.packing import Pack, blank, mapped
+from srcli.training.teachers import Source
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from srcli.catalog import Model
     from srcli.weights import WeightsOptions
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """A finished network at one scale; ``state`` is of a file that the user names, ``sha256`` of
-    the weights (of mixed ones ``Variant.identity``)."""
-
-    model: Model
-    sha256: str
-    state: dict[str, Tensor] | None = None
-
-
-def find(name: str, scale: int) -> Source:
-    """A file of weights, or a model of the catalogue.
-
-    Raises:
-        SrcliError: no such file or model, or it does not enlarge by ``scale``.
-    """
-    from srcli import weights
-    from srcli.catalog import resolve
-
-    if Path(name).is_file():
-        model, variant, state = weights.load_file(Path(name), None, scale)
-        if variant.scale == scale:
-            return Source(model, hashlib.sha256(Path(name).read_bytes()).hexdigest(), state)
-    else:
-        model = resolve(name, scale)
-        if scale in model.scales:
-            identity = model.variant(scale).identity
-            if not identity:
-                raise UsageError(f"There are no weights of {name} to make targets with.")
-            return Source(model, identity)
-    raise UsageError(f"{name}, which is to make targets, does not enlarge by {scale}.")
 
 
 def path_of(pack: Pack, scale: int, sources: Sequence[Source], ensemble: int) -> Path:
@@ -89,33 +52,34 @@ def make(
         SrcliError: weights cannot be had; the disk is full.
     """
     path = path_of(pack, scale, sources, ensemble)
-    journal = path.with_suffix(".done")
+    record = path.with_suffix(".done")
     with FileLock(path.with_suffix(".lock")):
         if path.is_file():
             return
         unfinished = path.with_suffix(".part")
-        done = _done(journal) if unfinished.is_file() else set()
+        done = journal.done(record) if unfinished.is_file() else set()
         if not done:
-            journal.unlink(missing_ok=True)
+            record.unlink(missing_ok=True)
             blank(path, pack.pixels).replace(unfinished)
         settings = Settings(device=device, ensemble=ensemble)
         engines = [open_engine(s.model, settings, weights=options, state=s.state) for s in sources]
         hr, out = pack.hr(), mapped(unfinished, "r+")
-        for k, (photo, lr) in enumerate(zip(pack.photos, pack.lr_pictures(scale), strict=True)):
-            if k in done:
-                continue
-            stop = photo.start + photo.height * photo.width
-            picture = hr[photo.start : stop].reshape(photo.height, photo.width, 3).copy()
-            if lr.size:
-                enlarged = _mean(engines, np.array(lr), scale)
-                picture[: enlarged.shape[0], : enlarged.shape[1]] = enlarged
-            out[photo.start : stop] = picture.reshape(-1, 3)
-            _note(journal, out, k)
-            done.add(k)
-            yield len(done), len(pack.photos)
+        with journal.Journal(record, [out]) as made:
+            for k, (photo, lr) in enumerate(zip(pack.photos, pack.lr_pictures(scale), strict=True)):
+                if k in done:
+                    continue
+                stop = photo.start + photo.height * photo.width
+                picture = hr[photo.start : stop].reshape(photo.height, photo.width, 3).copy()
+                if lr.size:
+                    enlarged = _mean(engines, np.array(lr), scale)
+                    picture[: enlarged.shape[0], : enlarged.shape[1]] = enlarged
+                out[photo.start : stop] = picture.reshape(-1, 3)
+                made.note(k)
+                done.add(k)
+                yield len(done), len(pack.photos)
         del out
         unfinished.replace(path)
-        journal.unlink(missing_ok=True)
+        record.unlink(missing_ok=True)
 
 
 def _mean(engines: Sequence[Engine], lr: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
@@ -130,27 +94,3 @@ def _mean(engines: Sequence[Engine], lr: NDArray[np.uint8], scale: int) -> NDArr
     n = len(engines)
     mean: NDArray[Any] = (total + n // 2) // n
     return mean.astype(np.uint8)
-
-
-def _note(journal: Path, out: NDArray[np.uint8], k: int) -> None:
-    """Photo ``k`` is on the disk, and then it is said so."""
-    try:
-        assert isinstance(out, np.memmap)
-        out.flush()
-        with journal.open("a", encoding="ascii") as file:
-            file.write(f"{k}\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as exc:
-        raise ResourceError(
-            f"The targets cannot be written: {exc}.", "Make room, then go on."
-        ) from exc
-
-
-def _done(journal: Path) -> set[int]:
-    """Numbers in whole lines: the last one may have been cut short by a crash."""
-    try:
-        text = journal.read_text(encoding="ascii")
-    except FileNotFoundError:
-        return set()
-    return {int(line) for line in text.splitlines(keepends=True) if line.endswith("\n")}

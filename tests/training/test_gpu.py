@@ -7,7 +7,8 @@ import torch
 
 from srcli.training import checkpoint
 from srcli.training.config import load
-from srcli.training.loop import Run, train
+from srcli.training.loop import train
+from srcli.training.prepare import Run
 
 pytestmark = pytest.mark.gpu
 

@@ -15,7 +15,10 @@ from safetensors.torch import load_file
 from srcli.errors import SrcliError, UsageError
 from srcli.training import checkpoint
 from srcli.training.config import load
-from srcli.training.loop import NotFiniteError, Run, measure, train
+from srcli.training.loop import train
+from srcli.training.measure import measure
+from srcli.training.prepare import Run
+from srcli.training.session import NotFiniteError
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -131,7 +134,7 @@ def test_disk_full(run, monkeypatch):
 
 
 def test_time_budget_sets_the_steps(run, monkeypatch):
-    monkeypatch.setattr("srcli.training.loop.MEASURE_S", 0.1)
+    monkeypatch.setattr("srcli.training.session.MEASURE_S", 0.1)
     got = events(run("out", "log_every=5", minutes=1.5 / 60))
     steps = [e["steps"] for e in got if e["event"] == "stage"]
     assert all(n >= 10 for n in steps)
@@ -236,7 +239,7 @@ def test_tensorboard(run, benchmark, monkeypatch):
 
 
 def test_batch_norm_wants_one_process(run, monkeypatch):
-    monkeypatch.setattr("srcli.training.loop._join", lambda _: (torch.device("cpu"), 0, 2))
+    monkeypatch.setattr("srcli.training.loop.join", lambda _: (torch.device("cpu"), 0, 2))
     with pytest.raises(UsageError, match="BatchNorm"):
         events(run("out", "arch=swift_srgan", "quiet=[]", "config={n_blocks=1}"))
     assert not run().out.exists()
@@ -259,8 +262,7 @@ def test_live_table_shows_what_one_watches():
         assert part in text
 
 
-def test_measure(run, monkeypatch):
-    monkeypatch.setattr("srcli.training.loop.MEASURE_S", 0.05)
+def test_measure(run):
     got = list(measure(run("out", "2.steps=0")))
     assert got[-1]["loader_images_per_s"] > got[-1]["train_images_per_s"] > 0
 

@@ -15,8 +15,9 @@ from srcli.training.data import Photos
 from srcli.training.forms import set_form
 from srcli.training.losses import Contrastive, Loss, attention_transfer
 from srcli.training.networks import spec_of, take_over
+from srcli.training.optimiser import Vectors
 from srcli.training.start import fit_last, shallow_path, start
-from srcli.training.step import Step, Vectors
+from srcli.training.step import Step
 
 
 @pytest.mark.parametrize(("arch", "scale"), [("bcrn", 2), ("rlfn_s", 4), ("swift_srgan", 2)])

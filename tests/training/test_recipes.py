@@ -8,8 +8,9 @@ import pytest
 from srcli.engine.passes import Network
 from srcli.engine.upscaler import Settings, Upscaler
 from srcli.training.config import load, recipes
-from srcli.training.loop import Run, train
+from srcli.training.loop import train
 from srcli.training.networks import spec_of
+from srcli.training.prepare import Run
 from srcli.weights import build, load_file
 
 SMALL = ["steps=2", "batch=1", "patch=15", "log_every=1", "precision=fp32"]

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from srcli.errors import UsageError
-from srcli.training import packing, targets
+from srcli.training import packing, targets, teachers
 from srcli.training.config import load
 from srcli.training.data import Photos
 from srcli.training.detail import CELL, Detail, choose
-from srcli.training.loop import Run, prepare, train
+from srcli.training.loop import train
 from srcli.training.networks import spec_of
+from srcli.training.prepare import Run, prepare
 from srcli.weights import save_file
 
 SCALE = 2
@@ -55,7 +56,7 @@ def test_the_networks_pictures_in_the_photos_places(pack, teacher_file):
     from srcli.engine.open import open_engine
     from srcli.engine.settings import Settings
 
-    source = targets.find(str(teacher_file), SCALE)
+    source = teachers.find(str(teacher_file), SCALE)
     pixels = made(pack, [source])
     engine = open_engine(source.model, Settings(device="cpu"), state=source.state)
     for photo, lr in zip(pack.photos, pack.lr_pictures(SCALE), strict=True):
@@ -70,7 +71,7 @@ def test_the_networks_pictures_in_the_photos_places(pack, teacher_file):
 
 
 def test_interrupted_making_goes_on(pack, teacher_file, monkeypatch):
-    source = targets.find(str(teacher_file), SCALE)
+    source = teachers.find(str(teacher_file), SCALE)
     whole = made(pack, [source])
     path = targets.path_of(pack, SCALE, [source], 1)
     path.unlink()
@@ -85,7 +86,7 @@ def test_interrupted_making_goes_on(pack, teacher_file, monkeypatch):
 
 
 def test_a_torn_journal_line_counts_for_nothing(pack, teacher_file):
-    source = targets.find(str(teacher_file), SCALE)
+    source = teachers.find(str(teacher_file), SCALE)
     making = targets.make(pack, SCALE, [source], 1, "cpu", None)
     next(making)
     making.close()
@@ -96,7 +97,7 @@ def test_a_torn_journal_line_counts_for_nothing(pack, teacher_file):
 
 
 def test_other_networks_and_ensembles_have_other_files(pack, teacher_file):
-    source = targets.find(str(teacher_file), SCALE)
+    source = teachers.find(str(teacher_file), SCALE)
     paths = {
         targets.path_of(pack, SCALE, [source], 1),
         targets.path_of(pack, SCALE, [source], 8),
@@ -107,9 +108,9 @@ def test_other_networks_and_ensembles_have_other_files(pack, teacher_file):
 
 def test_who_cannot_make_targets(teacher_file):
     with pytest.raises(UsageError, match="does not enlarge by 3"):
-        targets.find(str(teacher_file), 3)
+        teachers.find(str(teacher_file), 3)
     with pytest.raises(UsageError):
-        targets.find("no_such_model", 2)
+        teachers.find("no_such_model", 2)
 
 
 def test_the_photo_is_mixed_in(pack):

@@ -1,0 +1,95 @@
+"""Damaged crops made ahead: a pack whose photos are crops, and whose LR pictures are damaged.
+
+What a teacher gives for a damaged crop costs more than a step of a small network; of a pool it is
+made once (``targets``, as for any pack) and drawn many times, with its flips, at a place inside it.
+Drawing from it costs what drawing from photos does, so it also serves where the damage itself would
+be the limit.
+
+The pool of a pack lies in its folder. What is done is journalled, so an interrupted making goes on,
+and it has its name when it is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from srcli.training import journal
+from srcli.training.packing import Pack, Photo, blank, mapped
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from srcli.training.damaged import DamagedPhotos
+
+BLOCK = 32  # crops made at a time
+
+
+def folder_of(photos: DamagedPhotos, n: int, patch: int) -> Path:
+    """Where ``n`` crops of ``patch`` LR pixels of these photos lie, or will lie."""
+    drawn = "detail" if photos.by_detail else "even"
+    what = f"{n}\n{patch}\n{photos.seed}\n{drawn}\n{photos.pipeline.steps!r}"
+    key = hashlib.sha256(what.encode()).hexdigest()[:16]
+    return photos.pack.folder / f"pool{photos.scale}-{key}"
+
+
+def read(folder: Path) -> Pack:
+    """A pool that is complete."""
+    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    return Pack(folder, tuple(Photo(**entry) for entry in index), ())
+
+
+def make(photos: DamagedPhotos, n: int, patch: int) -> Iterator[tuple[int, int]]:
+    """Make the crops that are not there; yields (crops done, ``n``).
+
+    Raises:
+        ResourceError: the disk is full.
+    """
+    folder, scale = folder_of(photos, n, patch), photos.scale
+    hr_path, lr_path = folder / "hr.u8", folder / f"lr{scale}.u8"
+    record = folder / "crops.done"
+    with FileLock(folder.with_suffix(".lock")):
+        if (folder / "index.json").is_file():
+            return
+        side = patch * scale
+        parts = hr_path.with_suffix(".part"), lr_path.with_suffix(".part")
+        done = journal.done(record) if all(p.is_file() for p in parts) else set()
+        if not done:
+            record.unlink(missing_ok=True)
+            blank(hr_path, n * side**2).replace(parts[0])
+            blank(lr_path, n * patch**2).replace(parts[1])
+        hr, lr = (mapped(part, "r+") for part in parts)
+        crops: list[Photo] = []
+        with journal.Journal(record, [hr, lr]) as made:
+            for block, first in enumerate(range(0, n, BLOCK)):
+                count = min(BLOCK, n - first)
+                where = photos.draw(block, count, patch, photos.seed)
+                for k, name in enumerate(photos.describe(where), first):
+                    crops.append(Photo(name, side, side, k * side**2))
+                if block not in done:
+                    small, large = photos.crops(where.lr, where.hr, patch)
+                    hr[first * side**2 : (first + count) * side**2] = _rows(large)
+                    lr[first * patch**2 : (first + count) * patch**2] = _rows(small)
+                    made.note(block)
+                    yield first + count, n
+        del hr, lr
+        for part, path in zip(parts, (hr_path, lr_path), strict=True):
+            part.replace(path)
+        index = folder / "index.part"
+        index.write_text(json.dumps([asdict(crop) for crop in crops]), encoding="utf-8")
+        index.replace(folder / "index.json")
+        record.unlink()
+
+
+def _rows(crops: Tensor) -> NDArray[np.uint8]:
+    """(n, 3, h, w) -> (n h w, 3)."""
+    pixels: NDArray[np.uint8] = crops.permute(0, 2, 3, 1).reshape(-1, 3).numpy()
+    return pixels

@@ -1,0 +1,290 @@
+"""A run while it goes on: its networks, where it is, and what of it is written down."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from srcli.errors import SrcliError, UsageError
+from srcli.training import checkpoint, report
+from srcli.training.adversary import Adversary
+from srcli.training.begin import begin, built, feature_layers
+from srcli.training.config import Config, Stage, adversarial_side
+from srcli.training.log import Event
+from srcli.training.machine import agreed, describe, fast
+from srcli.training.networks import Spec
+from srcli.training.optimiser import Vectors, trained
+from srcli.training.perceptual import Eyes
+from srcli.training.prepare import Run, crops_of
+from srcli.training.rate import MEASURE_S, measure_rate
+from srcli.training.step import Step
+from srcli.training.teachers import Teacher
+from srcli.training.validate import Validation
+
+MARGIN = 0.98  # of the time left
+FREE = {  # keys that may differ from the run that is resumed
+    "compile", "compile_mode", "cuda_graph", "depthwise", "resident", "validate_every", "log_every",
+    "checkpoint_every", "checkpoint_minutes", "half", "samples",
+}  # fmt: skip
+
+
+class NotFiniteError(SrcliError):
+    """Loss or gradient became infinite or not a number."""
+
+
+def resumed(run: Run) -> dict[str, Any]:
+    """The newest checkpoint, checked against what is asked.
+
+    Raises:
+        SrcliError: none, or it is another configuration's.
+    """
+    saved = checkpoint.load_newest(run.out)
+    then, now = asdict(Config.from_json(saved["config"])), asdict(run.config)
+    other = sorted(k for k in now if k not in FREE and then[k] != now[k])
+    if other:
+        raise UsageError(
+            f"{run.out} was started with another {', '.join(other)}.",
+            "Resume with the same recipe and --set, or start a new run with --init.",
+        )
+    return saved
+
+
+class Session:
+    """A run from its beginning or its checkpoint on.
+
+    Args:
+        run: what is asked; its crops are prepared.
+        spec: the network.
+        device: where.
+        rank: this process's number.
+        saved: the checkpoint to go on from.
+        init: tensors to begin with.
+        eyes: what perceptual losses look through.
+        teacher: for the distillation losses.
+        validation: scores the averaged network.
+        began: ``perf_counter`` when the run was called.
+
+    Attributes:
+        network, shown, vectors: what is trained, its average as a network, both as vectors.
+        adversary: the discriminator of adversarial stages.
+        index, k: the stage it is in, and steps made of it.
+        steps: of each stage; 0: to be measured when its turn comes.
+        best: mean PSNR-Y of the best validation.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        spec: Spec,
+        device: torch.device,
+        *,
+        rank: int,
+        saved: dict[str, Any] | None,
+        init: dict[str, Tensor] | None,
+        eyes: Eyes,
+        teacher: Teacher | None,
+        validation: Validation,
+        began: float,
+    ) -> None:
+        self.run, self.config, self.spec, self.device = run, run.config, spec, device
+        self.rank, self.eyes, self.validation, self._began = rank, eyes, validation, began
+        config = run.config
+        self.photos = crops_of(run, device)
+        self.too_small = {name for s in config.stages for name in self.photos.check(s.patch)}
+        if saved is not None and saved["data"] != self.photos.pack.key:
+            raise UsageError(
+                f"{run.out} was trained on other photos.", "Give the same --data and --only."
+            )
+        torch.manual_seed(config.seed)
+        network = built(spec, config)
+        if saved is None:
+            self.how = begin(network, self.photos, config, spec, init)
+        network = network.to(device)
+        if config.channels_last:
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network
+        self.shown = copy.deepcopy(network).eval()
+        self.vectors = Vectors.of(network, self.shown)
+        side = adversarial_side(config)
+        self.adversary = Adversary(config, side, device) if side else None
+        self.teacher = teacher.to(device) if teacher is not None else None
+        self.index, self.k, self.best, self._before = 0, 0, -1.0, 0.0
+        self.steps: list[int] = [0 if run.minutes else s.steps for s in config.stages]
+        self.score_s = 0.0  # what a validation costs
+        if saved is not None:
+            self._take_up(saved)
+        elif dist.is_initialized():
+            for tensor in self.vectors.all() + self._rival():
+                dist.broadcast(tensor, 0)
+        fast()
+
+    @property
+    def stage(self) -> Stage:
+        return self.config.stages[self.index]
+
+    @property
+    def offset(self) -> int:
+        """Steps of the stages before."""
+        return sum(self.steps[: self.index])
+
+    @property
+    def done(self) -> int:
+        """Steps of all stages."""
+        return self.offset + self.k
+
+    @property
+    def seconds(self) -> float:
+        return self._before + time.perf_counter() - self._began
+
+    def _rival(self) -> list[Tensor]:
+        return self.adversary.tensors() if self.adversary is not None else []
+
+    def _take_up(self, saved: dict[str, Any]) -> None:
+        self.how = f"resumed at step {saved['k']} of stage {saved['stage'] + 1}"
+        self.index, self.k, self.best = saved["stage"], saved["k"], saved["best"]
+        self._before, self.steps = saved["seconds"], saved["steps"]
+        with torch.no_grad():
+            olds = saved["vectors"] + saved["adversary"]
+            for tensor, old in zip(self.vectors.all() + self._rival(), olds, strict=True):
+                tensor.copy_(old)
+            for name, buffer in self.network.named_buffers():
+                buffer.copy_(saved["buffers"][name])
+
+    def save(self) -> Path:
+        """Write a checkpoint, from which the run can be taken up bit for bit."""
+        state = {
+            "vectors": [v.cpu() for v in self.vectors.all()],
+            "adversary": [t.cpu() for t in self._rival()],
+            "buffers": {name: b.cpu() for name, b in self.network.named_buffers()},
+            "stage": self.index,
+            "k": self.k,
+            "steps": list(self.steps),
+            "best": self.best,
+            "seconds": self.seconds,
+            "config": self.config.to_json(),
+            "data": self.photos.pack.key,
+        }
+        return checkpoint.save(self.run.out, self.done, state)
+
+    def enter(self) -> Step:
+        """The step of the stage, its number of steps settled."""
+        stage, vectors = self.stage, self.vectors
+        if self.k == 0 and self.index > 0:  # warm start: the average, with Adam's memory cleared
+            vectors.weights.copy_(vectors.ema)
+            vectors.m.zero_()
+            vectors.v.zero_()
+            if self.adversary is not None:
+                self.adversary.begin_stage()
+        self.network.train()
+        teacher = self.teacher
+        step = Step(
+            self.network, vectors, self.photos, self.config, stage,
+            steps=max(self.steps[self.index], 1), offset=self.offset, door=self.spec.door,
+            eyes=self.eyes, shown=self.shown, teacher=teacher,
+            features=feature_layers(self.network, teacher) if teacher is not None else None,
+            adversary=self.adversary,
+        )  # fmt: skip
+        if self.steps[self.index] == 0:
+            assert self.run.minutes is not None
+            share = stage.steps / sum(s.steps for s in self.config.stages[self.index :])
+            left = (60 * self.run.minutes - self.seconds) * share * MARGIN
+            per_step = 1 / measure_rate(step) + self.score_s / self.config.validate_every
+            steps = max(10, int((left - MEASURE_S) / per_step))
+            self.steps[self.index] = agreed(steps, self.device)
+        step.steps = self.steps[self.index]
+        return step
+
+    def leave(self) -> None:
+        """The stage is over."""
+        self.index, self.k = self.index + 1, 0
+
+    def loss(self, step: Step) -> float:
+        """Mean loss since the last call; waits for the device.
+
+        Raises:
+            NotFiniteError: with the step and its batch.
+        """
+        loss, bad = step.fetch()
+        if bad >= 0:
+            crops = self.photos.describe(step.draw(bad))
+            raise NotFiniteError(
+                f"The loss or its gradient was not finite at step {self.offset + bad + 1}.",
+                f"Its batch: {'; '.join(crops[:8])}. The last checkpoint is from before; "
+                "a lower learning_rate or clip may help.",
+            )
+        return loss
+
+    def score(self) -> tuple[dict[str, float], dict[str, Any]]:
+        """Of the averaged network; see `Validation.score`."""
+        clock = time.perf_counter()
+        for mine, theirs in zip(self.shown.buffers(), self.network.buffers(), strict=True):
+            mine.copy_(theirs)
+        scores = self.validation.score(self.shown)
+        self.score_s = time.perf_counter() - clock
+        return scores
+
+    def keep(self, scores: dict[str, float], pictures: dict[str, Any]) -> None:
+        """A validation's strips, and its weights if they are the best so far."""
+        if self.config.samples:
+            report.strips(self.run.out, self.done, self.validation.strips(pictures))
+        mean = sum(scores.values()) / len(scores)
+        if mean > self.best:
+            self.best = mean
+            self.export(self.run.out / f"{self.config.name}.best.safetensors", scores)
+
+    def finish(self) -> tuple[Path, dict[str, float]]:
+        """Write the result and what is told of the run; the result's file and its scores."""
+        scores, _ = self.score()
+        result = self.run.out / f"{self.config.name}.safetensors"
+        self.export(result, scores)
+        report.curves(self.run.out)
+        report.card(
+            self.run.out, self.config, self.photos.pack, self.steps, scores, self.seconds,
+            describe(self.device),
+        )  # fmt: skip
+        return result, scores
+
+    def export(self, path: Path, scores: dict[str, float]) -> None:
+        """The averaged network, as users load it."""
+        from srcli.weights import save_file
+
+        state = {
+            n: t.detach().cpu().contiguous().clone() for n, t in self.shown.state_dict().items()
+        }
+        if self.config.half:
+            state = {n: t.half() if t.is_floating_point() else t for n, t in state.items()}
+        spec = self.spec
+        provenance = {
+            "trained_by": "srcli train", "recipe": self.config.recipe, "step": self.done,
+            "config": json.loads(self.config.to_json()), "psnr_y": scores,
+        }  # fmt: skip
+        save_file(
+            path, state, arch=spec.arch, scale=spec.scale, config=dict(spec.config),
+            provenance=provenance, door=spec.door,
+        )  # fmt: skip
+
+    def started(self, processes: int) -> Event:
+        return {
+            "event": "start", "recipe": self.config.recipe, "arch": self.config.arch,
+            "scale": self.config.scale, "weights": self.how,
+            "parameters": sum(p.numel() for p in trained(self.network)),
+            "device": describe(self.device), "processes": processes,
+            "photos_on": "device" if self.photos.resident else "disk",
+            "too_small": sorted(self.too_small),
+        }  # fmt: skip
+
+    def entered(self, step: Step) -> Event:
+        stage = self.stage
+        return {
+            "event": "stage", "stage": self.index + 1, "stages": len(self.config.stages),
+            "how": step.how, "precision": step.precision, "steps": self.steps[self.index],
+            "batch": stage.batch, "patch": stage.patch, "loss": dict(stage.loss),
+        }  # fmt: skip
