@@ -25,18 +25,25 @@ STREAM = Path("-")  # standard input as an input, standard output as an output
 _NAMED_BY_US = re.compile(r"^(?P<stem>.+)_(x\d+(\.\d+)?|\d+x\d+)$")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Found:
-    """A picture or film.
+    """A picture or film. There may be a million of them, so it is small.
 
     Attributes:
+        name: of the file.
         root: the folder that was named, if it was found in one.
         failure: why nothing can be done with it, if that is known already.
+        is_pipe: it can be read but once, and by this process alone.
     """
 
-    path: Path
+    name: str
     root: Path | None = None
     failure: SrcliError | None = None
+    is_pipe: bool = False
+
+    @property
+    def path(self) -> Path:
+        return Path(self.name)
 
 
 @dataclass(frozen=True)
@@ -44,12 +51,12 @@ class Meant:
     """What the inputs mean.
 
     Attributes:
-        found: each once, in order.
+        found: each once, in order; by what tells that two names are one file.
         events: what is to be told: own outputs left out, folders without a picture.
         one_file: exactly one file was named, or standard input.
     """
 
-    found: tuple[Found, ...]
+    found: dict[str, Found]
     events: tuple[LeftOut | Noted, ...]
     one_file: bool
 
@@ -63,24 +70,26 @@ def find(inputs: Sequence[str], *, recursive: bool = False) -> Meant:
     Raises:
         UsageError: the only name is empty or does not exist, or the only pattern matches nothing.
     """
-    found: dict[Path | str, Found] = {}
+    found: dict[str, Found] = {}
+    real = RealNames()
     events: list[LeftOut | Noted] = []
     for name in inputs:
         is_empty = True
         try:
             for one in _meant_by(name, recursive, events):
                 is_empty = False
-                found.setdefault(real_path(one.path), one)
+                found.setdefault(real.of(one.name), one)
             if is_empty:
                 events.append(Noted(Path(name), "there are no pictures or films in it"))
         except Exception as exc:
             failure = failure_of(exc, Path(name))
             if len(inputs) == 1 and isinstance(failure, UsageError):
                 raise failure from exc
-            found.setdefault(name, Found(Path(name), failure=failure))
-    every = tuple(found.values())
-    alone = len(inputs) == 1 and len(every) == 1 and every[0].root is None
-    return Meant(every, tuple(events), alone and every[0].path == Path(inputs[0]))
+            found.setdefault(name, Found(name, failure=failure))
+    first = next(iter(found.values()), None)
+    one_file = len(inputs) == 1 and len(found) == 1 and first is not None and first.root is None
+    one_file = one_file and first is not None and first.path == Path(inputs[0])
+    return Meant(found, tuple(events), one_file)
 
 
 def check_name(name: str) -> None:
@@ -99,11 +108,11 @@ def _meant_by(name: str, recursive: bool, events: list[LeftOut | Noted]) -> Iter
     path = Path(name)
     status = None if name == "-" else _status(path)
     if name == "-":
-        yield Found(STREAM)
+        yield Found(name, is_pipe=True)
     elif status is not None and stat.S_ISDIR(status.st_mode):
         yield from _pictures_in(path, recursive, events)
     elif status is not None or is_pattern(path):
-        yield Found(path)
+        yield Found(str(path), is_pipe=status is not None and stat.S_ISFIFO(status.st_mode))
     elif glob.has_magic(name):
         matches = sorted(Path(p) for p in glob.glob(name, recursive=True))  # noqa: PTH207
         files = [p for p in matches if p.is_file()]
@@ -112,7 +121,7 @@ def _meant_by(name: str, recursive: bool, events: list[LeftOut | Noted]) -> Iter
         meant, own = _without_own([p for p in files if is_meant(p)])
         if own:
             events.append(LeftOut(path, own))
-        yield from map(Found, meant)
+        yield from (Found(str(p)) for p in meant)
     else:
         raise UsageError(f"{name} does not exist")
 
@@ -135,6 +144,24 @@ def real_path(path: Path) -> Path:
         return path.absolute()
 
 
+class RealNames:
+    """Names without links and dots, of many files: each of their folders is resolved but once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+
+    def of(self, name: str) -> str:
+        """What tells that two names are one file."""
+        folder, leaf = os.path.split(name)
+        if name == str(STREAM):
+            return name
+        if leaf in ("", os.curdir, os.pardir) or os.path.islink(name):  # noqa: PTH114
+            return os.path.normcase(real_path(Path(name)))
+        if folder not in self._folders:
+            self._folders[folder] = str(real_path(Path(folder)))
+        return os.path.normcase(os.path.join(self._folders[folder], leaf))  # noqa: PTH118
+
+
 def is_meant(path: Path) -> bool:
     """Whether the name ends like a picture or a film."""
     return is_picture(path) or is_film(path)
@@ -149,11 +176,11 @@ def _pictures_in(folder: Path, recursive: bool, events: list[LeftOut | Noted]) -
         here = [Path(parent, n) for n in sorted(names) if not n.startswith(".")]
         pictures, others = _without_own([p for p in here if is_meant(p)])
         own += others
-        yield from (Found(p, folder) for p in pictures)
+        yield from (Found(str(p), folder) for p in pictures)
     for error in errors:
         path = Path(error.filename or folder)
         failure = MediaError(f"cannot list {path}: {error.strerror or error}")
-        yield Found(path, folder, failure)
+        yield Found(str(path), folder, failure)
     if own:
         events.append(LeftOut(folder, tuple(own)))
 
