@@ -190,11 +190,10 @@ def _without_own(pictures: Sequence[Path]) -> tuple[list[Path], tuple[Path, ...]
 
     ``a_x4.png`` beside ``a.png`` is taken for what an earlier run wrote.
     """
+    named = [(path, match) for path in pictures if (match := _NAMED_BY_US.match(path.stem))]
+    if not named:
+        return list(pictures), ()
     stems = {(p.parent, p.stem) for p in pictures}
-    own = []
-    for path in pictures:
-        named = _NAMED_BY_US.match(path.stem)
-        if named and (path.parent, named["stem"]) in stems:
-            own.append(path)
+    own = [path for path, match in named if (path.parent, match["stem"]) in stems]
     ours = set(own)
     return [p for p in pictures if p not in ours], tuple(own)

@@ -52,19 +52,21 @@ class Naming:
         """The output for an input; ``sr_size`` (height, width) names it where there is no scale."""
         if self.file is not None:
             return self.file
-        if is_film(found.path) or is_pattern(found.path):
-            extension = self.film_extension or output_extension(found.path)
+        path = found.path
+        of_film = is_film(path) or is_pattern(path)
+        if of_film:
+            extension = self.film_extension or output_extension(path)
         else:
-            extension = self.extension or _own_extension(found.path)
-        stem = "stdin" if found.path == STREAM else found.path.stem
-        if is_pattern(found.path):
-            stem = stem_of(found.path)
+            extension = self.extension or _own_extension(path)
+        stem = "stdin" if path == STREAM else path.stem
+        if is_pattern(path):
+            stem = stem_of(path)
         size = f"{sr_size[1]}x{sr_size[0]}" if sr_size else ""
         if self.template is not None:
             values = {
-                "dir": str(found.path.parent),
+                "dir": str(path.parent),
                 "stem": stem,
-                "ext": (found.path.suffix or extension)[1:],
+                "ext": (path.suffix or extension)[1:],
                 "scale": f"{scale:g}" if scale is not None else size,
                 "model": model,
                 "width": str(sr_size[1]) if sr_size else "",
@@ -74,8 +76,8 @@ class Naming:
             return Path(named if _has_ending(self.template) else named + extension)
         name = f"{stem}_{f'x{scale:g}' if scale is not None else size}{extension}"
         if self.folder is None:
-            return found.path.with_name(name)
-        inside = found.path.parent.relative_to(found.root) if found.root else Path()
+            return path.with_name(name)
+        inside = path.parent.relative_to(found.root) if found.root else Path()
         return self.folder / inside / name
 
 

@@ -196,6 +196,7 @@ class Plan:
         targets: list[str | None] = []
         existing: set[int] = set()
         skips = self._options.skip_existing
+        previews = self._options.film.preview is not None
         for k, found in enumerate(self._found):
             targets.append(None)
             try:
