@@ -40,6 +40,7 @@ from srcli.jobs.inputs import check_name
 from srcli.jobs.job import MAX_PIXELS, Options, picture_bytes
 from srcli.jobs.plan import Plan
 from srcli.media.formats import FORMATS
+from srcli.media.remote import shown
 from srcli.weights import WeightsOptions
 
 if TYPE_CHECKING:
@@ -386,7 +387,7 @@ def _interruption(plan: Plan, options: Options) -> InterruptionError:
         return InterruptionError(hint="with --overwrite, the same command begins anew")
     # none of them was there before; what was finished last was not told any more
     said = f"interrupted; {plan.n_there()} of {plan.total} done"
-    arguments = sys.argv[1:]
+    arguments = [shown(argument) for argument in sys.argv[1:]]
     if not options.skip_existing:
         where = arguments.index("--") if "--" in arguments else len(arguments)
         arguments.insert(where, "--skip-existing")

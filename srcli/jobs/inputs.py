@@ -17,6 +17,7 @@ from srcli.film.sequences import is_pattern
 from srcli.jobs.events import LeftOut, Noted
 from srcli.jobs.failures import failure_of
 from srcli.media.formats import is_picture
+from srcli.media.remote import UrlPath, is_url, matches, path_of, shown, walk
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Found:
 
     @property
     def path(self) -> Path:
-        return Path(self.name)
+        return path_of(self.name)
 
 
 @dataclass(frozen=True)
@@ -75,20 +76,21 @@ def find(inputs: Sequence[str], *, recursive: bool = False) -> Meant:
     events: list[LeftOut | Noted] = []
     for name in inputs:
         is_empty = True
+        path = Path(shown(name))
         try:
             for one in _meant_by(name, recursive, events):
                 is_empty = False
                 found.setdefault(real.of(one.name), one)
             if is_empty:
-                events.append(Noted(Path(name), "there are no pictures or films in it"))
+                events.append(Noted(path, "there are no pictures or films in it"))
         except Exception as exc:
-            failure = failure_of(exc, Path(name))
+            failure = failure_of(exc, path)
             if len(inputs) == 1 and isinstance(failure, UsageError):
                 raise failure from exc
-            found.setdefault(name, Found(name, failure=failure))
+            found.setdefault(name, Found(shown(name), failure=failure))
     first = next(iter(found.values()), None)
     one_file = len(inputs) == 1 and len(found) == 1 and first is not None and first.root is None
-    one_file = one_file and first is not None and first.path == Path(inputs[0])
+    one_file = one_file and first is not None and first.path == path_of(inputs[0])
     return Meant(found, tuple(events), one_file)
 
 
@@ -105,7 +107,7 @@ def check_name(name: str) -> None:
 def _meant_by(name: str, recursive: bool, events: list[LeftOut | Noted]) -> Iterator[Found]:
     if not name:  # to the system this is the current folder, which nobody means by it
         raise UsageError("an input has an empty name", "is a variable of the shell not set?")
-    path = Path(name)
+    path = path_of(name)
     status = None if name == "-" else _status(path)
     if name == "-":
         yield Found(name, is_pipe=True)
@@ -113,17 +115,20 @@ def _meant_by(name: str, recursive: bool, events: list[LeftOut | Noted]) -> Iter
         yield from _pictures_in(path, recursive, events)
     elif status is not None or is_pattern(path):
         yield Found(str(path), is_pipe=status is not None and stat.S_ISFIFO(status.st_mode))
-    elif glob.has_magic(name):
-        matches = sorted(Path(p) for p in glob.glob(name, recursive=True))  # noqa: PTH207
-        files = [p for p in matches if p.is_file()]
+    elif glob.has_magic(str(path)):
+        if isinstance(path, UrlPath):
+            files = [path_of(p) for p in matches(path)]
+        else:
+            every = sorted(Path(p) for p in glob.glob(name, recursive=True))  # noqa: PTH207
+            files = [p for p in every if p.is_file()]
         if not files:
-            raise UsageError(f"nothing matches {name}")
+            raise UsageError(f"nothing matches {path}")
         meant, own = _without_own([p for p in files if is_meant(p)])
         if own:
             events.append(LeftOut(path, own))
         yield from (Found(str(p)) for p in meant)
     else:
-        raise UsageError(f"{name} does not exist")
+        raise UsageError(f"{path} does not exist")
 
 
 def _status(path: Path) -> os.stat_result | None:
@@ -153,7 +158,7 @@ class RealNames:
     def of(self, name: str) -> str:
         """What tells that two names are one file."""
         folder, leaf = os.path.split(name)
-        if name == str(STREAM):
+        if name == str(STREAM) or is_url(name):
             return name
         if leaf in ("", os.curdir, os.pardir) or os.path.islink(name):  # noqa: PTH114
             return os.path.normcase(real_path(Path(name)))
@@ -171,9 +176,10 @@ def _pictures_in(folder: Path, recursive: bool, events: list[LeftOut | Noted]) -
     """By their extension, sorted; neither hidden files nor srcli's own outputs."""
     errors: list[OSError] = []
     own: list[Path] = []
-    for parent, folders, names in os.walk(folder, onerror=errors.append):
+    walked = walk(folder) if isinstance(folder, UrlPath) else os.walk(folder, onerror=errors.append)
+    for parent, folders, names in walked:
         folders[:] = sorted(f for f in folders if not f.startswith(".")) if recursive else []
-        here = [Path(parent, n) for n in sorted(names) if not n.startswith(".")]
+        here = [path_of(parent) / n for n in sorted(names) if not n.startswith(".")]
         pictures, others = _without_own([p for p in here if is_meant(p)])
         own += others
         yield from (Found(str(p), folder) for p in pictures)

@@ -17,6 +17,7 @@ from srcli.jobs.job import Job, Options, stream
 from srcli.jobs.outputs import Naming
 from srcli.jobs.there import There
 from srcli.media.formats import FORMATS, check_output, check_several, format_of
+from srcli.media.remote import UrlPath, check_writable
 
 if TYPE_CHECKING:
     from srcli.film.plan import FilmPlan, PicturesPlan
@@ -105,6 +106,7 @@ def _looked(named: Named, options: Options, stdin: Callable[[], bytes] | None, t
     sr_size = options.sr_size(lr_size)
     if target is None:
         target = names.target(found, options.model.name, options.scale, sr_size)
+        check_writable(target)
         if there.has(target) and options.skip_existing:
             return Job(path, target, skip=True)
     factor = options.scale or max(sr_size[0] / lr_size[0], sr_size[1] / lr_size[1])
@@ -131,9 +133,14 @@ def _looked(named: Named, options: Options, stdin: Callable[[], bytes] | None, t
 
 
 def _data(path: Path, named: Named, stdin: Callable[[], bytes] | None) -> bytes | None:
-    """What can be read but once: standard input, and pipes such as the shell's ``<(...)``."""
+    """What is read but once: standard input, pipes such as the shell's ``<(...)``, and URLs."""
     if path == STREAM:
         return None if stdin is None else stdin()
+    if isinstance(path, UrlPath):
+        try:
+            return path.read_bytes()
+        except FileNotFoundError as exc:
+            raise MediaError(f"{path} cannot be read: does not exist") from exc
     if not path.is_fifo():
         return None
     if named.found.root is not None:
@@ -147,6 +154,13 @@ def _film(path: Path, named: Named, options: Options, there: There) -> Job:
     from srcli.film.plan import open_film, plan_film, plan_pictures
     from srcli.film.probe import turned
 
+    for one in (path, named.target):
+        if isinstance(one, UrlPath):
+            raise MediaError(
+                f"{path}: films are read from, and written to, folders of this machine, and {one} "
+                "is none",
+                "copy the film to a folder first, and name one with -o",
+            )
     film, ffmpeg = open_film(path, options.film, options.max_pixels)
     shown_size = options.sr_size(film.shown_size)  # names and wishes speak of what is shown
     sr_size = turned(shown_size, film.rotation)

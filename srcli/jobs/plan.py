@@ -23,6 +23,7 @@ from srcli.jobs.job import Job, Options, output_bytes
 from srcli.jobs.look import Named, look, previewed, target_of
 from srcli.jobs.outputs import naming
 from srcli.jobs.there import There
+from srcli.media.remote import UrlPath, check_writable, is_url, path_of, shown
 from srcli.sizes import sizes_apart
 
 FIRST = 256  # inputs whose headers are read before work begins
@@ -72,7 +73,7 @@ class Plan:
             found = _outside(found, self._names.folder)
         if not found:
             raise UsageError(
-                f"there are no pictures or films in {', '.join(inputs)}",
+                f"there are no pictures or films in {', '.join(map(shown, inputs))}",
                 None if options.recursive else "to look into its subfolders too, add --recursive",
             )
         self._found = list(found.values())
@@ -112,8 +113,11 @@ class Plan:
     @property
     def is_absolute(self) -> bool:
         """Whether all names are whole ones, which mean the same from every folder."""
-        out = self._names.file or self._names.folder or Path(self._names.template or "/")
-        return out.is_absolute() and all(os.path.isabs(found.name) for found in self._found)  # noqa: PTH117
+        out = self._names.file or self._names.folder or path_of(self._names.template or "/")
+        return out.is_absolute() and all(
+            os.path.isabs(found.name) or is_url(found.name)  # noqa: PTH117
+            for found in self._found
+        )
 
     @property
     def looked(self) -> list[Job] | None:
@@ -205,13 +209,11 @@ class Plan:
                 target = target_of(found, self._names, self._options)
                 if target is None:
                     continue
+                check_writable(target)
                 # asked in any case: it raises if there never can be such a file
                 is_there = self._there.has(target)
                 made = target
-                if (
-                    self._options.film.preview is not None
-                    and Named(found, self._names, None).is_film
-                ):
+                if previews and Named(found, self._names, target).is_film:
                     made = previewed(target, self._options)
                 targets[k] = str(made)
                 if is_there and skips:
@@ -227,6 +229,9 @@ class Plan:
         began = time.monotonic()
         for k in range(len(self._found)):
             if k in self._known or k in self._skipped:
+                continue
+            # what lies elsewhere is fetched in its turn
+            if len(self._found) > 1 and is_url(self._found[k].name):
                 continue
             if n <= 0 or time.monotonic() - began > FIRST_S:
                 return
@@ -248,20 +253,20 @@ class Plan:
             real = self._real.of(target)
             other = first.setdefault(real, k)
             if real in sources:
-                failures[k] = _is_input(Path(target))
+                failures[k] = _is_input(path_of(target))
             elif other != k:
-                failures[k] = self._rivalry(k, other, Path(target))
-                failures.setdefault(other, self._rivalry(other, k, Path(target)))
+                failures[k] = self._rivalry(k, other, path_of(target))
+                failures.setdefault(other, self._rivalry(other, k, path_of(target)))
         for k, failure in failures.items():
             job = self._known.get(k)
             if job is None:
                 path = self._found[k].path
-                job = Job(path, Path(targets[k] or path), skip=k in self._skipped)
+                job = Job(path, path_of(targets[k] or ""), skip=k in self._skipped)
             self._known[k] = replace(job, failure=failure)
         if self._options.scale is None or self._names.needs_size:
             self._sources = sources
             self._taken = {
-                real: Path(targets[k] or "") for real, k in first.items() if k not in failures
+                real: path_of(targets[k] or "") for real, k in first.items() if k not in failures
             }
 
     def _rivalry(self, k: int, other: int, target: Path) -> TargetError:
@@ -287,10 +292,10 @@ class Plan:
         for k, target in enumerate(targets):
             if target is None or self._is_over(k):
                 continue
-            if k in existing or (k in self._known and self._there.has(Path(target))):
+            if k in existing or (k in self._known and self._there.has(path_of(target))):
                 there.append(target)
         if there:
-            raise _exists(Path(there[0]), len(there))
+            raise _exists(path_of(there[0]), len(there))
 
 
 def plan(
@@ -348,6 +353,8 @@ def _check_disk(jobs: Iterable[Job]) -> None:
     for job in jobs:
         if job.info is None or job.failure is not None or job.target == STREAM:
             continue
+        if isinstance(job.target, UrlPath):
+            continue  # nobody says how much room there is
         folder = job.target.parent
         try:
             while not folder.exists():

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from srcli.jobs.inputs import STREAM
+from srcli.media.remote import UrlPath, names_in
 
 # names that differ in case alone are one file there, as the system knows best
 _SAME_IN_ANY_CASE = sys.platform in ("win32", "darwin")
@@ -34,19 +35,21 @@ class There:
         self._asked[folder] += 1
         if (
             self._asked[folder] <= _FEW
-            or _SAME_IN_ANY_CASE
+            or (_SAME_IN_ANY_CASE and not isinstance(target, UrlPath))
             or name in ("", os.pardir)
             or len(os.fsencode(name)) > _SURE_BYTES
         ):
             return target.exists()
         if folder not in self._folders:
-            self._folders[folder] = _files_in(folder)
+            self._folders[folder] = _files_in(target.parent)
         names = self._folders[folder]
         return target.exists() if names is None else name in names
 
 
-def _files_in(folder: str) -> frozenset[str] | None:
+def _files_in(folder: Path) -> frozenset[str] | None:
     """Names of all that lies in a folder, links to nothing apart; None if it cannot be listed."""
+    if isinstance(folder, UrlPath):
+        return names_in(folder)
     try:
         with os.scandir(folder) as entries:
             return frozenset(e.name for e in entries if not e.is_symlink() or _leads(e.path))

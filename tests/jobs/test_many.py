@@ -87,7 +87,7 @@ def test_headers_are_read_as_work_goes_on(here, looked):
     started = [event for event in events if isinstance(event, Started)]
     assert [event.number for event in started] == list(range(1, N + 1))
     assert {event.total for event in started} == {N}
-    assert len(os.listdir("out")) == N
+    assert len(list(Path("out").iterdir())) == N
 
 
 def test_what_is_found_out_later_is_that_ones_failure(here):
