@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from srcli.engine.open import Engine
     from srcli.engine.settings import Backend, Border, Ensemble
     from srcli.jobs.events import Event
-    from srcli.jobs.plan import AlphaMode
+    from srcli.jobs.job import AlphaMode
     from srcli.media.image import Picture
 
     Scalar = TypeVar("Scalar", bound=np.generic)
@@ -490,7 +490,8 @@ class LoadedModel:
     ) -> Path:
         from srcli.jobs.events import Failed, Progressed
         from srcli.jobs.inputs import STREAM
-        from srcli.jobs.plan import Options, plan
+        from srcli.jobs.job import Options
+        from srcli.jobs.plan import plan
         from srcli.jobs.run import run
 
         height, width = how.size or (None, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from srcli.cli.screen import duration_text
@@ -23,7 +23,8 @@ from srcli.jobs.events import (
     Summary,
 )
 from srcli.jobs.inputs import STREAM
-from srcli.jobs.plan import Job
+from srcli.jobs.job import Job
+from srcli.jobs.plan import Plan
 from srcli.sizes import size_text
 
 PROGRESS_S = 1.0  # between two lines about a film's progress
@@ -145,32 +146,41 @@ class Console:
             self.say(", ".join(parts))
 
 
-def opening(jobs: Sequence[Job], model: str, scale: float | None, library: str | None) -> str:
+def opening(plan: Plan, model: str, scale: float | None, library: str | None) -> str:
     """The first line: what is to be done, and with what.
 
     Args:
-        jobs: that are to be done.
+        plan: of which something is to be done.
         library: what runs the network; None: there is none.
     """
     what = model + ("" if scale is None else f" x{scale:g}")
     what += "" if library is None else f" with {library}"
+    jobs = plan.looked
+    if jobs is None:  # there are too many to look at them all before work begins
+        counts = _counted(plan.total - plan.n_films, "picture"), _counted(plan.n_films, "film")
+        return f"{what}: {', and '.join(filter(None, counts))}"
     if len(jobs) == 1:
         (h, w), (sr_h, sr_w) = jobs[0].lr_size, jobs[0].sr_size
         name = "standard input" if jobs[0].source == STREAM else jobs[0].source
         return f"{what}: {name}, {w}x{h} to {sr_w}x{sr_h}"
-    pictures = [job for job in jobs if job.film is None]
     parts = []
+    pictures = [job for job in jobs if job.film is None]
     if pictures:
         before = sum(job.lr_size[0] * job.lr_size[1] * job.n_frames for job in pictures)
         after = sum(job.sr_size[0] * job.sr_size[1] * job.n_frames for job in pictures)
-        count = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
+        count = _counted(len(pictures), "picture")
         sizes = f"{before:,} to {after:,} pixels"
         if min(before, after) >= 100_000:
             sizes = f"{before / 1e6:,.1f} to {after / 1e6:,.1f} megapixels"
         parts.append(f"{count}, {sizes}")
     if n_films := len(jobs) - len(pictures):
-        parts.append("1 film" if n_films == 1 else f"{n_films} films")
+        parts.append(_counted(n_films, "film"))
     return f"{what}: {', and '.join(parts)}"
+
+
+def _counted(n: int, what: str) -> str:
+    """Empty of none."""
+    return "" if n == 0 else f"1 {what}" if n == 1 else f"{n} {what}s"
 
 
 def _left_out(event: LeftOut) -> str:

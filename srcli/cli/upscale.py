@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -35,9 +36,11 @@ from srcli.cli.options import (
 from srcli.cli.screen import duration_text
 from srcli.cli.streams import read_stdin
 from srcli.errors import UsageError
-from srcli.jobs.inputs import STREAM, check_name
-from srcli.jobs.plan import MAX_PIXELS, Job, Options, picture_bytes, plan
+from srcli.jobs.inputs import check_name
+from srcli.jobs.job import MAX_PIXELS, Options, picture_bytes
+from srcli.jobs.plan import Plan
 from srcli.media.formats import FORMATS
+from srcli.media.remote import shown
 from srcli.weights import WeightsOptions
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
 
     from srcli.engine.settings import Border, Ensemble, Settings
     from srcli.jobs.events import Event, Summary
-    from srcli.jobs.plan import AlphaMode, Depth, Frames
+    from srcli.jobs.job import AlphaMode, Depth, Frames
     from srcli.media.formats import FormatName
 
 DEFAULT_MODEL = "bcrn"
@@ -276,8 +279,8 @@ def upscale(
     if scale is not None:
         catalog.chain(chosen, scale)  # a scale that cannot be reached is refused at once
     before: list[Event] = []
-    jobs = plan(inputs, options, stdin=read_stdin, tell=before.append)
-    to_stdout = any(job.target == STREAM and job.failure is None for job in jobs)
+    plan = Plan(inputs, options, stdin=read_stdin, tell=before.append)
+    to_stdout = plan.to_stdout
     if to_stdout and cluster is not None:
         raise UsageError("a cluster's workers write files", "name one with -o")
     if to_stdout and as_json:
@@ -299,17 +302,16 @@ def upscale(
         )
         if state is None and not chosen.is_resampler:
             settings = as_tuned(chosen, settings, WeightsOptions.from_environment())
-        todo = [job for job in jobs if not job.skip and job.failure is None]
-        if todo and not as_json and not dry_run:
+        if plan.total and not as_json and not dry_run:
             # before the network's libraries, which take seconds to import
             library = None if chosen.is_resampler else _LIBRARIES[settings.backend]
-            console.announce(opening(todo, chosen.name, options.scale, library))
+            console.announce(opening(plan, chosen.name, options.scale, library))
         if dry_run:
-            summary = _show(jobs, options, settings, console)
+            summary = _show(plan, options, settings, console)
         else:
             try:
                 if cluster is not None:
-                    summary = _on_cluster(jobs, options, settings, state, cluster, workers, console)
+                    summary = _on_cluster(plan, options, settings, state, cluster, workers, console)
                 else:
                     from srcli.jobs.run import run
 
@@ -320,9 +322,17 @@ def upscale(
                         announce=console.announce,
                         progress=console.downloading,
                     )
-                    summary = run(jobs, options, engine, tell=console.tell)
+                    summary = run(
+                        chain(plan.over(), plan.todo()),
+                        options,
+                        engine,
+                        tell=console.tell,
+                        look=plan.look,
+                        total=plan.total,
+                        scales=plan.scales,
+                    )
             except KeyboardInterrupt as exc:
-                raise _interruption(todo, options) from exc
+                raise _interruption(plan, options) from exc
         for event in before:
             summary.count(event)
         console.summary(summary)
@@ -344,7 +354,7 @@ def _check_cluster(where: str, output: str | None) -> None:
 
 
 def _on_cluster(
-    jobs: list[Job],
+    plan: Plan,
     options: Options,
     settings: Settings,
     state: dict[str, Tensor] | None,
@@ -356,7 +366,7 @@ def _on_cluster(
     from srcli.cluster.run import run
 
     return run(
-        jobs,
+        plan,
         options,
         options.model,
         settings,
@@ -369,15 +379,15 @@ def _on_cluster(
     )
 
 
-def _interruption(todo: list[Job], options: Options) -> InterruptionError:
+def _interruption(plan: Plan, options: Options) -> InterruptionError:
     """What is to be said at Ctrl-C: how far it went, and the command that goes on from there."""
-    if len(todo) == 1 and todo[0].film is None:
+    if plan.total == 1 and plan.n_films == 0:
         return InterruptionError()
     if options.overwrite:
         return InterruptionError(hint="with --overwrite, the same command begins anew")
     # none of them was there before; what was finished last was not told any more
-    said = f"interrupted; {sum(job.target.exists() for job in todo)} of {len(todo)} done"
-    arguments = sys.argv[1:]
+    said = f"interrupted; {plan.n_there()} of {plan.total} done"
+    arguments = [shown(argument) for argument in sys.argv[1:]]
     if not options.skip_existing:
         where = arguments.index("--") if "--" in arguments else len(arguments)
         arguments.insert(where, "--skip-existing")
@@ -426,7 +436,7 @@ def _model(
     return own, state
 
 
-def _show(jobs: list[Job], options: Options, settings: Settings, console: Console) -> Summary:
+def _show(plan: Plan, options: Options, settings: Settings, console: Console) -> Summary:
     """--dry-run: what would be written, how large, with how much memory."""
     from srcli.engine.forecast import forecast
     from srcli.engine.passes import Network
@@ -446,7 +456,7 @@ def _show(jobs: list[Job], options: Options, settings: Settings, console: Consol
     seconds_of = forecast(model, settings, WeightsOptions.from_environment())
     total: float | None = 0.0
     summary = Summary()
-    for job in jobs:
+    for job in plan:
         if job.skip:
             summary.count(event := Skipped(job.source, job.target))
             console.tell(event)
@@ -461,6 +471,6 @@ def _show(jobs: list[Job], options: Options, settings: Settings, console: Consol
                 seconds *= job.n_frames
             total = None if total is None or seconds is None else total + seconds
             console.planned(job, model.name, n_bytes, engine.memory_bytes, seconds)
-    if total and len(jobs) > 1:
+    if total and len(plan) > 1:
         console.announce(f"all together about {duration_text(total)} of the network's work")
     return summary

@@ -6,29 +6,41 @@ Knows nothing of Ray, nor of files.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
-from srcli.jobs.events import Done, Event, Failed, Noted, Started
-from srcli.jobs.plan import Job
+from srcli.jobs.events import Done, Event, Failed, Noted, Skipped, Started
+from srcli.jobs.job import Job
+from srcli.jobs.look import Named
 
 DEATHS = 3  # workers that a job may cost before it is given up
 GROUPS_AHEAD = 4  # a worker's share of what is left is cut into so many groups
 GROUP_PIXELS = 2_000_000  # most of a group: some seconds of work
 GROUP_JOBS = 64  # most of a group: what a lost worker gives back
 FILM_FRAMES = 1_000  # of a film, whose length may not be known: it begins early, and alone
+FRAME_PIXELS = 1280 * 720  # of a film that nobody has looked at
+BYTE_PIXELS = 2  # of a picture that nobody has looked at: between a photo and a drawing
+WINDOW = 2048  # inputs that wait; more are taken from the list when half of these are out
 PICTURE_PIXELS = 4_000  # what opening and writing a picture take, as pixels of the network's work
 
 
-def work_pixels(job: Job) -> int:
-    """What a job takes, as pixels that a network sees."""
-    n_frames = job.n_frames if job.film is None else FILM_FRAMES
-    return job.lr_size[0] * job.lr_size[1] * n_frames + PICTURE_PIXELS
+def work_pixels(item: Job | Named) -> int:
+    """What an input takes, as pixels that a network sees: of one not looked at, by its length."""
+    if isinstance(item, Named):
+        if item.is_film:
+            return FILM_FRAMES * FRAME_PIXELS
+        try:
+            return item.source.stat().st_size * BYTE_PIXELS + PICTURE_PIXELS
+        except (OSError, ValueError):  # a failure, which its worker will tell
+            return PICTURE_PIXELS
+    n_frames = item.n_frames if item.film is None else FILM_FRAMES
+    return item.lr_size[0] * item.lr_size[1] * n_frames + PICTURE_PIXELS
 
 
 @dataclass
 class _Entry:
-    job: Job
+    item: Job | Named
     pixels: int
     deaths: int = 0  # workers lost over it
     number: int = 0  # in the order of beginning; 0: not begun
@@ -50,32 +62,66 @@ class Ledger:
     loss tells which job is to blame.
 
     Args:
-        jobs: to be done.
+        items: to be done; taken as they are needed, so that there may be a million of them.
         n_workers: among which they are shared.
+        total: how many items there are; None: as many as ``items`` holds.
     """
 
-    def __init__(self, jobs: Sequence[Job], n_workers: int) -> None:
-        self._entries = [_Entry(job, work_pixels(job)) for job in jobs]
+    def __init__(
+        self, items: Iterable[Job | Named], n_workers: int, total: int | None = None
+    ) -> None:
+        if total is None:
+            items = list(items)
+            total = len(items)
+        self._items = enumerate(items)
+        self._total = self._left = total
+        self._entries: dict[int, _Entry] = {}  # of what waits, or is held
         self._n_workers = n_workers
         self._hands: dict[int, _Hand] = {}
         self._suspects: deque[int] = deque()
-        self._left = len(self._entries)
-        self._pixels = sum(entry.pixels for entry in self._entries)  # of what is waiting
+        self._waiting: deque[int] = deque()
+        self._pixels = 0  # of what is waiting
         self._begun = 0
-        # what exceeds a group begins first, so that nobody waits for it in the end
-        share = self._group_pixels()
-        order = sorted(range(len(jobs)), key=lambda k: self._entries[k].pixels <= share)
-        self._waiting = deque(order)
+        self._taken = 0  # of the items
+        self._over: list[Job] = []
+        self._fill()
 
     @property
     def left(self) -> int:
         """Jobs that are not over."""
         return self._left
 
-    def _group_pixels(self) -> float:
-        return min(GROUP_PIXELS, self._pixels / (GROUPS_AHEAD * self._n_workers))
+    @property
+    def total(self) -> int:
+        return self._total
 
-    def take(self, worker: int) -> list[tuple[int, Job]]:
+    def passed(self) -> list[Job]:
+        """What proved to be over when it was looked at, since the last call."""
+        over, self._over = self._over, []
+        return over
+
+    def _fill(self) -> None:
+        """Take more of the items; what exceeds a group begins first, so that nobody waits for it
+        in the end."""
+        fresh = []
+        for k, item in islice(self._items, WINDOW - len(self._waiting)):
+            self._taken += 1
+            if isinstance(item, Job) and (item.skip or item.failure is not None):
+                self._over.append(item)
+                self._left -= 1
+                continue
+            self._entries[k] = _Entry(item, work_pixels(item))
+            self._pixels += self._entries[k].pixels
+            fresh.append(k)
+        share = self._group_pixels()
+        self._waiting.extend(sorted(fresh, key=lambda k: self._entries[k].pixels <= share))
+
+    def _group_pixels(self) -> float:
+        unknown = self._total - self._taken
+        mean = self._pixels / max(1, len(self._waiting))
+        return min(GROUP_PIXELS, (self._pixels + mean * unknown) / (GROUPS_AHEAD * self._n_workers))
+
+    def take(self, worker: int) -> list[tuple[int, Job | Named]]:
         """The next group for a worker, with each job's index; empty: it has enough for now."""
         hand = self._hands.setdefault(worker, _Hand())
         if any(self._entries[k].deaths for k in hand.held):
@@ -85,6 +131,8 @@ class Ledger:
                 return []
             group = [self._suspects.popleft()]
         else:
+            if len(self._waiting) < WINDOW // 2:
+                self._fill()
             share, pixels = self._group_pixels(), 0
             group = []
             while self._waiting and len(group) < GROUP_JOBS:
@@ -95,7 +143,7 @@ class Ledger:
                 pixels += wanted
         self._pixels -= sum(self._entries[k].pixels for k in group)
         hand.held += group
-        return [(k, self._entries[k].job) for k in group]
+        return [(k, self._entries[k].item) for k in group]
 
     def holds(self, worker: int) -> int:
         """Jobs that a worker has."""
@@ -114,23 +162,22 @@ class Ledger:
                 return None
             self._begun += 1
             entry.number = self._begun
-            return Started(
-                event.source, event.lr_size, event.sr_size, entry.number, len(self._entries)
-            )
+            return Started(event.source, event.lr_size, event.sr_size, entry.number, self._total)
         if isinstance(event, Noted):
             if event.text in entry.said:
                 return None
             entry.said.add(event.text)
-        elif isinstance(event, Done | Failed):
-            self._over(hand, index)
+        elif isinstance(event, Done | Failed | Skipped):
+            self._end(hand, index)
         return event
 
-    def _over(self, hand: _Hand, index: int) -> None:
+    def _end(self, hand: _Hand, index: int) -> None:
+        del self._entries[index]
         hand.held.remove(index)
         hand.begun.discard(index)
         self._left -= 1
 
-    def lost(self, worker: int) -> tuple[list[Job], list[Job]]:
+    def lost(self, worker: int) -> tuple[list[Job | Named], list[Job | Named]]:
         """A worker is gone: its jobs wait again.
 
         Returns:
@@ -138,6 +185,7 @@ class Ledger:
         """
         hand = self._hands.pop(worker, _Hand())
         held = list(hand.held)
+        items = [self._entries[k].item for k in held]
         # what it has begun last may not have been told any more
         to_blame = hand.begun or set(held[:1])
         given_up = []
@@ -145,9 +193,9 @@ class Ledger:
             entry = self._entries[k]
             entry.deaths += k in to_blame
             if entry.deaths >= DEATHS:
-                self._over(hand, k)
-                given_up.append(entry.job)
+                self._end(hand, k)
+                given_up.append(entry.item)
                 continue
             self._pixels += entry.pixels
             (self._suspects if entry.deaths else self._waiting).appendleft(k)
-        return [self._entries[k].job for k in held], given_up
+        return items, given_up

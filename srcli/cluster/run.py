@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,9 @@ from srcli.cluster.worker import Work
 from srcli.engine.settings import Settings
 from srcli.errors import SrcliError
 from srcli.jobs.events import Done, Event, Failed, Listener, Noted, Paced, Skipped, Summary
-from srcli.jobs.plan import Job, Options
+from srcli.jobs.job import Job, Options
+from srcli.jobs.look import Named
+from srcli.jobs.plan import Plan
 from srcli.media.atomic import sweep
 from srcli.weights import Announce, Progress, WeightsOptions, locate
 
@@ -35,7 +37,7 @@ IN_VAIN = 6  # losses in a row, and one for every worker, in which nothing was d
 
 
 def run(
-    jobs: Sequence[Job],
+    plan: Plan,
     options: Options,
     model: Model,
     settings: Settings,
@@ -53,7 +55,7 @@ def run(
     three are lost is given up.
 
     Args:
-        jobs: from srcli.jobs.plan.
+        plan: what is to be done. Workers read the headers of what is known by name alone.
         options: of the command.
         model, settings, weights, state, announce, progress: as srcli.engine.open.open_engine; the
             memory of our own cluster's workers is that of the settings, shared.
@@ -72,18 +74,27 @@ def run(
         summary.count(event)
         tell(event)
 
-    todo = []
-    for job in jobs:
-        if job.skip:
-            report(Skipped(job.source, job.target))
-        elif job.failure is not None:
-            report(Failed(job.source, job.failure.message, job.failure.hint))
-        else:
-            todo.append(job)
-    if not todo:
+    def report_over(jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            if job.skip:
+                report(Skipped(job.source, job.target))
+            elif job.failure is not None:
+                report(Failed(job.source, job.failure.message, job.failure.hint))
+
+    report_over(plan.over())
+    if not plan.total:
         return summary
     if state is None and not model.is_resampler:
-        _fetch(model, todo, weights, announce, progress)
+        _fetch(model, plan.scales, weights, announce, progress)
+    folders: set[Path] = set()
+
+    def items() -> Iterator[Job | Named]:
+        for item in plan.todo():
+            one = plan.look(item) if plan.is_for_us(item) else item
+            if one.target is not None:
+                folders.add(one.target.parent)
+            yield one
+
     session = Session(cluster)
     try:
         layout = session.layout
@@ -93,10 +104,11 @@ def run(
             _settings(settings, layout, is_own=cluster.is_own),
             weights,
             state,
-            folder=None if all(map(_is_absolute, todo)) else Path.cwd(),
+            folder=None if plan.is_absolute else Path.cwd(),
             share=layout.share,
         )
-        crew = _Crew(session, work, Ledger(todo, layout.workers), tell, report)
+        ledger = Ledger(items(), layout.workers, plan.total)
+        crew = _Crew(session, work, ledger, tell, report, report_over)
         try:
             crew.run()
         except BaseException:
@@ -106,20 +118,20 @@ def run(
             crew.settle()
     finally:
         session.close()
-        for folder in {job.target.parent for job in todo}:
+        for folder in folders:
             sweep(folder)  # of workers that were killed
     return summary
 
 
 def _fetch(
     model: Model,
-    jobs: Sequence[Job],
+    scales: Sequence[int],
     options: WeightsOptions,
     announce: Announce | None,
     progress: Progress | None,
 ) -> None:
     """Have the weights on this machine before workers look for them, each on its own."""
-    for scale in sorted({scale for job in jobs for scale in job.passes}):
+    for scale in scales:
         file = model.variant(scale).weights
         if file is not None:
             locate(
@@ -143,10 +155,6 @@ def _settings(settings: Settings, layout: Layout, *, is_own: bool) -> Settings:
     return replace(settings, threads=layout.threads, memory_bytes=memory_bytes, device=device)
 
 
-def _is_absolute(job: Job) -> bool:
-    return job.source.is_absolute() and job.target.is_absolute()
-
-
 @dataclass
 class _Pace:
     """What one worker, and those that took its place, has done."""
@@ -168,10 +176,11 @@ class _Crew:
         work: Work,
         ledger: Ledger,
         tell: Listener,
-        report: Callable[[Done | Failed], None],
+        report: Callable[[Done | Failed | Skipped], None],
+        report_over: Callable[[Iterable[Job]], None],
     ) -> None:
         self._session, self._work, self._ledger = session, work, ledger
-        self._tell, self._report = tell, report
+        self._tell, self._report, self._report_over = tell, report, report_over
         self._paces = [_Pace() for _ in range(session.layout.workers)]
         self._called: set[int] = set()  # places for which there is a worker, or will be
         self._ready: set[int] = set()  # those of them whose worker is there
@@ -181,7 +190,10 @@ class _Crew:
 
     def run(self) -> None:
         """Until every job is over."""
-        while self._ledger.left:
+        while True:
+            self._report_over(self._ledger.passed())
+            if not self._ledger.left:
+                return
             try:
                 for place in range(len(self._paces)):
                     if place in self._ready:
@@ -212,7 +224,7 @@ class _Crew:
     def _hear(self, place: int, told: Sequence[tuple[int, Event]]) -> None:
         for index, event in told:
             heard = self._ledger.heard(place, index, event)
-            if isinstance(heard, Done | Failed):
+            if isinstance(heard, Done | Failed | Skipped):
                 self._in_vain = 0
                 self._paces[place].done += 1
                 self._paces[place].last = time.monotonic()

@@ -29,7 +29,8 @@ from srcli.cluster.hub import (
 from srcli.cluster.worker import Work, Worker
 from srcli.errors import SrcliError
 from srcli.jobs.events import Event
-from srcli.jobs.plan import Job
+from srcli.jobs.job import Job
+from srcli.jobs.look import Named
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class Session:
         """Have a worker at a place; it may take a while to be there, and tells something then."""
         self._send(Start(place, pickle.dumps(work)))
 
-    def give(self, place: int, group: Sequence[tuple[int, Job]]) -> None:
+    def give(self, place: int, group: Sequence[tuple[int, Job | Named]]) -> None:
         """Hand a group to the worker at a place."""
         self._send(Give(place, pickle.dumps(group)))
 

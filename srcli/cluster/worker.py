@@ -23,7 +23,8 @@ from srcli.engine.settings import Settings
 from srcli.errors import SrcliError
 from srcli.jobs.events import Event, FilmProgressed, LeftOut, Paced, Progressed
 from srcli.jobs.failures import failure_of
-from srcli.jobs.plan import Job, Options
+from srcli.jobs.job import Job, Options
+from srcli.jobs.look import Named
 from srcli.weights import WeightsOptions
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Worker:
 
     def __init__(self, work: bytes) -> None:
         self._packed = work
-        self._groups: queue.SimpleQueue[Sequence[tuple[int, Job]]] = queue.SimpleQueue()
+        self._groups: queue.SimpleQueue[Sequence[tuple[int, Job | Named]]] = queue.SimpleQueue()
         self._told: list[tuple[int, Event]] = []
         self._news = threading.Condition()
         self._is_new = True  # it has not said yet that it is there
@@ -129,11 +130,15 @@ class Worker:
             engine = open_engine(work.model, settings, weights=work.weights, state=work.state)
             while not self._stopping:
                 group = self._groups.get()
-                index = {job.source: k for k, job in group}
+                index = {item.source: k for k, item in group}
+                # the scales of what has not been looked at yet are had when they are known
+                scales = {s for _, item in group if isinstance(item, Job) for s in item.passes}
                 run(
-                    [job for _, job in group],
+                    [item for _, item in group],
                     work.options,
                     engine,
+                    total=len(group),
+                    scales=sorted(scales),
                     tell=lambda event, index=index: self._tell(index, event),  # type: ignore[misc]
                 )
         except _StoppedError:

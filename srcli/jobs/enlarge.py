@@ -8,7 +8,7 @@ import numpy as np
 
 from srcli.engine.open import Engine
 from srcli.engine.result import Pixels, Report
-from srcli.jobs.plan import AlphaMode
+from srcli.jobs.job import AlphaMode
 from srcli.media.alpha import bleed
 from srcli.media.image import Picture
 from srcli.quality.resize import Kernel, RowResizer

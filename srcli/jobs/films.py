@@ -14,7 +14,7 @@ from srcli.film.plan import PicturesPlan
 from srcli.film.segments import digest
 from srcli.film.upscale import Moment, upscale_film
 from srcli.jobs.events import Done, FilmProgressed, Listener, Noted
-from srcli.jobs.plan import Job, Options
+from srcli.jobs.job import Job, Options
 
 LONG_S = 3600.0  # left of a film, from which a faster network is named
 SURE_S = 20.0  # of work, after which the time left is believed

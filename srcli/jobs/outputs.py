@@ -14,6 +14,7 @@ from srcli.film.formats import is_film, output_extension
 from srcli.film.sequences import is_pattern, stem_of
 from srcli.jobs.inputs import STREAM, Found
 from srcli.media.formats import FORMATS, FormatName, format_of, is_picture
+from srcli.media.remote import UrlPath, check_writable, path_of
 
 FIELDS = ("dir", "stem", "ext", "scale", "model", "width", "height")
 _FIELD = re.compile(r"\{([^{}]*)\}")
@@ -52,30 +53,32 @@ class Naming:
         """The output for an input; ``sr_size`` (height, width) names it where there is no scale."""
         if self.file is not None:
             return self.file
-        if is_film(found.path) or is_pattern(found.path):
-            extension = self.film_extension or output_extension(found.path)
+        path = found.path
+        of_film = is_film(path) or is_pattern(path)
+        if of_film:
+            extension = self.film_extension or output_extension(path)
         else:
-            extension = self.extension or _own_extension(found.path)
-        stem = "stdin" if found.path == STREAM else found.path.stem
-        if is_pattern(found.path):
-            stem = stem_of(found.path)
+            extension = self.extension or _own_extension(path)
+        stem = "stdin" if path == STREAM else path.stem
+        if is_pattern(path):
+            stem = stem_of(path)
         size = f"{sr_size[1]}x{sr_size[0]}" if sr_size else ""
         if self.template is not None:
             values = {
-                "dir": str(found.path.parent),
+                "dir": str(path.parent),
                 "stem": stem,
-                "ext": (found.path.suffix or extension)[1:],
+                "ext": (path.suffix or extension)[1:],
                 "scale": f"{scale:g}" if scale is not None else size,
                 "model": model,
                 "width": str(sr_size[1]) if sr_size else "",
                 "height": str(sr_size[0]) if sr_size else "",
             }
             named = _FIELD.sub(lambda field: values[field[1]], self.template)
-            return Path(named if _has_ending(self.template) else named + extension)
+            return path_of(named if _has_ending(self.template) else named + extension)
         name = f"{stem}_{f'x{scale:g}' if scale is not None else size}{extension}"
         if self.folder is None:
-            return found.path.with_name(name)
-        inside = found.path.parent.relative_to(found.root) if found.root else Path()
+            return path.with_name(name)
+        inside = path.parent.relative_to(found.root) if found.root else Path()
         return self.folder / inside / name
 
 
@@ -117,9 +120,13 @@ def naming(
                 f"-o {output}: {said}", "fields are " + " ".join(f"{{{f}}}" for f in FIELDS)
             )
         return Naming(template=output, **endings)
-    path = Path(output)
-    # of a name that cannot be looked at, each job says why
-    is_folder, is_there = os.path.isdir(path), os.path.exists(path)  # noqa: PTH110, PTH112
+    path = path_of(output)
+    check_writable(path)
+    if isinstance(path, UrlPath):
+        is_folder = output.endswith("/") or path.is_dir()
+        is_there = path.exists()
+    else:  # of a name that cannot be looked at, each job says why
+        is_folder, is_there = os.path.isdir(path), os.path.exists(path)  # noqa: PTH110, PTH112
     if is_folder or output.endswith(("/", os.sep)) or not one_file:
         if is_there and not is_folder:
             raise UsageError(f"{path} is a file, and the outputs need a folder")

@@ -1,159 +1,301 @@
-"""From what was typed to a list of jobs. Everything that can be refused is refused here.
+"""From what was typed to the jobs of a command. Everything that can be refused is refused here.
 
-No torch; Pillow only once every name has proved to exist.
+Names come first, all of them: what exists, and which two inputs would become one output, is told by
+names alone. Headers are read of the first inputs before work begins, and of the others as it goes
+on. No torch; Pillow only once every name has proved to exist.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from srcli import catalog
-from srcli.catalog import Model
-from srcli.errors import MediaError, ResourceError, SrcliError, UsageError
-from srcli.film.formats import is_film
-from srcli.film.options import FilmOptions
-from srcli.film.sequences import is_pattern
+from srcli.errors import ResourceError, UsageError
 from srcli.jobs.events import Listener
 from srcli.jobs.failures import failure_of
-from srcli.jobs.inputs import STREAM, Found, find, real_path
-from srcli.jobs.outputs import Naming, naming
-from srcli.media.formats import FORMATS, FormatName, check_output, check_several, format_of
+from srcli.jobs.inputs import STREAM, Found, RealNames, find, real_path
+from srcli.jobs.job import Job, Options, output_bytes
+from srcli.jobs.look import Named, look, previewed, target_of
+from srcli.jobs.outputs import naming
+from srcli.jobs.there import There
+from srcli.media.remote import UrlPath, check_writable, is_url, path_of, shown
 from srcli.sizes import sizes_apart
 
-if TYPE_CHECKING:
-    from srcli.film.plan import FilmPlan, PicturesPlan
-    from srcli.media.image import ImageInfo
-
-MAX_PIXELS = 500_000_000
-
-AlphaMode = Literal["network", "lanczos", "discard"]
-Depth = Literal["same", "8", "16"]
-Frames = Literal["all", "first"]
-
-# a generous share of the raw bytes that a file of each format takes; only for the check of space
-_SHARE_ON_DISK = {
-    "png": 0.6,
-    "tiff": 0.7,
-    "bmp": 1.0,
-    "webp": 0.2,
-    "jpeg": 0.25,
-    "avif": 0.2,
-    "gif": 0.4,
-}
+FIRST = 256  # inputs whose headers are read before work begins
+FIRST_S = 5.0  # and no more of them after that, where reading is slow
 
 
-@dataclass(frozen=True)
-class Options:
-    """The upscale command's wishes about what to make of which file.
+class TargetError(UsageError):
+    """An output's name is taken: by an input, or by another input's output."""
 
-    Attributes:
-        model: what runs.
-        scale: factor; None if ``width`` or ``height`` is given.
-        width, height: of the result in pixels; both: fit inside, aspect kept.
-        output: as typed after -o.
-        recursive: look into subfolders of folders.
-        max_pixels: larger pictures are refused.
-        format: of the outputs; None: by their names.
-        depth: bits per channel of the outputs; ``same``: as the input, where the format can.
-        quality: of JPEG, WebP and AVIF, 1..100.
-        lossless: nothing of the pixels is to be lost in writing: WebP's other form.
-        alpha: how transparency is enlarged, or left out.
-        strip_metadata: leave EXIF and resolution out; the colour profile stays.
-        frames: of animations, and pages: all of them, or the first alone.
-        jobs: pictures that are decoded, and written, at a time; the engine has one.
-        film: what films are to become.
+
+class Plan:
+    """What is to be done with each input, in order.
+
+    Args:
+        inputs: files, folders, glob patterns, and ``-``, as typed.
+        options: what to make of them.
+        stdin: gives the picture that ``-`` stands for.
+        tell: called with what was left out, and of folders without a picture.
+        first: inputs whose headers are read at once.
+
+    Raises:
+        UsageError: the only name does not exist, an output exists, options contradict ...
+        ResourceError: the disk is too full for what would be written.
     """
 
-    model: Model
-    scale: float | None
-    width: int | None = None
-    height: int | None = None
-    output: str | None = None
-    overwrite: bool = False
-    skip_existing: bool = False
-    recursive: bool = False
-    max_pixels: int = MAX_PIXELS
-    format: FormatName | None = None
-    depth: Depth = "same"
-    quality: int | None = None
-    lossless: bool = False
-    alpha: AlphaMode = "network"
-    strip_metadata: bool = False
-    frames: Frames = "all"
-    jobs: int = 1
-    film: FilmOptions = field(default_factory=FilmOptions)
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        options: Options,
+        stdin: Callable[[], bytes] | None = None,
+        tell: Listener = lambda _: None,
+        first: int = FIRST,
+    ) -> None:
+        meant = find(inputs, recursive=options.recursive)
+        for event in meant.events:
+            tell(event)
+        found = meant.found
+        self._options, self._stdin = options, stdin
+        self._names = naming(
+            options.output,
+            list(found.values()),
+            meant.one_file,
+            options.format,
+            options.film.container,
+        )
+        if self._names.folder is not None and options.recursive:
+            found = _outside(found, self._names.folder)
+        if not found:
+            raise UsageError(
+                f"there are no pictures or films in {', '.join(map(shown, inputs))}",
+                None if options.recursive else "to look into its subfolders too, add --recursive",
+            )
+        self._found = list(found.values())
+        self._skipped: set[int] = set()
+        self._known: dict[int, Job] = {}  # by index: what was looked at, or cannot be done
+        self._there = There()
+        self._real = RealNames()
+        # of outputs that are named by their size, as these are known one after the other
+        self._taken: dict[str, Path] = {}
+        self._sources: frozenset[str] = frozenset()
+        targets, existing = self._name_all()
+        self._look_at_the_first(first, targets)
+        self._set_apart(targets, found)
+        if len(self._found) == 1 and 0 in self._known:
+            failure = self._known[0].failure
+            if isinstance(failure, TargetError):
+                raise failure
+        if not options.overwrite:
+            self._refuse_existing(targets, existing)
+        _check_disk(job for k, job in self._known.items() if not self._is_over(k))
+        self._there = There()  # the listings, which may be long, have served
+        self._total = sum(not self._is_over(k) for k in range(len(self._found)))
 
-    def sr_size(self, lr_size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) of the result for a picture of (height, width)."""
-        h, w = lr_size
-        if self.scale is not None:
-            ratios = (self.scale, self.scale)
-        else:
-            fits = [n / m for n, m in ((self.width, w), (self.height, h)) if n is not None]
-            ratios = (min(fits), min(fits))
-        return max(1, round(h * ratios[0])), max(1, round(w * ratios[1]))
-
-
-@dataclass(frozen=True)
-class Job:
-    """One picture or film: what is read, what is written, and how.
-
-    Attributes:
-        info: the picture's header; None if it was not read (skipped, or unreadable), or of a film.
-        film: what is to be made of a film; None of a picture.
-        lr_size, sr_size: (height, width) before and after.
-        passes: native scales that the network runs, one after the other.
-        format, depth: of the output.
-        alpha: the output has transparency.
-        n_frames: in the output: frames of an animation, or pages.
-        data: the picture itself, if it came through standard input or another pipe.
-        skip: the output exists and is to stay.
-        failure: why it cannot be done, known before work begins; ``target`` then means nothing.
-    """
-
-    source: Path
-    target: Path
-    info: ImageInfo | None = None
-    film: FilmPlan | PicturesPlan | None = None
-    lr_size: tuple[int, int] = (0, 0)
-    sr_size: tuple[int, int] = (0, 0)
-    passes: tuple[int, ...] = ()
-    format: FormatName = "png"
-    depth: Literal[8, 16] = 8
-    alpha: bool = False
-    n_frames: int = 1
-    data: bytes | None = field(default=None, repr=False)
-    skip: bool = False
-    failure: SrcliError | None = None
+    def __len__(self) -> int:
+        return len(self._found)
 
     @property
-    def scale(self) -> float:
-        """The factor, from the sizes."""
-        return max(sr / lr for sr, lr in zip(self.sr_size, self.lr_size, strict=True))
+    def total(self) -> int:
+        """Inputs that are to be done, as far as is known."""
+        return self._total
 
-    def opened(self) -> Path | BinaryIO:
-        """The picture, to be read."""
-        return self.source if self.data is None else _stream(self.source, self.data)
+    @property
+    def to_stdout(self) -> bool:
+        """Whether a picture goes to standard output."""
+        return self._names.file == STREAM and self.total > 0
 
+    @property
+    def is_absolute(self) -> bool:
+        """Whether all names are whole ones, which mean the same from every folder."""
+        out = self._names.file or self._names.folder or path_of(self._names.template or "/")
+        return out.is_absolute() and all(
+            os.path.isabs(found.name) or is_url(found.name)  # noqa: PTH117
+            for found in self._found
+        )
 
-class _Piped(io.BytesIO):
-    """What came through a pipe, which can be read but once."""
+    @property
+    def looked(self) -> list[Job] | None:
+        """What is to be done, if all of it has been looked at."""
+        known = [job for k, job in self._known.items() if not self._is_over(k)]
+        return known if len(known) == self.total else None
 
-    name = ""
+    @property
+    def n_films(self) -> int:
+        """Films among what is to be done."""
+        todo = (f for k, f in enumerate(self._found) if not self._is_over(k))
+        return sum(Named(found, self._names, None).is_film for found in todo)
 
+    @property
+    def scales(self) -> list[int]:
+        """Native scales that are known to be needed."""
+        scales = {s for k, job in self._known.items() if not self._is_over(k) for s in job.passes}
+        if self.looked is None and self._options.scale is not None:
+            scales |= set(catalog.chain(self._options.model, self._options.scale))
+        return sorted(scales)
 
-def _stream(source: Path, data: bytes) -> BinaryIO:
-    if source == STREAM:
-        return io.BytesIO(data)
-    piped = _Piped(data)
-    piped.name = str(source)
-    return piped
+    def __iter__(self) -> Iterator[Job]:
+        """Every job in the order of the inputs; headers are read on the way."""
+        for k in range(len(self._found)):
+            yield self._job_over(k) if self._is_over(k) else self.look(self._item(k))
+
+    def over(self) -> Iterator[Job]:
+        """Of what need not be done, or cannot, as far as that is known."""
+        for k in range(len(self._found)):
+            if self._is_over(k):
+                yield self._job_over(k)
+
+    def todo(self) -> Iterator[Job | Named]:
+        """The others, to be looked at in their turn."""
+        for k in range(len(self._found)):
+            if not self._is_over(k):
+                yield self._item(k)
+
+    def look(self, item: Job | Named) -> Job:
+        """An input's job; one after the other if their outputs are named by their size."""
+        if isinstance(item, Job):
+            return item
+        job = look(item, self._options, stdin=self._stdin, there=self._there)
+        if item.target is None and job.failure is None:
+            job = self._claimed(job)
+        return job
+
+    def is_for_us(self, item: Job | Named) -> bool:
+        """Whether an input has to be looked at by this process, and by no worker elsewhere."""
+        return isinstance(item, Named) and (item.target is None or item.found.is_pipe)
+
+    def n_there(self) -> int:
+        """How many outputs exist by now of what was to be done."""
+        there = There()
+        todo = [self._item(k) for k in range(len(self._found)) if not self._is_over(k)]
+        targets = {item.target for item in todo} | set(self._taken.values())
+        return sum(target is not None and there.has(target) for target in targets)
+
+    def _item(self, k: int) -> Job | Named:
+        if k in self._known:
+            return self._known[k]
+        target = target_of(self._found[k], self._names, self._options)
+        return Named(self._found[k], self._names, target)
+
+    def _is_over(self, k: int) -> bool:
+        if k in self._skipped:
+            return True
+        job = self._known.get(k)
+        return job is not None and (job.skip or job.failure is not None)
+
+    def _job_over(self, k: int) -> Job:
+        if k in self._known:
+            return self._known[k]
+        target = target_of(self._found[k], self._names, self._options)
+        assert target is not None, "it was skipped by its name"
+        return Job(self._found[k].path, target, skip=True)
+
+    def _name_all(self) -> tuple[list[str | None], set[int]]:
+        """What each output is called, if names alone tell it; and which of them exist."""
+        targets: list[str | None] = []
+        existing: set[int] = set()
+        skips = self._options.skip_existing
+        previews = self._options.film.preview is not None
+        for k, found in enumerate(self._found):
+            targets.append(None)
+            try:
+                if found.failure is not None:
+                    raise found.failure
+                target = target_of(found, self._names, self._options)
+                if target is None:
+                    continue
+                check_writable(target)
+                # asked in any case: it raises if there never can be such a file
+                is_there = self._there.has(target)
+                made = target
+                if previews and Named(found, self._names, target).is_film:
+                    made = previewed(target, self._options)
+                targets[k] = str(made)
+                if is_there and skips:
+                    self._skipped.add(k)
+                elif is_there and made == target:
+                    existing.add(k)
+            except Exception as exc:
+                path = found.path
+                self._known[k] = Job(path, path, failure=failure_of(exc, path))
+        return targets, existing
+
+    def _look_at_the_first(self, n: int, targets: list[str | None]) -> None:
+        began = time.monotonic()
+        for k in range(len(self._found)):
+            if k in self._known or k in self._skipped:
+                continue
+            # what lies elsewhere is fetched in its turn
+            if len(self._found) > 1 and is_url(self._found[k].name):
+                continue
+            if n <= 0 or time.monotonic() - began > FIRST_S:
+                return
+            n -= 1
+            item = self._item(k)
+            job = look(item, self._options, stdin=self._stdin, there=self._there)
+            self._known[k] = job
+            targets[k] = str(job.target)
+
+    def _set_apart(self, targets: Sequence[str | None], inputs: Iterable[str]) -> None:
+        """Those fail whose output is an input, or also another one's output."""
+        sources = frozenset(inputs)
+        first: dict[str, int] = {}
+        failures: dict[int, TargetError] = {}
+        for k, target in enumerate(targets):
+            job = self._known.get(k)
+            if target is None or target == str(STREAM) or (job and job.failure):
+                continue
+            real = self._real.of(target)
+            other = first.setdefault(real, k)
+            if real in sources:
+                failures[k] = _is_input(path_of(target))
+            elif other != k:
+                failures[k] = self._rivalry(k, other, path_of(target))
+                failures.setdefault(other, self._rivalry(other, k, path_of(target)))
+        for k, failure in failures.items():
+            job = self._known.get(k)
+            if job is None:
+                path = self._found[k].path
+                job = Job(path, path_of(targets[k] or ""), skip=k in self._skipped)
+            self._known[k] = replace(job, failure=failure)
+        if self._options.scale is None or self._names.needs_size:
+            self._sources = sources
+            self._taken = {
+                real: path_of(targets[k] or "") for real, k in first.items() if k not in failures
+            }
+
+    def _rivalry(self, k: int, other: int, target: Path) -> TargetError:
+        return _rivalry(self._found[k].path, self._found[other].path, target)
+
+    def _claimed(self, job: Job) -> Job:
+        """A job whose output's name is new, unless another one has it."""
+        real = self._real.of(str(job.target))
+        if real in self._sources:
+            return replace(job, skip=False, failure=_is_input(job.target))
+        if real in self._taken:
+            return replace(job, skip=False, failure=TargetError(
+                f"{job.source} would be written to {job.target}, and so would another input",
+                'tell them apart by their names: -o "{stem}_{ext}_large"',
+            ))  # fmt: skip
+        self._taken[real] = job.target
+        if not job.skip and not self._options.overwrite and self._there.has(job.target):
+            return replace(job, failure=_exists(job.target, 1))
+        return job
+
+    def _refuse_existing(self, targets: Sequence[str | None], existing: set[int]) -> None:
+        there = []
+        for k, target in enumerate(targets):
+            if target is None or self._is_over(k):
+                continue
+            if k in existing or (k in self._known and self._there.has(path_of(target))):
+                there.append(target)
+        if there:
+            raise _exists(path_of(there[0]), len(there))
 
 
 def plan(
@@ -162,214 +304,57 @@ def plan(
     stdin: Callable[[], bytes] | None = None,
     tell: Listener = lambda _: None,
 ) -> list[Job]:
-    """The jobs for these inputs, in order.
-
-    What is wrong with one input is that one's failure, whatever it is: it never keeps the others
-    from being done.
-
-    Args:
-        inputs: files, folders, glob patterns, and ``-``, as typed.
-        options: what to make of them.
-        stdin: gives the picture that ``-`` stands for.
-        tell: called with what was left out, and of folders without a picture.
-
-    Raises:
-        UsageError: the only name does not exist, an output exists, options contradict ...
-        ResourceError: the disk is too full for what would be written.
-    """
-    meant = find(inputs, recursive=options.recursive)
-    for event in meant.events:
-        tell(event)
-    found = list(meant.found)
-    names = naming(options.output, found, meant.one_file, options.format, options.film.container)
-    if names.folder is not None and options.recursive:
-        out = real_path(names.folder)
-        found = [f for f in found if f.root is None or not _inside(f.path, out, f.root)]
-    if not found:
-        raise UsageError(
-            f"there are no pictures or films in {', '.join(inputs)}",
-            None if options.recursive else "to look into its subfolders too, add --recursive",
-        )
-    jobs = [_job(f, names, options, stdin) for f in found]
-    jobs = _apart(jobs)
-    if len(jobs) == 1 and isinstance(jobs[0].failure, TargetError):
-        raise jobs[0].failure
-    _refuse_existing(jobs, options)
-    _check_disk(jobs)
-    return jobs
+    """All jobs for these inputs, in order, each of them looked at; as Plan."""
+    return list(Plan(inputs, options, stdin, tell))
 
 
-def _inside(path: Path, folder: Path, root: Path) -> bool:
-    """True if ``path`` lies in the output folder, which lies in the input folder."""
-    return folder != real_path(root) and folder in real_path(path).parents
-
-
-def _job(found: Found, names: Naming, options: Options, stdin: Callable[[], bytes] | None) -> Job:
-    """What is to be done with one input; whatever is wrong with it is the job's failure."""
-    if found.failure is not None:
-        return Job(found.path, found.path, failure=found.failure)
-    try:
-        job = _planned(found, names, options, stdin)
-        if job.target != STREAM:
-            job.target.exists()  # raises if it never can
-    except Exception as exc:
-        if isinstance(exc, UsageError) and options.film.ffmpeg is not None:
-            raise  # the ffmpeg that was named
-        return Job(found.path, found.path, failure=failure_of(exc, found.path))
-    return job
-
-
-def _planned(
-    found: Found, names: Naming, options: Options, stdin: Callable[[], bytes] | None
-) -> Job:
-    model, scale = options.model.name, options.scale
-    target: Path | None = None
-    if scale is not None and not names.needs_size:
-        target = names.target(found, model, scale, None)
-        if options.skip_existing and _exists(target):
-            return Job(found.path, target, skip=True)
-    if is_film(found.path) or is_pattern(found.path):
-        return _film_job(found, names, options, target)
-    from srcli.media.image import inspect, is_opaque
-
-    data = _data(found, names, stdin)
-    source = found.path if data is None else _stream(found.path, data)
-    info = inspect(source, options.max_pixels)
-    lr_size = info.height, info.width
-    sr_size = options.sr_size(lr_size)
-    if target is None:
-        target = names.target(found, model, scale, sr_size)
-        if options.skip_existing and _exists(target):
-            return Job(found.path, target, skip=True)
-    factor = scale or max(sr_size[0] / lr_size[0], sr_size[1] / lr_size[1])
-    alpha = info.has_alpha and options.alpha != "discard"
-    job = Job(found.path, target, info, None, lr_size, sr_size, alpha=alpha, data=data)
-    try:
-        if options.format or target == STREAM:
-            entry = FORMATS[options.format or "png"]
-        else:
-            entry = format_of(target)
-        if alpha and not entry.alpha and (info.n_frames == 1 or options.frames == "first"):
-            # an alpha channel that is full everywhere is none; refused is what is transparent
-            job = replace(job, alpha=not is_opaque(source, info, options.max_pixels))
-        bits = info.deepest if options.frames == "all" else info.bits
-        deep = entry.deep and bits > 8 if options.depth == "same" else options.depth == "16"
-        job = replace(job, format=entry.name, depth=16 if deep else 8)
-        if info.n_frames > 1 and options.frames == "all":
-            check_several(entry, FORMATS[info.format], info.n_frames)
-            job = replace(job, n_frames=info.n_frames)
-        check_output(entry, sr_size[1], sr_size[0], job.alpha, job.depth, lossless=options.lossless)
-        return replace(job, passes=catalog.chain(options.model, factor))
-    except SrcliError as exc:
-        return replace(job, failure=exc)
-
-
-def _data(found: Found, names: Naming, stdin: Callable[[], bytes] | None) -> bytes | None:
-    """What can be read but once: standard input, and pipes such as the shell's ``<(...)``."""
-    if found.path == STREAM:
-        return None if stdin is None else stdin()
-    if not found.path.is_fifo():
-        return None
-    if found.root is not None:
-        raise MediaError(f"{found.path} is a pipe, and not a file", "name it to have it read")
-    if names.beside:
-        raise MediaError(f"{found.path} is a pipe, and its output needs a name", "name one with -o")
-    return found.path.read_bytes()
-
-
-def _film_job(found: Found, names: Naming, options: Options, target: Path | None) -> Job:
-    from srcli.film.plan import open_film, plan_film, plan_pictures
-    from srcli.film.probe import turned
-
-    model, scale = options.model.name, options.scale
-    film, ffmpeg = open_film(found.path, options.film, options.max_pixels)
-    shown_size = options.sr_size(film.shown_size)  # names and wishes speak of what is shown
-    sr_size = turned(shown_size, film.rotation)
-    if target is None:
-        target = names.target(found, model, scale, shown_size)
-        if options.skip_existing and _exists(target):
-            return Job(found.path, target, skip=True)
-    job = Job(found.path, target, lr_size=film.shown_size, sr_size=shown_size)
-    try:
-        factor = scale or max(sr_size[0] / film.size[0], sr_size[1] / film.size[1])
-        job = replace(job, passes=catalog.chain(options.model, factor))
-        pattern = target
-        if options.film.preview is not None:
-            extension = FORMATS[options.format or "png"].extensions[0]
-            pattern = target.with_name(f"{target.stem}_preview_%03d{extension}")
-        if is_pattern(pattern):
-            made: FilmPlan | PicturesPlan = plan_pictures(
-                film,
-                pattern,
-                sr_size,
-                options.film,
-                ffmpeg,
-                quality=options.quality,
-                overwrite=options.overwrite,
-                skip_existing=options.skip_existing,
-            )
-        else:
-            made = plan_film(film, target, sr_size, options.film, ffmpeg)
-        return replace(job, film=made, target=pattern)
-    except SrcliError as exc:
-        return replace(job, failure=exc)
-
-
-def _exists(target: Path) -> bool:
-    return target != STREAM and target.exists()
-
-
-class TargetError(UsageError):
-    """An output's name is taken: by an input, or by another input's output."""
-
-
-def _apart(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs, of which those fail whose output is an input, or also another one's output."""
-    sources = {os.path.normcase(real_path(job.source)) for job in jobs}
-    alike: dict[str, list[Job]] = {}
-    for job in jobs:
-        if job.failure is None and job.target != STREAM:
-            alike.setdefault(os.path.normcase(real_path(job.target)), []).append(job)
-    failures: dict[Path, TargetError] = {}
-    for real, rivals in alike.items():
-        for job in rivals:
-            if real in sources:
-                failures[job.source] = TargetError(
-                    f"the output {job.target} is also an input", "name another output with -o"
+def _outside(found: dict[str, Found], out: Path) -> dict[str, Found]:
+    """Without what lies in the output folder, which lies in an input folder."""
+    real_out = real_path(out)
+    inside: dict[tuple[Path, str], bool] = {}
+    kept = {}
+    for real, one in found.items():
+        if one.root is not None:
+            key = one.root, os.path.dirname(one.name)  # noqa: PTH120
+            if key not in inside:
+                inside[key] = real_out != real_path(one.root) and (
+                    real_out in real_path(one.path).parents
                 )
-            elif len(rivals) > 1:
-                other = next(rival for rival in rivals if rival is not job)
-                failures[job.source] = _rivalry(job, other)
-    return [replace(job, failure=failures.get(job.source, job.failure)) for job in jobs]
+            if inside[key]:
+                continue
+        kept[real] = one
+    return kept
 
 
-def _rivalry(job: Job, other: Job) -> TargetError:
+def _is_input(target: Path) -> TargetError:
+    return TargetError(f"the output {target} is also an input", "name another output with -o")
+
+
+def _exists(target: Path, n: int) -> UsageError:
+    more = f" and {n - 1} more outputs exist" if n > 1 else " exists"
+    return UsageError(f"{target}{more}", "add --overwrite or --skip-existing")
+
+
+def _rivalry(source: Path, other: Path, target: Path) -> TargetError:
     """Two inputs with one output; a name with a field tells them apart."""
-    same_folder = job.source.parent == other.source.parent
+    same_folder = source.parent == other.parent
     name = "{stem}_{ext}" if same_folder else "{dir}/{stem}"
-    if same_folder or not job.source.is_absolute():
-        name = (job.target.parent / name).as_posix()
+    if same_folder or not source.is_absolute():
+        name = (target.parent / name).as_posix()
     return TargetError(
-        f"{job.source} and {other.source} would both be written to {job.target}",
-        f'tell them apart by their names: -o "{name}_large{job.target.suffix}"',
+        f"{source} and {other} would both be written to {target}",
+        f'tell them apart by their names: -o "{name}_large{target.suffix}"',
     )
 
 
-def _refuse_existing(jobs: Sequence[Job], options: Options) -> None:
-    if options.overwrite:
-        return
-    there = [j.target for j in jobs if not j.skip and j.failure is None and _exists(j.target)]
-    if there:
-        more = f" and {len(there) - 1} more outputs exist" if len(there) > 1 else " exists"
-        raise UsageError(f"{there[0]}{more}", "add --overwrite or --skip-existing")
-
-
-def _check_disk(jobs: Sequence[Job]) -> None:
-    """Room for all outputs, by file system."""
+def _check_disk(jobs: Iterable[Job]) -> None:
+    """Room for all outputs that are known, by file system."""
     needed: dict[int, tuple[Path, float]] = {}
     for job in jobs:
         if job.info is None or job.failure is not None or job.target == STREAM:
             continue
+        if isinstance(job.target, UrlPath):
+            continue  # nobody says how much room there is
         folder = job.target.parent
         try:
             while not folder.exists():
@@ -390,47 +375,3 @@ def _check_disk(jobs: Sequence[Job]) -> None:
                 f"the outputs may take {takes}, and {folder.resolve()} has {there} free",
                 "choose another place with -o, or a format that packs more (.webp, .jpg)",
             )
-
-
-def output_bytes(job: Job) -> float:
-    """About how many bytes a job's file will have: a generous guess."""
-    assert job.info is not None
-    samples = job.sr_size[0] * job.sr_size[1] * (_channels(job) + job.alpha)
-    return samples * job.n_frames * (job.depth // 8) * _SHARE_ON_DISK.get(job.format, 1.0)
-
-
-def _channels(job: Job) -> int:
-    """Of the output, transparency apart: CMYK stays where the format holds it."""
-    assert job.info is not None
-    return 4 if job.info.cmyk and FORMATS[job.format].inks else job.info.channels
-
-
-def decoded_bytes(job: Job) -> int:
-    """Memory that reading takes: the decoder's and the array."""
-    if job.film is not None:
-        return job.film.frames_bytes
-    assert job.info is not None
-    samples = job.lr_size[0] * job.lr_size[1] * (_channels(job) + job.info.has_alpha)
-    return samples * (job.depth // 8) * 2
-
-
-def written_bytes(job: Job) -> int:
-    """Memory that writing takes, a film's counted with reading."""
-    if job.film is not None:
-        return 0
-    from srcli.media.write import memory_needed
-
-    assert job.info is not None
-    return memory_needed(
-        job.format,
-        job.sr_size,
-        _channels(job),
-        job.alpha,
-        job.depth,
-        animated=job.n_frames > 1 and FORMATS[job.format].several == "frames",
-    )
-
-
-def picture_bytes(job: Job) -> int:
-    """Memory that a job takes besides the engine's."""
-    return decoded_bytes(job) + written_bytes(job)

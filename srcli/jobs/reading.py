@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,8 @@ import numpy as np
 
 from srcli.engine.result import Pixels
 from srcli.errors import MediaError
-from srcli.jobs.plan import Job, Options, decoded_bytes
+from srcli.jobs.job import Job, Options, decoded_bytes
+from srcli.jobs.look import Named
 from srcli.media.formats import FORMATS
 from srcli.media.gif import palette_of
 from srcli.media.image import Frame, Picture, opaque, read, read_frames
@@ -27,49 +29,89 @@ class Opened:
     palette: bytes | None
 
 
+@dataclass
+class _Coming:
+    """An item that is, or will be, looked at; and its source, once it is being opened."""
+
+    job: Future[Job]
+    opened: Future[Opened] | None = None
+
+
 class Reader:
-    """Opens the jobs' sources.
+    """Looks at what is to be done, and opens the sources, ahead of their turn.
 
     Args:
         pool: as many threads as ``options.jobs``.
-        jobs: in their order; films among them are not read here.
+        items: in their order; films among them are not read here.
+        look: makes a job of an item.
         memory_bytes: of which a share may be taken by what is read ahead.
     """
 
     def __init__(
-        self, pool: ThreadPoolExecutor, jobs: Sequence[Job], options: Options, memory_bytes: int
+        self,
+        pool: ThreadPoolExecutor,
+        items: Iterable[Job | Named],
+        look: Callable[[Job | Named], Job],
+        options: Options,
+        memory_bytes: int,
     ) -> None:
-        self._pool, self._jobs, self._options = pool, jobs, options
-        self._memory_bytes = memory_bytes
-        self._ahead: dict[int, Future[Opened]] = {}
+        self._pool, self._items, self._look = pool, iter(items), look
+        self._options, self._memory_bytes = options, memory_bytes
+        self._coming: deque[_Coming] = deque()
+        self._current: _Coming | None = None
 
-    def begin(self, index: int) -> Future[Opened]:
-        """Open a source, if that has not begun."""
-        if index not in self._ahead:
-            self._ahead[index] = self._pool.submit(open_source, self._jobs[index], self._options)
-        return self._ahead[index]
+    def next(self) -> Job | None:
+        """The job whose turn it is; None after the last one."""
+        self._look_further()
+        if not self._coming:
+            self._current = None
+            return None
+        self._current = self._coming.popleft()
+        return self._current.job.result()
 
-    def take(self, index: int) -> Future[Opened]:
-        """The source whose turn it is; it is no longer held here."""
-        begun = self.begin(index)
-        del self._ahead[index]
-        return begun
+    def take(self) -> Future[Opened]:
+        """The source of the job whose turn it is, opened; it is no longer held here."""
+        assert self._current is not None
+        return self._begun(self._current)
 
     @property
     def held_bytes(self) -> int:
         """Memory of what is read ahead."""
-        return sum(decoded_bytes(self._jobs[k]) for k in self._ahead)
+        return sum(decoded_bytes(one.job.result()) for one in self._coming if one.opened)
 
-    def look_ahead(self, index: int) -> None:
-        """Begin to open the pictures that follow a job, as many as there are threads and memory."""
-        for k in range(index + 1, min(index + 1 + self._options.jobs, len(self._jobs))):
-            job = self._jobs[k]
+    def look_ahead(self) -> None:
+        """Begin to open the pictures that follow, as many as there are threads and memory."""
+        self._look_further()
+        for one in self._coming:
+            if not one.job.done():
+                break
+            job = one.job.result()
+            if job.skip or job.failure is not None:
+                continue
             if job.film is not None:
                 break
-            wanted = 0 if k in self._ahead else decoded_bytes(job)
+            wanted = 0 if one.opened else decoded_bytes(job)
             if (self.held_bytes + wanted) * SHARE > self._memory_bytes:
                 break
-            self.begin(k)
+            self._begun(one)
+
+    def _look_further(self) -> None:
+        """Begin to look at as many items as there are threads, and one more."""
+        while len(self._coming) <= self._options.jobs:
+            item = next(self._items, None)
+            if item is None:
+                return
+            if isinstance(item, Job):
+                looked: Future[Job] = Future()
+                looked.set_result(item)
+            else:
+                looked = self._pool.submit(self._look, item)
+            self._coming.append(_Coming(looked))
+
+    def _begun(self, one: _Coming) -> Future[Opened]:
+        if one.opened is None:
+            one.opened = self._pool.submit(open_source, one.job.result(), self._options)
+        return one.opened
 
     def following(self, opened: Opened) -> Future[Frame | None]:
         """The next frame, or page."""

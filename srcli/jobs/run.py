@@ -7,7 +7,7 @@ import queue
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as List
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +21,9 @@ from srcli.jobs.enlarge import enlarge
 from srcli.jobs.events import Done, Failed, Listener, Noted, Progressed, Skipped, Started, Summary
 from srcli.jobs.failures import failure_of
 from srcli.jobs.inputs import STREAM
-from srcli.jobs.plan import Job, Options, decoded_bytes, written_bytes
+from srcli.jobs.job import Job, Options, decoded_bytes, written_bytes
+from srcli.jobs.look import Named
+from srcli.jobs.look import look as look_at
 from srcli.jobs.reading import SHARE, Opened, Reader
 from srcli.media.atomic import make_folder
 from srcli.media.formats import FORMATS
@@ -33,19 +35,25 @@ STRIPS_WAITING = 2  # between the network and the writer
 
 
 def run(
-    jobs: List[Job],
+    jobs: Iterable[Job | Named],
     options: Options,
     engine: Engine,
     *,
     tell: Listener,
+    look: Callable[[Job | Named], Job] | None = None,
+    total: int | None = None,
+    scales: List[int] | None = None,
 ) -> Summary:
     """Do the jobs in order; a job that fails is told and the others go on.
 
     Args:
-        jobs: from srcli.jobs.plan.
+        jobs: what is to be done; what is known by name alone is looked at in its turn.
         options: of the command.
         engine: what enlarges.
         tell: called with every event, always from the calling thread.
+        look: makes a job of what is known by name; called by other threads.
+        total: how many are to be done; None: the jobs tell.
+        scales: native scales that will be needed, as far as is known; None: the jobs tell.
 
     Returns:
         The counts.
@@ -60,22 +68,33 @@ def run(
         summary.count(event)
         tell(event)
 
-    todo = [job for job in jobs if not job.skip and job.failure is None]
-    for job in jobs:
+    def report_over(job: Job) -> bool:
         if job.skip:
             report(Skipped(job.source, job.target))
         elif job.failure is not None:
             report(_failed(job, job.failure))
+        return job.skip or job.failure is not None
+
+    if total is None or scales is None:
+        jobs = list(jobs)
+        known = [job for job in jobs if isinstance(job, Job)]
+        jobs = [job for job in jobs if not isinstance(job, Job) or not report_over(job)]
+        total = len(jobs)
+        todo = [job for job in known if not job.skip and job.failure is None]
+        scales = sorted({scale for job in todo for scale in job.passes})
     with (
         ThreadPoolExecutor(options.jobs, "read") as reading,
         ThreadPoolExecutor(options.jobs, "write") as writing,
     ):
-        reader = Reader(reading, todo, options, memory_bytes)
-        if todo and todo[0].film is None:
-            with contextlib.suppress(Exception):  # its turn comes, and tells
-                reader.begin(0)
+        reader = Reader(
+            reading, jobs, look or (lambda job: look_at(job, options)), options, memory_bytes
+        )
+        with contextlib.suppress(Exception):  # its turn comes, and tells
+            reader.look_ahead()
         # weights that cannot be had end the run, not picture after picture
-        engine.prepare(sorted({scale for job in todo for scale in job.passes}))
+        prepared = set(scales)
+        engine.prepare(sorted(prepared))
+        number = 0
         unfinished: deque[_Output] = deque()  # handed to the writers, in order
 
         def settle(most: int, most_bytes: int) -> None:
@@ -87,16 +106,22 @@ def run(
                     tell(Noted(first.job.source, note))
                 report(result)
 
-        for index, job in enumerate(todo):
+        while (job := reader.next()) is not None:
+            if report_over(job):
+                continue
+            if not prepared.issuperset(job.passes):
+                engine.prepare(sorted({*job.passes} - prepared))
+                prepared.update(job.passes)
+            number += 1
             if job.film is not None:
                 settle(0, 0)
-                report(_film(job, options, engine, tell, (index + 1, len(todo))))
+                report(_film(job, options, engine, tell, (number, total)))
                 continue
             output: _Output | None = None
             try:
-                opening = reader.take(index)
+                opening = reader.take()
                 started = time.perf_counter()
-                tell(Started(job.source, job.lr_size, job.sr_size, index + 1, len(todo)))
+                tell(Started(job.source, job.lr_size, job.sr_size, number, total))
                 opened = opening.result()
                 reserve = _writing_bytes(job, memory_bytes) + _held_bytes(unfinished)
                 output = _Output(job, opened, options, started)
@@ -106,21 +131,21 @@ def run(
                 output.start(writing)
                 said = set(notes)
                 frame: Frame | None = opened.first
-                for number in range(job.n_frames):
+                for index in range(job.n_frames):
                     coming: Future[Frame | None] | None = None
                     ahead_bytes = 0
-                    if number + 1 < job.n_frames:
+                    if index + 1 < job.n_frames:
                         coming = reader.following(opened)
                         ahead_bytes = decoded_bytes(job)
                     else:
-                        reader.look_ahead(index)
+                        reader.look_ahead()
                     ahead_bytes += reader.held_bytes
                     assert frame is not None, "reading counts the frames"
                     for note in frame.picture.notes:
                         if note not in said:
-                            tell(Noted(job.source, f"page {number + 1}: {note}"))
+                            tell(Noted(job.source, f"page {index + 1}: {note}"))
                             said.add(note)
-                    _fill(output, frame, number, engine, reserve + ahead_bytes, tell)
+                    _fill(output, frame, index, engine, reserve + ahead_bytes, tell)
                     frame = coming.result() if coming else None
                 output.finish()
             except Exception as exc:

@@ -9,6 +9,7 @@ from typing import IO, BinaryIO, Protocol
 
 from srcli.errors import MediaError
 from srcli.media.atomic import give_name, open_part, plain_errors
+from srcli.media.remote import UrlPath
 
 
 class Target(Protocol):
@@ -66,6 +67,33 @@ class FileTarget(_Written):
             self._part.unlink(missing_ok=True)
 
 
+class UrlTarget(_Written):
+    """A file elsewhere, written on this machine first."""
+
+    def __init__(self, path: UrlPath) -> None:
+        self._path = path
+        with self._errors():
+            handle, name = tempfile.mkstemp(prefix="srcli-")
+            self._part, self._file = Path(name), os.fdopen(handle, "w+b")
+
+    def _errors(self) -> contextlib.AbstractContextManager[None]:
+        return plain_errors(str(self._path), Path(tempfile.gettempdir()))
+
+    def commit(self) -> None:
+        with self._errors():
+            self._file.flush()
+        try:
+            self._path.put(self._part)
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._part.unlink(missing_ok=True)
+
+
 class StreamTarget(_Written):
     """A stream, such as standard output, that gets the file whole or not at all."""
 
@@ -93,3 +121,10 @@ class StreamTarget(_Written):
     def abort(self) -> None:
         with contextlib.suppress(OSError):
             self._file.close()
+
+
+def open_target(path: Path | BinaryIO) -> Target:
+    """Where the bytes go: a file, one elsewhere, or a stream."""
+    if isinstance(path, UrlPath):
+        return UrlTarget(path)
+    return FileTarget(path) if isinstance(path, Path) else StreamTarget(path)

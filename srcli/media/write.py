@@ -15,7 +15,7 @@ from srcli.media.deflate import pipeline_bytes
 from srcli.media.encode import Choices, Encoder, Page, Sequence, Strip, mode_of, open_encoder
 from srcli.media.formats import FORMATS, Format, FormatName, check_output, format_of
 from srcli.media.metadata import Metadata
-from srcli.media.target import FileTarget, StreamTarget, Target
+from srcli.media.target import Target, open_target
 
 __all__ = ["Page", "Sequence", "Writer", "memory_needed", "open_writer"]
 
@@ -149,8 +149,7 @@ class Writer:
         return carry(page.metadata, self._entry, page.channels, page.size)
 
     def __enter__(self) -> Self:
-        target = FileTarget(self._path) if isinstance(self._path, Path) else None
-        self._target = target or StreamTarget(self._path)  # type: ignore[arg-type]
+        self._target = open_target(self._path)
         try:
             self._encoder = open_encoder(
                 self._target, self._entry, self._choices, self._page, self._sequence

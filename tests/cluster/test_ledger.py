@@ -6,7 +6,7 @@ import pytest
 
 from srcli.cluster.ledger import DEATHS, GROUP_JOBS, Ledger, work_pixels
 from srcli.jobs.events import Done, Failed, Noted, Started
-from srcli.jobs.plan import Job
+from srcli.jobs.job import Job
 
 
 def job(name, size=(50, 50)):

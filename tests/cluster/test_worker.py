@@ -13,7 +13,8 @@ from srcli.cluster.worker import Work, Worker
 from srcli.engine.settings import Settings
 from srcli.errors import SrcliError, WeightsError
 from srcli.jobs.events import Done, Failed, Started
-from srcli.jobs.plan import Options, plan
+from srcli.jobs.job import Options
+from srcli.jobs.plan import plan
 from srcli.weights import WeightsOptions
 
 

@@ -16,7 +16,8 @@ from srcli import catalog
 from srcli.engine.resampler import Resampler
 from srcli.film.options import FilmOptions
 from srcli.jobs.events import Done, Failed, Noted
-from srcli.jobs.plan import Options, plan
+from srcli.jobs.job import Options
+from srcli.jobs.plan import plan
 from srcli.jobs.run import run as run_jobs
 from tests.film.films import header, run
 from tests.film.pgs import pgs

@@ -15,7 +15,8 @@ from PIL import Image
 from srcli import catalog
 from srcli.errors import MediaError, ResourceError, UsageError
 from srcli.jobs.inputs import STREAM
-from srcli.jobs.plan import Options, output_bytes, picture_bytes, plan
+from srcli.jobs.job import Options, output_bytes, picture_bytes
+from srcli.jobs.plan import plan
 from srcli.media.formats import FORMATS, format_of
 
 BCRN = catalog.resolve("bcrn.authors")

@@ -18,7 +18,8 @@ from srcli.jobs import reading
 from srcli.jobs import run as module
 from srcli.jobs.events import Done, Failed, Noted, Progressed, Skipped, Started
 from srcli.jobs.films import faster
-from srcli.jobs.plan import Options, plan
+from srcli.jobs.job import Options
+from srcli.jobs.plan import plan
 from srcli.jobs.run import run
 from srcli.media.image import inspect, read_frames
 

@@ -20,7 +20,8 @@ from PIL import Image, PngImagePlugin
 from srcli import catalog
 from srcli.engine.resampler import Resampler
 from srcli.jobs.events import Done, Failed, Noted
-from srcli.jobs.plan import Options, plan
+from srcli.jobs.job import Options
+from srcli.jobs.plan import plan
 from srcli.jobs.run import run
 from srcli.media.image import inspect, read
 from srcli.media.metadata import resources_of_iptc

@@ -23,7 +23,8 @@ from srcli import catalog
 from srcli.engine.resampler import Resampler
 from srcli.errors import MediaError
 from srcli.jobs.events import Done, Failed, Noted
-from srcli.jobs.plan import Options, plan
+from srcli.jobs.job import Options
+from srcli.jobs.plan import plan
 from srcli.jobs.run import run
 from srcli.media.exif import pack_ifd
 from srcli.media.image import inspect, read
