@@ -181,6 +181,7 @@ def load_file(
     *,
     catalogue: Catalogue | None = None,
     announce: Announce | None = None,
+    foreign: bool = False,
 ) -> tuple[Model, Variant, dict[str, Tensor]]:
     """A file of the user's own: safetensors, or ``.pth`` (of which only tensors are read).
 
@@ -192,7 +193,9 @@ def load_file(
         path: the file.
         model_name: architecture or model whose network it is for; None: found out.
         scale: the scale asked for.
-        announce: told if the tensors fit several networks.
+        announce: told if the tensors fit several networks, or one that spandrel runs.
+        foreign: what fits none of the catalogue's networks may be one of spandrel's, if that is
+            installed.
 
     Returns:
         A model with one variant (no weights file), that variant, and the tensors.
@@ -217,8 +220,11 @@ def load_file(
     state = read_any(data, str(path))
 
     if template is None:
-        model, variant = _recognised(path, state, scale, catalogue, announce or log.warning)
-        return model, variant, state
+        say = announce or log.warning
+        found = _recognised(path, state, scale, catalogue, say) or _foreign(
+            path, state, foreign, say
+        )
+        return *found, state
     wrong: WeightsError | None = None
     for native, config in _candidates(template, said, scale, state):
         try:
@@ -272,7 +278,7 @@ def _recognised(
     scale: float | None,
     catalogue: Catalogue,
     announce: Announce,
-) -> tuple[Model, Variant]:
+) -> tuple[Model, Variant] | None:
     """The network that a file's tensors fit; says which if they fit several unlike ones."""
     found: list[tuple[Model, Variant]] = []
     hopeless: set[str | None] = set()  # networks with other names, whatever the scale
@@ -289,11 +295,7 @@ def _recognised(
             if not arch.expanded and "Missing key" in said and "Unexpected key" in said:
                 hopeless.add(arch.network)
     if not found:
-        raise UsageError(
-            f"{path} fits none of the networks that srcli knows.",
-            "If it is a changed form of one of them, name it with --model, which then says what "
-            "does not fit; `srcli models` lists them.",
-        )
+        return None
     model, variant = found[0]
     scales = [v.scale for m, v in found if recognise.same_network(m, model)]
     others = [m.arch.name for m, _ in found if not recognise.same_network(m, model)]
@@ -310,6 +312,24 @@ def _recognised(
             f"for x{variant.scale}. Another one is named with -x."
         )
     return model, variant
+
+
+def _foreign(
+    path: Path, state: Mapping[str, Tensor], allowed: bool, announce: Announce
+) -> tuple[Model, Variant]:
+    """The network that spandrel finds in a file that fits none of the catalogue's."""
+    from srcli.weights import foreign
+
+    hint = (
+        "If it is a changed form of one of them, name it with --model, which then says what "
+        "does not fit; `srcli models` lists them."
+    )
+    if allowed:
+        if not foreign.is_installed():
+            hint += f" Over forty more are known with spandrel: {foreign.INSTALL}"
+        elif (found := foreign.recognised(path, state, announce)) is not None:
+            return found
+    raise UsageError(f"{path} fits none of the networks that srcli knows.", hint)
 
 
 def save_file(
