@@ -285,7 +285,7 @@ def load_model(
     if entry is None:
         from srcli.weights import load_file
 
-        entry, _, state = load_file(Path(cast("FilePath", weights)), name, scale)
+        entry, _, state = load_file(Path(cast("FilePath", weights)), name, scale, foreign=True)
     scale = catalog.default_scale(entry) if scale is None else scale
     passes = catalog.chain(entry, scale)
     folder = os.environ.get("SRCLI_TMP_DIR", "").strip()

@@ -10,8 +10,10 @@ enlargement and a convolution in place of the sub-pixel upsampler.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +24,33 @@ from srcli.archs.names import rename_on_loading, renamed
 from srcli.archs.stages import Map, Run
 
 RESIDUAL_SCALE = 0.2
+
+
+def older_names(n_doublings: int) -> tuple[tuple[str, str], ...]:
+    """Names in ESRGAN's releases, old and oldest, and what they became."""
+    doublings = ((rf"model\.{3 * k}\.", f"conv_up{k}.") for k in range(1, n_doublings + 1))
+    return (
+        # a trunk of n blocks is the oldest form's model.1.sub.0 .. n - 1, its convolution sub.n
+        (r"model\.0\.", "conv_first."),
+        (r"model\.1\.sub\.(\d+)\.RDB(\d)\.conv(\d)\.0\.", r"body.\1.rdb\2.conv\3."),
+        (r"model\.1\.sub\.\d+\.", "conv_body."),
+        *doublings,
+        (rf"model\.{3 * n_doublings + 2}\.", "conv_hr."),
+        (rf"model\.{3 * n_doublings + 4}\.", "conv_last."),
+        (r"RRDB_trunk\.(\d+)\.RDB(\d)\.", r"body.\1.rdb\2."),
+        (r"trunk_conv\.", "conv_body."),
+        (r"upconv(\d)\.", r"conv_up\1."),
+        (r"HRconv\.", "conv_hr."),
+    )
+
+
+def _doublings(names: Iterable[str]) -> int:
+    """How many enlargements by 2 a file in one of the forms has."""
+    numbers = [int(name.split(".")[1]) for name in names if re.match(r"model\.\d+\.", name)]
+    if numbers:
+        return (max(numbers) - 4) // 3
+    found = (re.match(r"(?:conv_up|upconv)(\d)\.", name) for name in names)
+    return max((int(match[1]) for match in found if match), default=0)
 
 
 def leaky(x: Tensor) -> Tensor:
@@ -68,68 +97,67 @@ class RRDBNet(nn.Module):
     """LR (n, 3, h, w) in 0..1 to SR (n, 3, h * scale, w * scale).
 
     For x2 and x1, the picture is first unshuffled to a half and a quarter of its size, which must
-    divide h and w; what follows always enlarges by 4.
+    divide h and w, and what follows enlarges by 4; unless it enlarges by the scale alone.
 
     Args:
-        scale: 4, 2 or 1.
+        scale: a power of two; unshuffled, 4, 2 or 1.
         n_feats: channels.
         n_blocks: residual-in-residual blocks.
         growth: channels that each convolution of a dense block adds.
+        n_doublings: enlargements by 2 at the end.
     """
 
-    # a trunk of n blocks is the oldest form's model.1.sub.0 .. n - 1, and its convolution sub.n
-    OLDER = (
-        (r"model\.0\.", "conv_first."),
-        (r"model\.1\.sub\.(\d+)\.RDB(\d)\.conv(\d)\.0\.", r"body.\1.rdb\2.conv\3."),
-        (r"model\.1\.sub\.\d+\.", "conv_body."),
-        (r"model\.3\.", "conv_up1."),
-        (r"model\.6\.", "conv_up2."),
-        (r"model\.8\.", "conv_hr."),
-        (r"model\.10\.", "conv_last."),
-        (r"RRDB_trunk\.(\d+)\.RDB(\d)\.", r"body.\1.rdb\2."),
-        (r"trunk_conv\.", "conv_body."),
-        (r"upconv(\d)\.", r"conv_up\1."),
-        (r"HRconv\.", "conv_hr."),
-    )
-
     def __init__(
-        self, *, scale: int, n_feats: int = 64, n_blocks: int = 23, growth: int = 32
+        self,
+        *,
+        scale: int,
+        n_feats: int = 64,
+        n_blocks: int = 23,
+        growth: int = 32,
+        n_doublings: int = 2,
     ) -> None:
         super().__init__()
-        if scale not in (1, 2, 4):
-            raise ValueError(f"scale must be 1, 2 or 4, not {scale}")
-        self.scale, self.shrink = scale, 4 // scale
+        if 2**n_doublings % scale:
+            raise ValueError(f"scale must divide {2**n_doublings}, not be {scale}")
+        self.scale, self.n_doublings = scale, n_doublings
+        self.shrink: int = 2**n_doublings // scale
         self.conv_first = conv(3 * self.shrink**2, n_feats)
         self.body = nn.Sequential(*(RRDB(n_feats, growth) for _ in range(n_blocks)))
         self.conv_body = conv(n_feats, n_feats)
-        self.conv_up1 = conv(n_feats, n_feats)
-        self.conv_up2 = conv(n_feats, n_feats)
+        for k in range(1, n_doublings + 1):
+            self.add_module(f"conv_up{k}", conv(n_feats, n_feats))
         self.conv_hr = conv(n_feats, n_feats)
         self.conv_last = conv(n_feats, 3)
-        rename_on_loading(self, self.OLDER)
+        rename_on_loading(self, older_names(n_doublings))
 
-    @classmethod
-    def config_of(cls, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    @property
+    def multiple(self) -> int:
+        """What must divide h and w."""
+        return self.shrink
+
+    @staticmethod
+    def config_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
         """The arguments, scale included, of the network whose parameters have these shapes."""
-        now = {renamed(name, cls.OLDER): shape for name, shape in shapes.items()}
+        n_doublings = _doublings(shapes)
+        now = {renamed(name, older_names(n_doublings)): shape for name, shape in shapes.items()}
         numbers = [int(name.split(".")[1]) for name in now if name.startswith("body.")]
         n_feats, n_in = now["conv_first.weight"][:2]
         return {
-            "scale": 4 // math.isqrt(n_in // 3),
+            "scale": 2**n_doublings // math.isqrt(n_in // 3),
             "n_feats": n_feats,
             "n_blocks": max(numbers, default=-1) + 1,
             "growth": now["body.0.rdb1.conv1.weight"][0],
+            "n_doublings": n_doublings,
         }
 
     def unshuffle(self, lr: Tensor) -> Tensor:
-        """(n, 3, h, w) -> (n, 3 k^2, h / k, w / k), k = 4 / scale."""
+        """(n, 3, h, w) -> (n, 3 k^2, h / k, w / k), k = ``multiple``."""
         return F.pixel_unshuffle(lr, self.shrink) if self.shrink > 1 else lr
 
-    def up1(self, x: Tensor) -> Tensor:
-        return leaky(self.conv_up1(F.interpolate(x, scale_factor=2, mode="nearest")))
-
-    def up2(self, x: Tensor) -> Tensor:
-        return leaky(self.conv_up2(F.interpolate(x, scale_factor=2, mode="nearest")))
+    def doubled(self, k: int, x: Tensor) -> Tensor:
+        """The k-th enlargement by 2, from 1; looks 1 pixel around."""
+        up = self.get_submodule(f"conv_up{k}")
+        return leaky(up(F.interpolate(x, scale_factor=2, mode="nearest")))
 
     def finish(self, x: Tensor) -> Tensor:
         """Looks 2 pixels around."""
@@ -138,7 +166,9 @@ class RRDBNet(nn.Module):
     def forward(self, lr: Tensor) -> Tensor:
         head = self.conv_first(self.unshuffle(lr))  # (n, c, h / k, w / k)
         x = head + self.conv_body(self.body(head))
-        return self.finish(self.up2(self.up1(x)))  # (n, 3, h s, w s)
+        for k in range(1, self.n_doublings + 1):
+            x = self.doubled(k, x)
+        return self.finish(x)  # (n, 3, h s, w s)
 
     def stages(self, run: Run, lr: Map) -> Map:
         small = run.local(self.unshuffle, lr, scale=Fraction(1, self.shrink))
@@ -147,5 +177,6 @@ class RRDBNet(nn.Module):
             assert isinstance(block, RRDB)
             x = block.stages(run, x)
         x = run.local(lambda x, head: head + self.conv_body(x), x, head, halo=1)
-        x = run.local(self.up2, run.local(self.up1, x, halo=1, scale=2), halo=1, scale=2)
+        for k in range(1, self.n_doublings + 1):
+            x = run.local(partial(self.doubled, k), x, halo=1, scale=2)
         return run.local(self.finish, x, halo=2)

@@ -99,6 +99,8 @@ class SPAN(Expanded):
     Args:
         scale: native factor.
         n_feats: channels.
+        centred: the mean colour is subtracted and the rest multiplied by 255 first. Files of
+            networks trained without hold an empty ``no_norm``.
     """
 
     N_BLOCKS = 6
@@ -106,9 +108,10 @@ class SPAN(Expanded):
 
     mean: Tensor
 
-    def __init__(self, *, scale: int, n_feats: int = 28) -> None:
+    def __init__(self, *, scale: int, n_feats: int = 28, centred: bool = True) -> None:
         super().__init__()
-        self.scale = scale
+        self.scale, self.centred = scale, centred
+        rename_on_loading(self, unused="no_norm$")
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.conv_1 = Conv3XC(3, n_feats)
         for k in range(1, self.N_BLOCKS + 1):
@@ -121,14 +124,18 @@ class SPAN(Expanded):
     def config_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
         """The arguments, scale included, of the network whose parameters have these shapes."""
         n_out = shapes["upsampler.0.weight"][0]
-        return {"scale": math.isqrt(n_out // 3), "n_feats": shapes["conv_cat.weight"][0]}
+        return {
+            "scale": math.isqrt(n_out // 3),
+            "n_feats": shapes["conv_cat.weight"][0],
+            "centred": "no_norm" not in shapes,
+        }
 
     @property
     def blocks(self) -> list[SPAB]:
         return [self.get_submodule(f"block_{k}") for k in range(1, self.N_BLOCKS + 1)]  # type: ignore[misc]
 
     def centre(self, lr: Tensor) -> Tensor:
-        return (lr - self.mean) * 255
+        return (lr - self.mean) * 255 if self.centred else lr
 
     def last(self, x: Tensor) -> Tensor:
         """Block 6: (n, c, h, w) -> (n, 2c, h, w), its output and its first layer's."""

@@ -86,7 +86,8 @@ class WeightsFile:
         sha256: of the file, lower-case hex.
         url: where it is published; None for a bundled file. A file may serve several scales: the
             same entry then stands in several variants.
-        state_key: key of the state dict inside the file (``model``, ``params``), if it is nested.
+        state_key: key of the state dict inside the file (``model``, ``params``), if it is nested;
+            None: it is not, or where training programs usually put it.
         strip_prefix: prefix to take off every parameter name (``module.``).
         keep: prefix of the parameters that are kept (``features.``), before ``strip_prefix`` is
             taken off; the others are left out.

@@ -307,7 +307,7 @@ def upscale(
             library = None if chosen.is_resampler else _LIBRARIES[settings.backend]
             console.announce(opening(plan, chosen.name, options.scale, library))
         if dry_run:
-            summary = _show(plan, options, settings, console)
+            summary = _show(plan, options, settings, state, console)
         else:
             try:
                 if cluster is not None:
@@ -432,24 +432,33 @@ def _model(
         raise UsageError("--denoise is for models by name, not for a file of weights")
     from srcli.weights import load_file
 
-    own, _, state = load_file(weights, name, scale)
+    own, _, state = load_file(weights, name, scale, foreign=True)
     return own, state
 
 
-def _show(plan: Plan, options: Options, settings: Settings, console: Console) -> Summary:
+def _show(
+    plan: Plan,
+    options: Options,
+    settings: Settings,
+    state: dict[str, Tensor] | None,
+    console: Console,
+) -> Summary:
     """--dry-run: what would be written, how large, with how much memory."""
     from srcli.engine.forecast import forecast
     from srcli.engine.passes import Network
     from srcli.engine.resampler import Resampler
     from srcli.engine.upscaler import Upscaler
     from srcli.jobs.events import Failed, Skipped, Summary
-    from srcli.weights import new_network
+    from srcli.weights import build, new_network
 
     model = options.model
 
     def untrained(scale: int) -> Network:
-        """As large as the real one, and nothing is downloaded."""
-        module = new_network(model.variant(scale), model.arch)
+        """As large as the real one, and nothing is downloaded; of a file the real one."""
+        variant = model.variant(scale)
+        module = (
+            new_network(variant, model.arch) if state is None else build(variant, model.arch, state)
+        )
         return Network(module, model.arch, model.door, scale)
 
     engine = Resampler("bicubic") if model.is_resampler else Upscaler(untrained, settings)

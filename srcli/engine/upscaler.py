@@ -20,6 +20,7 @@ from srcli.engine.regions import Region
 from srcli.engine.result import GREY, Pixels, Report, native_size, pass_shares, peak
 from srcli.engine.settings import MARGIN, Settings
 from srcli.engine.storage import Budget, Spares
+from srcli.errors import UsageError
 from srcli.quality.resize import RowResizer
 
 BAND_PIXELS = 2**20  # of an ensemble's result at a time
@@ -233,6 +234,8 @@ class Upscaler:
             if scale not in self._networks:
                 self._networks[scale] = self._load(scale)
             plain = self._networks[scale]
+            if dtype != torch.float32 and not getattr(plain.module, "halvable", True):
+                raise UsageError(f"{plain.arch.title} runs in fp32 only", "use --precision fp32")
             module = derive(plain.module, dtype, 1 if plain.door.colour == "y" else 3)
             module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             self._derived[key] = replace(plain, module=module)

@@ -102,7 +102,7 @@ def _own(names: list[str], scales: list[int], weights: Path) -> Entrant:
     if len(names) > 1 or len(scales) > 1:
         raise UsageError("--weights is one model at one scale: give -m and -x at most once")
     model, variant, state = load_file(
-        weights, names[0] if names else None, scales[0] if scales else None
+        weights, names[0] if names else None, scales[0] if scales else None, foreign=True
     )
     if scales:
         _check_native(model, scales[0])

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -135,16 +136,25 @@ def new_network(variant: Variant, arch: Architecture) -> nn.Module:
     return cast("nn.Module", network(scale=variant.scale, **variant.config))
 
 
-def _filled(variant: Variant, arch: Architecture, state: Mapping[str, Tensor]) -> nn.Module:
+class _OtherNamesError(WeightsError):
+    """The tensors are of another network, whatever its scale and arguments."""
+
+
+def _filled(
+    variant: Variant, arch: Architecture, state: Mapping[str, Tensor], *, plain: bool = True
+) -> nn.Module:
+    """``plain``: of an expanded architecture the plain form is tried too."""
     network = new_network(variant, arch)
     try:
         network.load_state_dict(dict(state), strict=True)
     except RuntimeError as exc:
-        if arch.expanded:
-            plain = cast("nn.Module", cast("Any", network).merge())
+        if arch.expanded and not recognise.has_names_of(network, state):
+            raise _OtherNamesError(f"The names are not those of {arch.name}.") from exc
+        if arch.expanded and plain:
+            merged = cast("nn.Module", cast("Any", network).merge())
             with contextlib.suppress(RuntimeError):
-                plain.load_state_dict(dict(state), strict=True)
-                return plain
+                merged.load_state_dict(dict(state), strict=True)
+                return merged
         raise WeightsError(
             f"The weights do not fit {arch.name} x{variant.scale}: {_differences(network, state)}."
         ) from exc
@@ -171,6 +181,7 @@ def load_file(
     *,
     catalogue: Catalogue | None = None,
     announce: Announce | None = None,
+    foreign: bool = False,
 ) -> tuple[Model, Variant, dict[str, Tensor]]:
     """A file of the user's own: safetensors, or ``.pth`` (of which only tensors are read).
 
@@ -182,7 +193,9 @@ def load_file(
         path: the file.
         model_name: architecture or model whose network it is for; None: found out.
         scale: the scale asked for.
-        announce: told if the tensors fit several networks.
+        announce: told if the tensors fit several networks, or one that spandrel runs.
+        foreign: what fits none of the catalogue's networks may be one of spandrel's, if that is
+            installed.
 
     Returns:
         A model with one variant (no weights file), that variant, and the tensors.
@@ -207,8 +220,11 @@ def load_file(
     state = read_any(data, str(path))
 
     if template is None:
-        model, variant = _recognised(path, state, scale, catalogue, announce or log.warning)
-        return model, variant, state
+        say = announce or log.warning
+        found = _recognised(path, state, scale, catalogue, say) or _foreign(
+            path, state, foreign, say
+        )
+        return *found, state
     wrong: WeightsError | None = None
     for native, config in _candidates(template, said, scale, state):
         try:
@@ -235,16 +251,18 @@ def _own_model(
     template = candidate.model
     variant = Variant(candidate.scale, weights=None, parameters=0, config=candidate.config)
     try:
-        network = _filled(variant, template.arch, state)
+        network = _filled(variant, template.arch, state, plain=candidate.plain)
     except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as exc:
         # the constructor refuses a scale, or what the metadata say
         text = f"{template.arch.name} cannot be made for x{candidate.scale}: {exc}."
         raise WeightsError(text) from exc
     count = sum(p.numel() for p in network.parameters() if p.requires_grad)
     variant = replace(variant, parameters=count)
+    # a file's form may take other sizes than the catalogue's
+    multiple = math.lcm(template.arch.multiple, getattr(network, "multiple", 1))
     model = Model(
         name=f"{template.arch.name}:{path.name}",
-        arch=template.arch,
+        arch=replace(template.arch, multiple=multiple),
         licence="unknown",
         source=str(path),
         door=door or template.door,
@@ -260,7 +278,7 @@ def _recognised(
     scale: float | None,
     catalogue: Catalogue,
     announce: Announce,
-) -> tuple[Model, Variant]:
+) -> tuple[Model, Variant] | None:
     """The network that a file's tensors fit; says which if they fit several unlike ones."""
     found: list[tuple[Model, Variant]] = []
     hopeless: set[str | None] = set()  # networks with other names, whatever the scale
@@ -268,28 +286,50 @@ def _recognised(
         arch = candidate.model.arch
         if arch.network in hopeless or (found and not candidate.close):
             continue
-        if any(recognise.same_network(candidate.model, model) for model, _ in found):
-            continue
         try:
             found.append(_own_model(path, candidate, state))
+        except _OtherNamesError:
+            hopeless.add(arch.network)
         except WeightsError as exc:
             said = str(exc.__cause__)
             if not arch.expanded and "Missing key" in said and "Unexpected key" in said:
                 hopeless.add(arch.network)
     if not found:
-        raise UsageError(
-            f"{path} fits none of the networks that srcli knows.",
-            "If it is a changed form of one of them, name it with --model, which then says what "
-            "does not fit; `srcli models` lists them.",
-        )
+        return None
     model, variant = found[0]
-    if len(found) > 1:
-        others = ", ".join(m.arch.name for m, _ in found[1:])
+    scales = [v.scale for m, v in found if recognise.same_network(m, model)]
+    others = [m.arch.name for m, _ in found if not recognise.same_network(m, model)]
+    if others:
         announce(
-            f"{path} fits {model.arch.name} x{variant.scale} and also {others}; it is taken for "
-            f"{model.arch.name}. Another one is named with --model."
+            f"{path} fits {model.arch.name} x{variant.scale} and also "
+            f"{', '.join(dict.fromkeys(others))}; it is taken for {model.arch.name}. Another one "
+            "is named with --model."
+        )
+    if len(scales) > 1 and scale != variant.scale and not model.door.enlarged:
+        every = ", ".join(f"x{s}" for s in sorted(scales))
+        announce(
+            f"{path} fits {model.arch.name} at {every}, for its tensors are the same; it is taken "
+            f"for x{variant.scale}. Another one is named with -x."
         )
     return model, variant
+
+
+def _foreign(
+    path: Path, state: Mapping[str, Tensor], allowed: bool, announce: Announce
+) -> tuple[Model, Variant]:
+    """The network that spandrel finds in a file that fits none of the catalogue's."""
+    from srcli.weights import foreign
+
+    hint = (
+        "If it is a changed form of one of them, name it with --model, which then says what "
+        "does not fit; `srcli models` lists them."
+    )
+    if allowed:
+        if not foreign.is_installed():
+            hint += f" Over forty more are known with spandrel: {foreign.INSTALL}"
+        elif (found := foreign.recognised(path, state, announce)) is not None:
+            return found
+    raise UsageError(f"{path} fits none of the networks that srcli knows.", hint)
 
 
 def save_file(

@@ -33,7 +33,7 @@ def read_origin(
     Args:
         data: a whole ``.pth`` or safetensors file.
         name: for messages.
-        state_key: where the state dict is nested.
+        state_key: where the state dict is nested; None: nowhere, or where it usually is.
         strip_prefix: taken off every parameter name.
         keep: only parameters whose names begin so are kept.
 
@@ -45,6 +45,8 @@ def read_origin(
         if not isinstance(content, Mapping) or state_key not in content:
             raise WeightsError(f"{name} holds no {state_key!r}, where its weights should be.")
         content = content[state_key]
+    else:
+        content = _unnested(content)
     state = {k: t for k, t in _checked(content, name).items() if k.startswith(keep)}
     return _without_prefix(state, strip_prefix)
 
@@ -55,13 +57,7 @@ def read_any(data: bytes, name: str) -> dict[str, Tensor]:
     Raises:
         WeightsError: refused, or no state dict is found, or a value in it is not finite.
     """
-    content = _content(data, name)
-    for _ in range(4):  # nested, but not without end
-        inner = next((content[k] for k in _USUAL_KEYS if _is_nested(content, k)), None)
-        if inner is None:
-            break
-        content = inner
-    state = _checked(content, name)
+    state = _checked(_unnested(_content(data, name)), name)
     for prefix in _USUAL_PREFIXES:
         if state and all(key.startswith(prefix) for key in state):
             state = _without_prefix(state, prefix)
@@ -71,6 +67,15 @@ def read_any(data: bytes, name: str) -> dict[str, Tensor]:
                 f"{name} holds values that are not finite (in {key}): the training diverged."
             )
     return state
+
+
+def _unnested(content: Any) -> Any:
+    for _ in range(4):  # nested, but not without end
+        inner = next((content[k] for k in _USUAL_KEYS if _is_nested(content, k)), None)
+        if inner is None:
+            break
+        content = inner
+    return content
 
 
 def _is_nested(content: Any, key: str) -> bool:

@@ -7,13 +7,14 @@ import importlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from srcli.catalog import Architecture, Catalogue, Model
 from srcli.catalog.load import MAX_NATIVE_SCALE
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 SCALES = (4, 2, 3, 8, 1, 16)
 PLAIN = (0.4, 1.6)  # how many numbers a file may hold, of the catalogue's count
@@ -26,13 +27,15 @@ MOST_VALUE = 4096  # of a constructor's argument: no lightweight network has mor
 class Candidate:
     """A network that a file may be for: the entry, native scale, constructor's arguments.
 
-    ``close``: the file holds as many numbers as the catalogue says, or nearly.
+    ``close``: the file holds as many numbers as the catalogue says, or nearly. ``plain``: of an
+    expanded architecture, it may hold the plain form, by how many they are.
     """
 
     model: Model
     scale: int
     config: Mapping[str, Any]
     close: bool = False
+    plain: bool = True
 
 
 def candidates(
@@ -44,7 +47,10 @@ def candidates(
     number of parameters is nearest.
     """
     seen = set()
-    for candidate in (*_told(state, catalogue), *_near(state, scale, catalogue)):
+    told_by_shapes = list(_told(state, catalogue))
+    settled = {candidate.model.arch.network for candidate in told_by_shapes}
+    near = (c for c in _near(state, scale, catalogue) if c.model.arch.network not in settled)
+    for candidate in chain(told_by_shapes, near):
         model = candidate.model
         run_as = (model.arch.network, model.door, model.border)
         key = (run_as, candidate.scale, tuple(sorted(candidate.config.items())))
@@ -65,15 +71,27 @@ def told(arch: Architecture, state: Mapping[str, Tensor]) -> tuple[int, dict[str
     with contextlib.suppress(KeyError, IndexError, ValueError, ZeroDivisionError):
         config = dict(read(shapes))
         scale = int(config.pop("scale"))
-        modest = all(not isinstance(v, int) or 0 < v <= MOST_VALUE for v in config.values())
+        modest = all(not isinstance(v, int) or 0 <= v <= MOST_VALUE for v in config.values())
         if 1 <= scale <= MAX_NATIVE_SCALE and modest:
             return scale, config
     return None
 
 
 def same_network(a: Model, b: Model) -> bool:
-    """True if it makes no difference which of the two a file is run as."""
-    return (a.arch.network, a.door, a.border) == (b.arch.network, b.door, b.border)
+    """True if it makes no difference, but for the scale, which of the two a file is run as."""
+    return all(
+        (a.arch.network, a.door, a.border, v.config) == (b.arch.network, b.door, b.border, w.config)
+        for v in a.variants
+        for w in b.variants
+    )
+
+
+def has_names_of(network: nn.Module, state: Mapping[str, Tensor]) -> bool:
+    """True if most tensors are named after the network's outermost parts, as they are in its
+    expanded and in its plain form."""
+    parts = {name.partition(".")[0] for name in network.state_dict()}
+    ours = sum(name.partition(".")[0] in parts for name in state)
+    return 2 * ours > len(state)
 
 
 def _told(state: Mapping[str, Tensor], catalogue: Catalogue) -> Iterator[Candidate]:
@@ -115,6 +133,7 @@ def _near(
                 # scales that the tensors cannot tell apart: the asked one, then 4
                 off += -CLOSE if native in asked else 1e-3 * (native != 4)
                 close = native in known and abs(math.log(ratio)) < CLOSE
-                found.append((off, Candidate(model, native, like.config, close)))
+                plain = PLAIN[0] <= ratio <= PLAIN[1]
+                found.append((off, Candidate(model, native, like.config, close, plain)))
     found.sort(key=lambda pair: pair[0])
     yield from (candidate for _, candidate in found)

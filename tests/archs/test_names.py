@@ -29,6 +29,34 @@ def oldest(name):
     return name
 
 
+def oldest_of(n_doublings):
+    """The same of a network that enlarges by another power of two."""
+
+    def rename(name):
+        name = re.sub(r"^body\.(\d+)\.rdb(\d)\.conv(\d)\.", r"model.1.sub.\1.RDB\2.conv\3.0.", name)
+        name = re.sub(r"^conv_up(\d)", lambda m: f"model.{3 * int(m[1])}", name)
+        name = name.replace("conv_first", "model.0").replace("conv_body", f"model.1.sub.{N_BLOCKS}")
+        name = name.replace("conv_hr", f"model.{3 * n_doublings + 2}")
+        return name.replace("conv_last", f"model.{3 * n_doublings + 4}")
+
+    return rename
+
+
+@pytest.mark.parametrize("n_doublings", [0, 1, 3])
+def test_the_oldest_names_at_any_power_of_two(n_doublings):
+    config = {"scale": 2**n_doublings, "n_feats": 8, "growth": 4, "n_blocks": N_BLOCKS}
+    config["n_doublings"] = n_doublings
+    ours = RRDBNet(**config)
+    state = {oldest_of(n_doublings)(k): v for k, v in ours.state_dict().items()}
+    assert not set(state) & set(ours.state_dict())
+    assert RRDBNet.config_of({k: tuple(v.shape) for k, v in state.items()}) == config
+    other = RRDBNet(**config)
+    other.load_state_dict(state)
+    lr = torch.rand(1, 3, 6, 7)
+    assert torch.equal(other(lr), ours(lr))
+    assert ours(lr).shape[2:] == (6 * config["scale"], 7 * config["scale"])
+
+
 def basicsr(name):
     for pattern, other in (
         (r"^head\.0\.", "conv_first."),

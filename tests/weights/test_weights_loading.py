@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from catalogue_samples import at_one_scale
 from safetensors.torch import save_file as write_safetensors
 from tiny_network import Tiny
 
@@ -303,7 +304,10 @@ def bare_file(path, arch, scale, **config):
     """A published file: tensors alone."""
     torch.manual_seed(0)
     network = new_network(Variant(scale, None, 0, config=config), catalog.resolve(arch).arch)
-    torch.save({"params": network.state_dict()}, path)
+    state = network.state_dict()
+    if config.get("centred") is False:  # SPAN's mark of it
+        state["no_norm"] = torch.zeros(1)
+    torch.save({"params": state}, path)
     return path
 
 
@@ -317,6 +321,16 @@ def bare_file(path, arch, scale, **config):
         ("abpn", 3, {}),
         ("rlfn_s", 2, dict(catalog.resolve("rlfn_s").variants[0].config)),
         ("fsrcnn", 4, {}),  # whose tensors are the same at any scale
+        ("realplksr", 4, {"n_feats": 16, "n_blocks": 3, "kernel": 7}),
+        ("realplksr", 2, {"n_feats": 16, "n_blocks": 1, "n_mixed": 8, "layer_norm": True}),
+        ("realplksr", 3, {"n_feats": 16, "n_blocks": 1, "attention": False}),
+        ("realplksr_dysample", 2, {"n_feats": 16, "n_blocks": 2, "dysample": True}),
+        ("dejpg", 1, {"n_blocks": 2}),
+        ("safmn", 3, {"n_feats": 20, "n_blocks": 3, "n_hidden": 30}),
+        ("safmn_ntire", 2, {"challenge": True, "n_blocks": 2}),
+        ("safmn_pp", 2, {"n_feats": 16, "n_blocks": 3, "n_hidden": 20}),
+        ("rrdbnet", 8, {"n_feats": 8, "n_blocks": 1, "growth": 4, "n_doublings": 3}),
+        ("span_ch26", 2, {"n_feats": 48, "centred": False}),
     ],
 )
 def test_a_file_is_recognised_by_its_tensors(tmp_path, arch, scale, config):
@@ -326,6 +340,51 @@ def test_a_file_is_recognised_by_its_tensors(tmp_path, arch, scale, config):
     for key, value in config.items():
         assert variant.config.get(key, value) == value
     assert model.door == catalog.resolve(arch).door
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "scale"), at_one_scale(), ids=str)
+def test_every_network_is_recognised(tmp_path, model, scale):
+    """At its full length, by the tensors alone: class, arguments and scale."""
+    model = catalog.get(model.name)
+    variant = model.variant(scale)
+    state = new_network(variant, model.arch).state_dict()
+    torch.save(state, tmp_path / "a.pth")
+    said = []
+    found, told, _ = load_file(tmp_path / "a.pth", announce=said.append)
+    assert (found.arch.network, found.door) == (model.arch.network, model.door)
+    apart = {k: v for k, v in variant.config.items() if told.config.get(k, v) != v}
+    if told.scale != scale or apart:  # what tensors cannot tell is said, or makes no difference
+        assert said or model.door.enlarged
+    assert told.parameters == sum(
+        p.numel() for p in new_network(variant, model.arch).parameters() if p.requires_grad
+    )
+
+
+def test_scales_that_the_tensors_cannot_tell_apart_are_named(tmp_path):
+    path, said = bare_file(tmp_path / "a.pth", "fsrcnn", 2), []
+    assert load_file(path, announce=said.append)[1].scale == 4
+    assert len(said) == 1
+    assert "at x2, x3, x4" in said[0]
+    assert "-x" in said[0]
+    assert load_file(path, None, 2, announce=said.append)[1].scale == 2
+    assert len(said) == 1  # it was asked for
+
+
+def test_forms_of_one_network_that_the_tensors_cannot_tell_apart_are_named(tmp_path):
+    config = dict(catalog.resolve("drrn_b1u25").variants[0].config)
+    path, said = bare_file(tmp_path / "a.pth", "drrn_b1u25", 4, **config), []
+    load_file(path, announce=said.append)
+    assert len(said) == 1
+    assert "drrn_b1u9" in said[0]
+    assert "drrn_b1u25" in said[0]
+
+
+def test_sizes_that_a_form_of_the_network_wants(tmp_path):
+    """Real-ESRGAN's x1 shrinks the picture to a quarter first; the catalogue has no such entry."""
+    path = bare_file(tmp_path / "a.pth", "rrdbnet", 1, n_feats=8, n_blocks=1, growth=4)
+    model, variant, _ = load_file(path)
+    assert (variant.scale, model.arch.multiple) == (1, 4)
 
 
 def test_a_named_architecture_may_have_another_depth(tmp_path):

@@ -332,6 +332,11 @@ def test_nesting_and_prefix(publish, origin, through_mirror):
     assert same(state_dict(nested.model, 2, through_mirror(nested)), origin.state)
 
 
+def test_the_usual_nesting_needs_no_key(publish, origin, through_mirror):
+    nested = publish({"params_ema": origin.state, "params": {}}, origin.state)
+    assert same(state_dict(nested.model, 2, through_mirror(nested)), origin.state)
+
+
 def test_the_old_format_and_shared_memory(tmp_path, publish, origin, through_mirror):
     storage = torch.arange(10.0)
     state = {"a": storage[:4], "b": storage[2:8].reshape(2, 3).T, "n": torch.tensor(3)}
