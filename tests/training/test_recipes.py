@@ -33,6 +33,7 @@ def features(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_every_stage_of_the_adversarial_recipes(name, folder, cache, features, tmp_path):
     small = ["steps=2", "batch=2", "patch=8", "log_every=1", "precision=fp32"]
@@ -48,6 +49,7 @@ def test_every_stage_of_the_adversarial_recipes(name, folder, cache, features, t
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("name", [*recipes(), "espcn-x2"])  # that one by the general recipe
 def test_two_steps_of_every_recipe(name, folder, cache, benchmark, features, tmp_path):
     """Its first stage, on the network as it is; the result is what users load."""
