@@ -65,7 +65,7 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
     if world > 1:
         dist.barrier()
     session = Session(
-        run, spec, device, rank=rank, saved=saved, init=init, eyes=eyes, teacher=teacher,
+        run, spec, device, saved=saved, init=init, eyes=eyes, teacher=teacher,
         validation=validation, began=began,
     )  # fmt: skip
     scored = bool(validation.sets) and rank == 0
@@ -121,16 +121,12 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
 
 def _check_networks(spec: Spec, config: Config, world: int) -> None:
     """What cannot be built or trained comes out before any work."""
-    networks = [(config.arch, spec.build())]
+    networks = {config.arch: spec.build()} if world > 1 else {}
     side = adversarial_side(config)
     if side:
-        networks.append(
-            (
-                f"The discriminator {config.discriminator}",
-                discriminator(config.discriminator, side, config.discriminator_config),
-            )
-        )
-    for name, network in networks:
+        judge = discriminator(config.discriminator, side, config.discriminator_config)
+        networks[f"The discriminator {config.discriminator}"] = judge
+    for name, network in networks.items():
         if world > 1 and any(isinstance(m, _BatchNorm) for m in network.modules()):
             raise UsageError(
                 f"{name} has BatchNorm, whose statistics would differ between processes.",

@@ -74,11 +74,11 @@ class Eyes:
     """Opens what losses look through, each network once.
 
     Args:
-        options: where weights lie; None: only in ``files``.
+        options: where weights lie.
         files: weights of the user's own, in place of downloads.
     """
 
-    def __init__(self, options: WeightsOptions | None, files: Sequence[Path] = ()) -> None:
+    def __init__(self, options: WeightsOptions, files: Sequence[Path] = ()) -> None:
         self._options, self._files = options, tuple(files)
         self._open: dict[str, nn.Module] = {}
 
@@ -113,19 +113,23 @@ class Eyes:
         return Lpips.vgg(self._network("vgg16"))
 
     def _network(self, name: str, **config: str) -> Recogniser:
-        from srcli.weights import WeightsOptions
         from srcli.weights.features import load_features
 
         key = f"{name} {config}"
         if key not in self._open:
-            options = self._options or WeightsOptions(Path(), offline=True)
-            self._open[key] = load_features(name, options, self._files, config=config)
+            self._open[key] = load_features(name, self._options, self._files, config=config)
         return cast("Recogniser", self._open[key])
 
 
 def opened(config: Config, options: WeightsOptions | None, files: Sequence[Path]) -> Eyes:
-    """With every network of a recipe open: what is not to be had comes out before any work."""
-    eyes = Eyes(options, files)
+    """With every network of a recipe open: what is not to be had comes out before any work.
+
+    Args:
+        options: None: as the environment says.
+    """
+    from srcli.weights import WeightsOptions
+
+    eyes = Eyes(options or WeightsOptions.from_environment(), files)
     for stage in config.stages:
         eyes.open([n for n, w in stage.loss.items() if w and looks(n)], stage.loss)
     return eyes

@@ -64,7 +64,6 @@ class Session:
         run: what is asked; its crops are prepared.
         spec: the network.
         device: where.
-        rank: this process's number.
         saved: the checkpoint to go on from.
         init: tensors to begin with.
         eyes: what perceptual losses look through.
@@ -86,7 +85,6 @@ class Session:
         spec: Spec,
         device: torch.device,
         *,
-        rank: int,
         saved: dict[str, Any] | None,
         init: dict[str, Tensor] | None,
         eyes: Eyes,
@@ -95,7 +93,7 @@ class Session:
         began: float,
     ) -> None:
         self.run, self.config, self.spec, self.device = run, run.config, spec, device
-        self.rank, self.eyes, self.validation, self._began = rank, eyes, validation, began
+        self.eyes, self.validation, self._began = eyes, validation, began
         config = run.config
         self.photos = crops_of(run, device)
         self.too_small = {name for s in config.stages for name in self.photos.check(s.patch)}

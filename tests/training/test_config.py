@@ -6,13 +6,19 @@ from srcli.training.config import Config, load, recipes
 from srcli.training.networks import spec_of
 from srcli.training.schedule import ema_decay, learning_rate
 
+AFTER_METHODS = {  # recipes that are not called as their results are
+    "srgan-x4": "srresnet-x4",
+    "esrgan-x4": "rrdbnet-x4",
+    "realesrgan": "rrdbnet-x4",
+}
+
 
 @pytest.mark.parametrize("name", recipes())
 @pytest.mark.parametrize("preset", [None, "quick"])
 def test_every_recipe_loads_and_its_network_exists(name, preset):
     config = load(name, preset=preset)
     assert spec_of(config.arch, config.scale, config.config).scale == config.scale
-    assert config.name == name
+    assert config.name == AFTER_METHODS.get(name, name)
     assert Config.from_json(config.to_json()) == config
 
 
@@ -53,6 +59,8 @@ def test_sets():
         ("loss={l3=1}", "no loss 'l3'"),
         ("loss={distill=1}", "teacher"),
         ("9.batch=3", "2 stages"),
+        ("loss={adversarial=1}", "needs a discriminator"),
+        ("discriminator_rate=-1", "must not be negative"),
         ("precision=fp8", "auto, bf16, fp16, fp32"),
         ("batch", "key=value"),
     ],
@@ -61,6 +69,13 @@ def test_wrong_sets_say_what_is_wrong(item, message):
     with pytest.raises(UsageError) as caught:
         load("bcrn-x4", sets=[item])
     assert message in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_real_esrgan_for_any_network():
+    config = load("realesrgan", sets=["arch=espcn", "scale=2"])
+    assert config.name == "espcn-x2"
+    assert config.stages[1].adversarial
+    assert config.degrade == "real-esrgan"
 
 
 def test_wrong_names():

@@ -74,3 +74,17 @@ def test_resumed_goes_on_where_it_was(run):
     assert list(train(run("parts", *sets, resume=True)))[-1]["event"] == "done"
     # atomics of some gradients add in an order of their own
     assert (weights(run("parts").out) - weights(run("whole").out)).abs().max() < 5e-3
+
+
+@pytest.mark.parametrize("how", ["eager", "graph"])
+@pytest.mark.parametrize("name", ["unet", "patch"])
+def test_an_adversarial_stage_as_on_the_cpu(run, how, name):
+    sets = [
+        f"discriminator={name}", "discriminator_config={n_feats=4}", "patch=16",
+        "2.loss={l1=1, adversarial=0.05}",
+    ]  # fmt: skip
+    list(train(run("cpu", *sets, device="cpu")))
+    got = list(train(run("card", *sets, *HOW[how])))
+    assert "discriminator_loss" in [e for e in got if e["event"] == "step"][-1]
+    a, b = weights(run("cpu", *sets, device="cpu").out), weights(run("card", *sets).out)
+    assert (a - b).abs().max() < 5e-3  # as above

@@ -21,6 +21,7 @@ from srcli.training.perceptual import Eyes
 from srcli.training.prepare import Run
 from srcli.training.similarity import focal_frequency, locally_discriminative, ms_ssim
 from srcli.training.step import Step
+from srcli.weights import WeightsOptions
 
 
 def waves(n: int, side: int, seed: int = 0) -> torch.Tensor:
@@ -45,8 +46,13 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture
-def eyes(files):
-    return Eyes(None, files)
+def options(tmp_path):
+    return WeightsOptions(tmp_path / "cache", offline=True)
+
+
+@pytest.fixture
+def eyes(files, options):
+    return Eyes(options, files)
 
 
 def one(eyes, name, sr, hr, **more):
@@ -99,11 +105,11 @@ def test_pictures_are_looked_at_in_rgb(eyes, colour):
     assert float(loss) == pytest.approx(float(one(eyes, "lpips", *plain)), rel=1e-3)
 
 
-def test_no_weights_no_such_layer(tmp_path, files):
+def test_no_weights_no_such_layer(options, files):
     with pytest.raises(UsageError, match="no layer 'conv9_9'"):
-        Loss({"vgg16.conv9_9": 1.0}, Eyes(None, files))
+        Loss({"vgg16.conv9_9": 1.0}, Eyes(options, files))
     with pytest.raises(WeightsError, match="alexnet"):
-        Loss({"lpips": 1.0}, Eyes(None, files[1:]))
+        Loss({"lpips": 1.0}, Eyes(options, files[1:]))
 
 
 def test_the_recipe_names_layers():
@@ -198,11 +204,12 @@ def test_the_average_is_what_ldl_compares_with(photos):
     assert step.fetch()[0] == pytest.approx(float(wanted), rel=1e-4)
 
 
-def test_a_run_looks_through_files_of_ones_own(recipe, folder, cache, files, tmp_path):
+def test_a_run_looks_through_files_of_ones_own(recipe, folder, cache, files, options, tmp_path):
     def run(name, *features):
         sets = ["loss={l1=1, lpips=0.1, vgg16.conv2_2=0.1, ms_ssim=0.1, ldl=1}", "2.steps=0"]
         config = load(str(recipe), sets=[*sets, "steps=2", "patch=20"])
-        return Run(config, (folder,), tmp_path / name, cache, device="cpu", features=features)
+        more = {"features": features, "weights": options}
+        return Run(config, (folder,), tmp_path / name, cache, device="cpu", **more)
 
     assert list(train(run("a", *files)))[-1]["event"] == "done"
     with pytest.raises(WeightsError, match="vgg16"):
