@@ -76,7 +76,9 @@ def spans(timeline: Timeline, cut: Cut, segments: Sequence[Segment] = ()) -> lis
         n = k - starts[-1] if starts else MOST_FRAMES
         if n >= MOST_FRAMES or (n >= LEAST_FRAMES and t in timeline.keys):
             starts.append(k)
-    found = []
+    found: list[Span] = []
+    if not wanted:
+        return found
     for k, (first, following) in enumerate(zip(starts, [*starts[1:], len(wanted)], strict=True)):
         is_first = k == 0 and done_s is None
         found.append(
