@@ -51,10 +51,10 @@ def short(model):
     return replace(model, variants=tuple(variants))
 
 
-def at_one_scale(models=NETWORKS, rest=pytest.mark.slow):
+def at_one_scale(models=NETWORKS, rest=pytest.mark.long):
     """(model, scale) of each network, at its smallest scale: scales differ in the last layers.
 
-    Those that are not among HEADLINE have the mark ``rest``.
+    Those that are not among HEADLINE have the mark ``rest``: `-m long` tries them.
     """
     return [
         pytest.param(
@@ -64,7 +64,7 @@ def at_one_scale(models=NETWORKS, rest=pytest.mark.slow):
     ]
 
 
-def one_of_a_kind(models=NETWORKS, rest=pytest.mark.slow):
+def one_of_a_kind(models=NETWORKS, rest=pytest.mark.long):
     """(model, scale): the smallest of each class and door, for sizes differ in numbers only."""
     kinds = {}
     for model in sorted(models, key=lambda m: -m.variants[0].parameters):

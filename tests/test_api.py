@@ -271,7 +271,7 @@ def test_the_package_says_that_it_is_typed():
     assert (Path(srcli.__file__).parent / "py.typed").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_types(tmp_path):
     """What a user's type checker makes of it."""
     pytest.importorskip("mypy")

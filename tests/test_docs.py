@@ -12,7 +12,14 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-LONG = {"adding-a-model.md", "bench.md", "films.md", "performance.md"}  # minutes each
+LONG = {
+    "adding-a-model.md",
+    "bench.md",
+    "export.md",
+    "films.md",
+    "performance.md",
+    "usage.md",
+}  # minutes each
 PAGES = sorted(p for p in (ROOT / "docs").rglob("*.md"))
 
 

@@ -38,7 +38,7 @@ def test_threads_sleep_while_they_wait():
     assert int(said["GOMP_SPINCOUNT"].strip("'")) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @linux
 @pytest.mark.parametrize(
     ("own", "found"),

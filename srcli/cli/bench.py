@@ -9,6 +9,7 @@ import math
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -121,6 +122,20 @@ def bench(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the files of --csv and --plot.")
     ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE",
+            help="Pictures per second of a Ray cluster instead, at 1, 2 and all workers: local, "
+            "auto, or its address.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Most workers of --cluster.")
+    ] = None,
+    pictures: Annotated[
+        int, typer.Option(min=6, metavar="N", help="Pictures that --cluster enlarges each time.")
+    ] = 120,
     memory: MemoryOption = None,
     device: DeviceOption = "auto",
     as_json: Annotated[
@@ -140,6 +155,11 @@ def bench(
     counts = [_threads(text) for text in split(threads)]
     found_tiles = [parse_tile(text) for text in split(tiles)]
     entries = _models(split(models) or [DEFAULT_MODEL], whole_scales("bench", scales))
+    if workers is not None and cluster is None:
+        raise UsageError("--workers needs a cluster", "for this machine: --cluster local")
+    if cluster is not None:
+        _bench_cluster(entries, pairs, cluster, workers, pictures, counts, how, as_json, quiet)
+        return
     for path in (csv_file, plot_file):
         if path is not None and path.exists() and not overwrite:
             raise UsageError(f"{path} exists", "add --overwrite")
@@ -171,6 +191,56 @@ def bench(
         _write(csv_file, _csv(result.rows))
     if plot_file is not None:
         _write(plot_file, _plot(entries, result.rows))
+
+
+def _bench_cluster(
+    entries: list[tuple[catalog.Model, int]],
+    sizes: list[tuple[int, int]],
+    where: str,
+    workers: int | None,
+    n_pictures: int,
+    threads: list[int],
+    how: EngineOptions,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Pictures per second of one process, and of 1, 2 and all workers."""
+    from srcli.cluster import installed
+
+    installed.check()
+    installed.settle(os.environ)
+    from srcli.bench.cluster import measure
+
+    most = workers if workers is not None or where != "local" else tuned.cores()
+    counts = [n for n in (1, 2) if most is None or n < most]
+    settings = replace(how.settings(), threads=threads[0] if threads else None)
+    screen = _Screen(quiet=quiet or as_json)
+    rows = []
+    with screen:
+        for model, scale in entries:
+            for size in sizes:
+                rates = measure(
+                    model,
+                    scale,
+                    size,
+                    n_pictures,
+                    where,
+                    [*counts, most],
+                    settings,
+                    WeightsOptions.from_environment(),
+                    tell=screen.announce,
+                )
+                rows += list(rates)
+    if as_json:
+        print(json.dumps({"machine": tuned.machine(), "rows": [row.as_json() for row in rows]}))
+        return
+    for row in rows:
+        who = f"{row.workers} workers" if row.workers > 1 else "1 worker" if row.workers else "none"
+        height, width = row.size
+        print(
+            f"{row.model} x{row.scale}, {width}x{height}, {who}: "
+            f"{row.pictures_per_s:.2f} pictures per second"
+        )
 
 
 # ------------------------------------------------------------------------------------- planning

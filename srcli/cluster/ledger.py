@@ -9,7 +9,9 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
+from srcli.cluster.parts import MadePart, Part
 from srcli.jobs.events import Done, Event, Failed, Noted, Skipped, Started
 from srcli.jobs.job import Job
 from srcli.jobs.look import Named
@@ -21,12 +23,18 @@ GROUP_JOBS = 64  # most of a group: what a lost worker gives back
 FILM_FRAMES = 1_000  # of a film, whose length may not be known: it begins early, and alone
 FRAME_PIXELS = 1280 * 720  # of a film that nobody has looked at
 BYTE_PIXELS = 2  # of a picture that nobody has looked at: between a photo and a drawing
-WINDOW = 2048  # inputs that wait; more are taken from the list when half of these are out
+WINDOW = 512  # inputs that wait; more are taken from the list when half of these are out
 PICTURE_PIXELS = 4_000  # what opening and writing a picture take, as pixels of the network's work
 
 
-def work_pixels(item: Job | Named) -> int:
+Item = Job | Named | Part
+
+
+def work_pixels(item: Item) -> int:
     """What an input takes, as pixels that a network sees: of one not looked at, by its length."""
+    if isinstance(item, Part):
+        height, width = item.job.lr_size
+        return height * width * item.span.n_frames
     if isinstance(item, Named):
         if item.is_film:
             return FILM_FRAMES * FRAME_PIXELS
@@ -40,7 +48,7 @@ def work_pixels(item: Job | Named) -> int:
 
 @dataclass
 class _Entry:
-    item: Job | Named
+    item: Item
     pixels: int
     deaths: int = 0  # workers lost over it
     number: int = 0  # in the order of beginning; 0: not begun
@@ -62,18 +70,19 @@ class Ledger:
     loss tells which job is to blame.
 
     Args:
-        items: to be done; taken as they are needed, so that there may be a million of them.
+        items: to be done; taken as they are needed, so that there may be a million of them. A list
+            has the parts of one film.
         n_workers: among which they are shared.
         total: how many items there are; None: as many as ``items`` holds.
     """
 
     def __init__(
-        self, items: Iterable[Job | Named], n_workers: int, total: int | None = None
+        self, items: Iterable[Item | list[Part]], n_workers: int, total: int | None = None
     ) -> None:
         if total is None:
             items = list(items)
             total = len(items)
-        self._items = enumerate(items)
+        self._items = iter(items)
         self._total = self._left = total
         self._entries: dict[int, _Entry] = {}  # of what waits, or is held
         self._n_workers = n_workers
@@ -83,6 +92,8 @@ class Ledger:
         self._pixels = 0  # of what is waiting
         self._begun = 0
         self._taken = 0  # of the items
+        self._next = 0  # number of an entry
+        self._begun_films: set[Path] = set()
         self._over: list[Job] = []
         self._fill()
 
@@ -91,8 +102,20 @@ class Ledger:
         """Jobs that are not over."""
         return self._left
 
+    def drop(self, source: Path) -> None:
+        """What waits of a film that is given up goes to nobody."""
+        for k in [*self._waiting, *self._suspects]:
+            item = self._entries[k].item
+            if isinstance(item, Part) and item.source == source:
+                self._pixels -= self._entries[k].pixels if k in self._waiting else 0
+                del self._entries[k]
+                self._left -= 1
+        self._waiting = deque(k for k in self._waiting if k in self._entries)
+        self._suspects = deque(k for k in self._suspects if k in self._entries)
+
     @property
     def total(self) -> int:
+        """As they are shown to a person: a film is one."""
         return self._total
 
     def passed(self) -> list[Job]:
@@ -104,15 +127,19 @@ class Ledger:
         """Take more of the items; what exceeds a group begins first, so that nobody waits for it
         in the end."""
         fresh = []
-        for k, item in islice(self._items, WINDOW - len(self._waiting)):
+        for item in islice(self._items, WINDOW - len(self._waiting)):
             self._taken += 1
             if isinstance(item, Job) and (item.skip or item.failure is not None):
                 self._over.append(item)
                 self._left -= 1
                 continue
-            self._entries[k] = _Entry(item, work_pixels(item))
-            self._pixels += self._entries[k].pixels
-            fresh.append(k)
+            several = item if isinstance(item, list) else [item]
+            self._left += len(several) - 1
+            for one in several:
+                k, self._next = self._next, self._next + 1
+                self._entries[k] = _Entry(one, work_pixels(one))
+                self._pixels += self._entries[k].pixels
+                fresh.append(k)
         share = self._group_pixels()
         self._waiting.extend(sorted(fresh, key=lambda k: self._entries[k].pixels <= share))
 
@@ -121,7 +148,7 @@ class Ledger:
         mean = self._pixels / max(1, len(self._waiting))
         return min(GROUP_PIXELS, (self._pixels + mean * unknown) / (GROUPS_AHEAD * self._n_workers))
 
-    def take(self, worker: int) -> list[tuple[int, Job | Named]]:
+    def take(self, worker: int) -> list[tuple[int, Item]]:
         """The next group for a worker, with each job's index; empty: it has enough for now."""
         hand = self._hands.setdefault(worker, _Hand())
         if any(self._entries[k].deaths for k in hand.held):
@@ -150,7 +177,7 @@ class Ledger:
         hand = self._hands.get(worker)
         return 0 if hand is None else len(hand.held)
 
-    def heard(self, worker: int, index: int, event: Event) -> Event | None:
+    def heard(self, worker: int, index: int, event: Event | MadePart) -> Event | MadePart | None:
         """What a worker tells of a job, as it is to be told; None: it was told before."""
         hand = self._hands.get(worker, _Hand())
         if index not in hand.held:  # taken from it, and another's now
@@ -158,8 +185,10 @@ class Ledger:
         entry = self._entries[index]
         if isinstance(event, Started):
             hand.begun.add(index)
-            if entry.number:
+            if entry.number or event.source in self._begun_films:
                 return None
+            if isinstance(entry.item, Part):
+                self._begun_films.add(event.source)
             self._begun += 1
             entry.number = self._begun
             return Started(event.source, event.lr_size, event.sr_size, entry.number, self._total)
@@ -167,7 +196,7 @@ class Ledger:
             if event.text in entry.said:
                 return None
             entry.said.add(event.text)
-        elif isinstance(event, Done | Failed | Skipped):
+        elif isinstance(event, Done | Failed | Skipped | MadePart):
             self._end(hand, index)
         return event
 
@@ -177,7 +206,7 @@ class Ledger:
         hand.begun.discard(index)
         self._left -= 1
 
-    def lost(self, worker: int) -> tuple[list[Job | Named], list[Job | Named]]:
+    def lost(self, worker: int) -> tuple[list[Item], list[Item]]:
         """A worker is gone: its jobs wait again.
 
         Returns:

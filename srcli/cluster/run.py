@@ -10,21 +10,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srcli.catalog import Model
+from srcli.cluster.films import SharedFilm
 from srcli.cluster.hub import Layout, Lost, Wanted
-from srcli.cluster.ledger import DEATHS, Ledger
+from srcli.cluster.ledger import DEATHS, Item, Ledger
+from srcli.cluster.parts import MadePart, Part
 from srcli.cluster.session import BrokenError, Session
 from srcli.cluster.worker import Work
 from srcli.engine.settings import Settings
 from srcli.errors import SrcliError
-from srcli.jobs.events import Done, Event, Failed, Listener, Noted, Paced, Skipped, Summary
+from srcli.jobs.events import (
+    Done,
+    Event,
+    Failed,
+    Listener,
+    Noted,
+    Paced,
+    Skipped,
+    Started,
+    Summary,
+)
+from srcli.jobs.failures import failure_of
 from srcli.jobs.job import Job, Options
-from srcli.jobs.look import Named
 from srcli.jobs.plan import Plan
 from srcli.media.atomic import sweep
 from srcli.weights import Announce, Progress, WeightsOptions, locate
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from srcli.engine.open import Engine
 
 log = logging.getLogger(__name__)
 
@@ -87,13 +101,34 @@ def run(
     if state is None and not model.is_resampler:
         _fetch(model, plan.scales, weights, announce, progress)
     folders: set[Path] = set()
+    films: dict[Path, SharedFilm] = {}
 
-    def items() -> Iterator[Job | Named]:
+    def items() -> Iterator[Item | list[Part]]:
         for item in plan.todo():
             one = plan.look(item) if plan.is_for_us(item) else item
             if one.target is not None:
                 folders.add(one.target.parent)
-            yield one
+            if layout.workers < 2 or not isinstance(one, Job) or not SharedFilm.fits(one):
+                yield one
+                continue
+            try:
+                film = SharedFilm(one, options, engine(), tell)
+            except Exception as exc:
+                yield replace(one, failure=failure_of(exc, one.source))
+                continue
+            if film.is_complete:  # but for the last step
+                film.begin(plan.total, plan.total)
+                report(film.finish())
+            else:
+                films[one.source] = film
+            yield list(film.parts())
+
+    def engine() -> Engine:
+        """Like those of the workers; its weights are not loaded."""
+        from srcli.engine.open import open_engine
+
+        how = _settings(settings, layout, is_own=cluster.is_own)
+        return open_engine(model, how, weights=weights, state=state)
 
     session = Session(cluster)
     try:
@@ -108,7 +143,7 @@ def run(
             share=layout.share,
         )
         ledger = Ledger(items(), layout.workers, plan.total)
-        crew = _Crew(session, work, ledger, tell, report, report_over)
+        crew = _Crew(session, work, ledger, films, tell, report, report_over)
         try:
             crew.run()
         except BaseException:
@@ -118,6 +153,8 @@ def run(
             crew.settle()
     finally:
         session.close()
+        for film in films.values():
+            film.close()
         for folder in folders:
             sweep(folder)  # of workers that were killed
     return summary
@@ -175,11 +212,13 @@ class _Crew:
         session: Session,
         work: Work,
         ledger: Ledger,
+        films: dict[Path, SharedFilm],
         tell: Listener,
         report: Callable[[Done | Failed | Skipped], None],
         report_over: Callable[[Iterable[Job]], None],
     ) -> None:
         self._session, self._work, self._ledger = session, work, ledger
+        self._films = films  # that are made in parts, until they are over
         self._tell, self._report, self._report_over = tell, report, report_over
         self._paces = [_Pace() for _ in range(session.layout.workers)]
         self._called: set[int] = set()  # places for which there is a worker, or will be
@@ -221,16 +260,34 @@ class _Crew:
             pace.since = pace.since or time.monotonic()
             self._session.give(place, group)
 
-    def _hear(self, place: int, told: Sequence[tuple[int, Event]]) -> None:
+    def _hear(self, place: int, told: Sequence[tuple[int, Event | MadePart]]) -> None:
         for index, event in told:
             heard = self._ledger.heard(place, index, event)
-            if isinstance(heard, Done | Failed | Skipped):
+            if isinstance(heard, Done | Failed | Skipped | MadePart):
                 self._in_vain = 0
                 self._paces[place].done += 1
                 self._paces[place].last = time.monotonic()
+            source = getattr(event, "source", None)
+            film = None if source is None else self._films.get(source)
+            if heard is None:
+                continue
+            if isinstance(heard, MadePart):
+                if film is not None and (ended := film.take(heard.made)) is not None:
+                    self._end_film(film, ended)
+            elif isinstance(heard, Failed) and film is not None:
+                film.close()
+                self._end_film(film, heard)
+            elif isinstance(heard, Done | Failed | Skipped):
                 self._report(heard)
-            elif heard is not None:
+            elif isinstance(heard, Started) and film is not None:
+                film.begin(heard.number, heard.total)
+            else:
                 self._tell(heard)
+
+    def _end_film(self, film: SharedFilm, ended: Done | Failed) -> None:
+        del self._films[film.job.source]
+        self._ledger.drop(film.job.source)
+        self._report(ended)
 
     def _lose(self, place: int, why: str) -> None:
         """A worker is gone; its jobs are given back."""
@@ -238,8 +295,8 @@ class _Crew:
         self._count_loss(why)
         self._called.discard(place)
         self._ready.discard(place)
-        n_held = self._give_back(place)
-        others = "" if n_held == 0 else f"; {_pictures(n_held)} of its own go to others"
+        held = self._give_back(place)
+        others = f"; {held} of its own go to others" if held else ""
         self._tell(Noted(None, f"worker {place + 1} was lost{others}"))
 
     def _begin_again(self) -> None:
@@ -264,13 +321,21 @@ class _Crew:
                 "their memory may not suffice: take fewer with --workers, or see Ray's logs",
             )
 
-    def _give_back(self, place: int) -> int:
-        """A place's jobs wait again, or are given up; how many there were."""
+    def _give_back(self, place: int) -> str:
+        """A place's jobs wait again, or are given up; how many there were, in words."""
         held, given_up = self._ledger.lost(place)
-        for job in given_up:
-            error = f"{job.source}: {DEATHS} workers were lost over it, one after the other"
-            self._report(Failed(job.source, error, "its memory may not suffice: --memory, --tile"))
-        return len(held)
+        for item in given_up:
+            error = f"{item.source}: {DEATHS} workers were lost over it, one after the other"
+            failed = Failed(item.source, error, "its memory may not suffice: --memory, --tile")
+            film = self._films.get(item.source)
+            if film is not None:
+                film.close()
+                self._end_film(film, failed)
+            elif not isinstance(item, Part):
+                self._report(failed)
+        n_parts = sum(isinstance(item, Part) for item in held)
+        counts = _counted(len(held) - n_parts, "picture"), _counted(n_parts, "segment")
+        return " and ".join(filter(None, counts))
 
     def _show_pace(self) -> None:
         now = time.monotonic()
@@ -294,5 +359,6 @@ class _Crew:
         self._tell(Noted(None, f"{said}"))
 
 
-def _pictures(n: int) -> str:
-    return "1 picture" if n == 1 else f"{n} pictures"
+def _counted(n: int, what: str) -> str:
+    """Empty of none."""
+    return "" if n == 0 else f"1 {what}" if n == 1 else f"{n} {what}s"

@@ -26,11 +26,11 @@ from srcli.cluster.hub import (
     Wanted,
     serve,
 )
+from srcli.cluster.ledger import Item
+from srcli.cluster.parts import MadePart
 from srcli.cluster.worker import Work, Worker
 from srcli.errors import SrcliError
 from srcli.jobs.events import Event
-from srcli.jobs.job import Job
-from srcli.jobs.look import Named
 
 log = logging.getLogger(__name__)
 
@@ -92,11 +92,13 @@ class Session:
         """Have a worker at a place; it may take a while to be there, and tells something then."""
         self._send(Start(place, pickle.dumps(work)))
 
-    def give(self, place: int, group: Sequence[tuple[int, Job | Named]]) -> None:
+    def give(self, place: int, group: Sequence[tuple[int, Item]]) -> None:
         """Hand a group to the worker at a place."""
         self._send(Give(place, pickle.dumps(group)))
 
-    def news(self, timeout_s: float) -> Iterator[tuple[int, Sequence[tuple[int, Event]] | Lost]]:
+    def news(
+        self, timeout_s: float
+    ) -> Iterator[tuple[int, Sequence[tuple[int, Event | MadePart]] | Lost]]:
         """What has come by then: of places, what their workers tell, or that they are lost.
 
         Raises:

@@ -18,17 +18,29 @@ from typing import TYPE_CHECKING
 
 from srcli import __version__
 from srcli.catalog import Model
+from srcli.cluster.ledger import Item
+from srcli.cluster.parts import MadePart, Part
 from srcli.engine import memory
 from srcli.engine.settings import Settings
 from srcli.errors import SrcliError
-from srcli.jobs.events import Event, FilmProgressed, LeftOut, Paced, Progressed
+from srcli.jobs.events import (
+    Event,
+    Failed,
+    FilmProgressed,
+    LeftOut,
+    Noted,
+    Paced,
+    Progressed,
+    Started,
+)
 from srcli.jobs.failures import failure_of
 from srcli.jobs.job import Job, Options
-from srcli.jobs.look import Named
 from srcli.weights import WeightsOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from srcli.engine.open import Engine
 
 WAIT_S = 1.0  # until an empty answer
 FILM_S = 0.5  # between two words about a film's progress
@@ -69,8 +81,8 @@ class Worker:
 
     def __init__(self, work: bytes) -> None:
         self._packed = work
-        self._groups: queue.SimpleQueue[Sequence[tuple[int, Job | Named]]] = queue.SimpleQueue()
-        self._told: list[tuple[int, Event]] = []
+        self._groups: queue.SimpleQueue[Sequence[tuple[int, Item]]] = queue.SimpleQueue()
+        self._told: list[tuple[int, Event | MadePart]] = []
         self._news = threading.Condition()
         self._is_new = True  # it has not said yet that it is there
         self._failure: SrcliError | None = None
@@ -92,13 +104,13 @@ class Worker:
             return pickle.dumps(told or self._failure or [])
 
     @staticmethod
-    def unpacked(told: bytes) -> Sequence[tuple[int, Event]]:
+    def unpacked(told: bytes) -> Sequence[tuple[int, Event | MadePart]]:
         """Events, each with its job's index.
 
         Raises:
             SrcliError: the worker cannot have its engine, which ends the run.
         """
-        found: Sequence[tuple[int, Event]] | SrcliError = pickle.loads(told)
+        found: Sequence[tuple[int, Event | MadePart]] | SrcliError = pickle.loads(told)
         if isinstance(found, SrcliError):
             raise found
         return found
@@ -129,7 +141,12 @@ class Worker:
                 settings = replace(settings, memory_bytes=memory.resident_bytes() + free)
             engine = open_engine(work.model, settings, weights=work.weights, state=work.state)
             while not self._stopping:
-                group = self._groups.get()
+                group = []
+                for k, item in self._groups.get():
+                    if isinstance(item, Part):
+                        self._make(k, item, engine)
+                    else:
+                        group.append((k, item))
                 index = {item.source: k for k, item in group}
                 # the scales of what has not been looked at yet are had when they are known
                 scales = {s for _, item in group if isinstance(item, Job) for s in item.passes}
@@ -147,6 +164,45 @@ class Worker:
             with self._news:
                 self._failure = failure_of(exc, Path())
                 self._news.notify()
+
+    def _make(self, k: int, part: Part, engine: Engine) -> None:
+        """A segment of a film."""
+        from srcli.film.parts import make
+        from srcli.film.plan import FilmPlan
+
+        job = part.job
+        assert isinstance(job.film, FilmPlan)
+
+        def tell(event: Event | MadePart) -> None:
+            if self._stopping:
+                raise _StoppedError
+            with self._news:
+                self._told.append((k, event))
+                self._news.notify()
+
+        def moved(_: object) -> None:
+            if self._stopping:
+                raise _StoppedError
+
+        tell(Started(part.source, job.lr_size, job.sr_size, 1, 1))
+        notes: list[str] = []  # other threads have notes too
+        try:
+            made = make(
+                job.film,
+                part.timeline,
+                part.span,
+                engine,
+                job.passes,
+                on_progress=moved,
+                note=notes.append,
+            )
+        except Exception as exc:
+            failure = failure_of(exc, part.source)
+            tell(Failed(part.source, failure.message, failure.hint))
+            return
+        for note in notes:
+            tell(Noted(part.source, note))
+        tell(MadePart(part.source, made))
 
     def _tell(self, index: Mapping[Path, int], event: Event) -> None:
         if self._stopping:

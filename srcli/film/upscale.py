@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from srcli.engine.open import Engine
 from srcli.engine.result import Report
@@ -17,13 +17,23 @@ from srcli.errors import MediaError
 from srcli.film.check import Check, check
 from srcli.film.decode import LEAD_S, Decoder, Frame
 from srcli.film.encode import Encoder
+from srcli.film.ffmpeg import FFmpeg
 from srcli.film.formats import layout_of
 from srcli.film.frames import FrameUpscaler, conversions
 from srcli.film.mux import Cut, mux
 from srcli.film.options import FilmOptions
 from srcli.film.plan import WAITING, FilmPlan
 from srcli.film.probe import Timeline, scan
-from srcli.film.segments import LEAST_FRAMES, LEAST_S, MOST_FRAMES, MOST_S, Work, digest, key_of
+from srcli.film.segments import (
+    LEAST_FRAMES,
+    LEAST_S,
+    MOST_FRAMES,
+    MOST_S,
+    Segment,
+    Work,
+    digest,
+    key_of,
+)
 from srcli.film.sequences import files_of
 from srcli.film.stages import Ahead, Behind
 from srcli.media.atomic import give_name, make_folder, open_part, plain_errors, sync_folder
@@ -98,6 +108,20 @@ class _Encoded:
     raw: bytes
 
 
+class Segments(Protocol):
+    """Where finished segments go."""
+
+    segments: list[Segment]
+    n_bytes: int
+    folder: Path
+
+    def part(self) -> Path: ...
+    def add(
+        self, part: Path, tick: Fraction, times: Sequence[int], checksum: str, ffmpeg: FFmpeg
+    ) -> None: ...
+    def listing(self) -> Path: ...
+
+
 class _Cut:
     """The segment ends here."""
 
@@ -125,10 +149,10 @@ def upscale_film(
         ResourceError: the disk is full; as above.
     """
     make_folder(plan.target.parent)
-    with Work(plan.target, _key(plan, passes, identity)) as work:
+    with Work(plan.target, film_key(plan, passes, identity)) as work:
         if work.stale:
             note("settings or input changed since it was stopped: it starts afresh")
-        run = _Run(plan, work, note)
+        run = FilmRun(plan, work, note)
         run.report.resumed = sum(len(s.times) for s in work.segments)
         if run.report.resumed:
             note(f"goes on after the {run.report.resumed} frames that are finished")
@@ -146,13 +170,22 @@ def upscale_film(
     return run.report
 
 
-class _Run:
-    """One film's work."""
+class FilmRun:
+    """One film's work, or that on a part of it.
 
-    def __init__(self, plan: FilmPlan, work: Work, note: Note) -> None:
+    Args:
+        plan: of the film.
+        work: where its segments are.
+        note: called with what the user should know.
+        timeline: of the film, if it is known.
+    """
+
+    def __init__(
+        self, plan: FilmPlan, work: Segments, note: Note, timeline: Timeline | None = None
+    ) -> None:
         self.plan, self.work, self.note = plan, work, note
         self.report = FilmReport()
-        self.timeline = scan(plan.film, plan.ffmpeg)
+        self.timeline = timeline or scan(plan.film, plan.ffmpeg)
         self.cut = absolute_cut(plan.options, self.timeline)
         film, options = plan.film, plan.encoding.layout
         self.before, self.after, self.colour = conversions(
@@ -405,7 +438,8 @@ def n_wanted(timeline: Timeline, cut: Cut) -> int:
     return sum(low <= t and (cut.end is None or t < cut.end) for t in timeline.seconds())
 
 
-def _key(plan: FilmPlan, passes: Sequence[int], identity: str) -> str:
+def film_key(plan: FilmPlan, passes: Sequence[int], identity: str) -> str:
+    """Stands for all that the segments of a film depend on."""
     film = plan.film
     files = files_of(film.path) if film.is_sequence else [film.path]
     return key_of(

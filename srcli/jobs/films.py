@@ -12,7 +12,7 @@ from srcli.engine.open import Engine
 from srcli.film.pictures import upscale_to_pictures
 from srcli.film.plan import PicturesPlan
 from srcli.film.segments import digest
-from srcli.film.upscale import Moment, upscale_film
+from srcli.film.upscale import FilmReport, Moment, upscale_film
 from srcli.jobs.events import Done, FilmProgressed, Listener, Noted
 from srcli.jobs.job import Job, Options
 
@@ -75,12 +75,17 @@ def run_film(job: Job, options: Options, engine: Engine, tell: Listener) -> Done
                 job.film,
                 engine,
                 job.passes,
-                identity=f"{weights_identity(options.model, job.passes)} {engine.identity}",
+                identity=identity_of(options.model, job.passes, engine),
                 on_progress=moved,
                 note=notes.put,
             )
     finally:
         pass_notes()
+    return film_done(job, options, report, time.perf_counter() - began)
+
+
+def film_done(job: Job, options: Options, report: FilmReport, seconds: float) -> Done:
+    """A film that lies finished under its name."""
     return Done(
         job.source,
         job.target,
@@ -88,7 +93,7 @@ def run_film(job: Job, options: Options, engine: Engine, tell: Listener) -> Done
         options.scale or job.scale,
         job.lr_size,
         job.sr_size,
-        time.perf_counter() - began,
+        seconds,
         report.engine.tiles,
         report.engine.device,
         report.engine.precision,
@@ -104,6 +109,11 @@ def faster(model: Model, passes: tuple[int, ...], left_s: float) -> str | None:
     quick = catalog.resolve("fast", max(passes))
     hours = f"{left_s / 3600:.0f} hours" if left_s >= 1.5 * 3600 else "an hour"
     return f"this film takes about {hours}; -m fast ({quick.name}) is many times as fast"
+
+
+def identity_of(model: Model, passes: tuple[int, ...], engine: Engine) -> str:
+    """Stands for the model, its weights and how it computes."""
+    return f"{weights_identity(model, passes)} {engine.identity}"
 
 
 def weights_identity(model: Model, passes: tuple[int, ...]) -> str:

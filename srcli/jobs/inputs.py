@@ -96,6 +96,8 @@ def find(inputs: Sequence[str], *, recursive: bool = False) -> Meant:
 
 def check_name(name: str) -> None:
     """Raises UsageError if the only name is empty or does not exist; before anything is listed."""
+    if is_url(name):
+        return  # that may take long, and is done but once
     try:
         next(_meant_by(name, False, []), None)
     except UsageError:

@@ -167,7 +167,9 @@ class Plan:
 
     def is_for_us(self, item: Job | Named) -> bool:
         """Whether an input has to be looked at by this process, and by no worker elsewhere."""
-        return isinstance(item, Named) and (item.target is None or item.found.is_pipe)
+        return isinstance(item, Named) and (
+            item.target is None or item.found.is_pipe or item.is_film
+        )
 
     def n_there(self) -> int:
         """How many outputs exist by now of what was to be done."""

@@ -11,10 +11,10 @@ from srcli.archs.blocks import BSConv
 from srcli.archs.inference import by_pixels, derive, pointwise
 from srcli.weights import new_network
 
-RGB = at_one_scale([m for m in NETWORKS if m.door.colour in ("rgb", "bgr")])
+RGB = at_one_scale([m for m in NETWORKS if m.door.colour in ("rgb", "bgr")], pytest.mark.slow)
 
 
-@pytest.fixture(params=RGB)
+@pytest.fixture(params=[pytest.param(p.values, id=p.id, marks=p.marks) for p in RGB])
 def network(request, lively):
     return lively(*request.param)
 

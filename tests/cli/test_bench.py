@@ -1,8 +1,11 @@
 """``srcli bench``: what it measures and keeps, never how fast anything is."""
 
 import csv
+import importlib.util
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -244,3 +247,19 @@ def test_networks_without_weights_are_timed_with_random_ones(run):
         # against the plain network with the same weights
         assert row["precision"] != "fp32" or (row["agreement_db"] or 999) > 80
     assert tuned.choices(WeightsOptions.from_environment()) == {}  # nothing to run is kept
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+def test_a_cluster(tmp_path, monkeypatch, alone):
+    """Pictures per second without a cluster, and with 1 and 2 workers; nothing stays."""
+    monkeypatch.chdir(tmp_path)
+    options = ["--workers", "2", "--threads", "1", "--pictures", "6", "--size", "24x16", "--json"]
+    command = [sys.executable, "-m", "srcli", "bench", "--cluster", "local", *options]
+    told = subprocess.run(command, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    rows = json.loads(told.stdout)["rows"]
+    assert [row["workers"] for row in rows] == [0, 1, 2]
+    assert all(row["pictures"] == 6 and row["pictures_per_s"] > 0 for row in rows)
+    assert rows[0]["lr_size"] == [16, 24]
+    assert list(tmp_path.glob("srcli-bench-*")) == []

@@ -131,7 +131,7 @@ def test_filters_and_order(run):
         run("--json", "show", "bcrn")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_order_by_work(run):
     """Multiply-adds per output pixel, as the network itself tells; known by hand for some."""
     rows = json.loads(run("--scale", "4", "--sort", "speed", "--json", "--all").stdout)

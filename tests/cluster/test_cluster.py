@@ -223,3 +223,41 @@ def test_an_address_where_there_is_no_cluster(run):
     process = run("in", "--cluster", "127.0.0.1:1")
     assert process.wait(PATIENCE_S) == 1
     assert "no Ray cluster at 127.0.0.1:1" in err()
+
+
+@pytest.mark.ffmpeg
+def test_a_film_in_parts_is_the_film_in_one(run):
+    """Frames, times and bytes of the segments; one worker is killed meanwhile."""
+    make_film("film.mkv", 300)
+    assert plain("film.mkv", "-x2", "-m", "bicubic", "-o", "plain.mkv").returncode == 0
+    command = ("film.mkv", "-x2", "-m", "bicubic", "-o", "many.mkv", "--json", *CLUSTER)
+    process = run(*command)
+    until(lambda: Path(".many.mkv.srcli").is_dir() and list(Path(".many.mkv.srcli").glob(".*")))
+    victims = [pid for pid, args in below(process.pid) if args.startswith("ray::Worker")]
+    if victims:
+        os.kill(victims[0], signal.SIGKILL)
+    assert process.wait(PATIENCE_S) == 0, err()
+    [done] = events("done")
+    assert done["frames"] == 300
+    assert frames_of("many.mkv") == frames_of("plain.mkv")
+    assert len(frames_of("many.mkv")) == 300
+    assert not Path(".many.mkv.srcli").exists()
+
+
+def make_film(path, n):
+    from srcli.film.ffmpeg import find_ffmpeg
+
+    source = f"testsrc2=s=64x48:r=25:d={n / 25}"
+    arguments = ["-f", "lavfi", "-i", source, "-f", "lavfi", "-i", "sine=d=12", "-g", "50"]
+    subprocess.run([find_ffmpeg(None).exe, "-v", "error", *arguments, path], check=True)
+
+
+def frames_of(path):
+    """Times and checksums of all decoded frames."""
+    from srcli.film.ffmpeg import find_ffmpeg
+
+    arguments = ["-i", path, "-map", "0:v", "-f", "framemd5", "-"]
+    told = subprocess.run(
+        [find_ffmpeg(None).exe, "-v", "error", *arguments], capture_output=True, text=True
+    ).stdout
+    return [line for line in told.splitlines() if not line.startswith("#")]

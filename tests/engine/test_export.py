@@ -24,7 +24,7 @@ needs_onnx = pytest.mark.skipif(
 # with ESA and CCA; without; on luma alone; on the enlarged picture
 QUICK = {"bcrn.authors", "lesrcnn.authors", "fsrcnn_s.untrained", "srcnn_915.nhat_thanh"}
 KINDS = [
-    pytest.param(*p.values, id=p.id, marks=[] if p.id in QUICK else [pytest.mark.slow])
+    pytest.param(*p.values, id=p.id, marks=[] if p.id in QUICK else [pytest.mark.long])
     for p in one_of_a_kind()
     # what has weights is exported with them, see test_the_authors_weights
     if p.id in QUICK or not p.values[0].trained
@@ -81,7 +81,7 @@ def test_onnx(model, scale, lively, tmp_path):
 
 @needs_onnx
 @pytest.mark.parametrize(
-    "opset", [pytest.param(n, marks=[] if n == 11 else [pytest.mark.slow]) for n in room.OPSETS]
+    "opset", [pytest.param(n, marks=[] if n == 11 else [pytest.mark.long]) for n in room.OPSETS]
 )
 def test_opsets(opset, bcrn, tmp_path):
     import onnx

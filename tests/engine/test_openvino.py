@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from catalogue_samples import one_of_a_kind, short
+from catalogue_samples import short
 from tiny_networks import Enlarge, network
 
 from srcli import catalog
@@ -34,14 +34,6 @@ QUICK = {
     "fsrcnn.yjn870-x3",
     "srcnn_915.nhat_thanh-x2",
 }
-KINDS = {p.id for p in one_of_a_kind()}  # at their smallest scale; the others are long
-
-
-def _marks(model, variant):
-    if f"{model.name}-x{variant.scale}" in QUICK:
-        return []
-    kind = model.name in KINDS and variant.scale == model.scales[0]
-    return [pytest.mark.slow if kind else pytest.mark.long]
 
 
 VARIANTS = [
@@ -49,7 +41,7 @@ VARIANTS = [
         short(model),
         variant.scale,
         id=f"{model.name}-x{variant.scale}",
-        marks=_marks(model, variant),
+        marks=[] if f"{model.name}-x{variant.scale}" in QUICK else [pytest.mark.long],
     )
     for model in catalog.models()
     # drrn_b1u9 with more turns; and one that OpenVINO converts and cannot run, tested below
@@ -217,7 +209,14 @@ print(line("VmHWM:"), allowed)
 @pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is Linux's to tell")
-@pytest.mark.parametrize("model", ["bcrn.authors", "rlfn_s.authors", "swift_srgan.authors"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "bcrn.authors",
+        pytest.param("rlfn_s.authors", marks=pytest.mark.long),
+        pytest.param("swift_srgan.authors", marks=pytest.mark.long),
+    ],
+)
 def test_the_estimate_holds(model, shared, tmp_path):
     """The most that a process of its own takes is what was estimated, and what it is without."""
     environment = os.environ | {
@@ -401,7 +400,7 @@ def test_a_network_that_openvino_cannot_run_is_named(lively, both, picture):
 # from the command line
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_openvino
 def test_a_small_picture_without_torch(tmp_path, alone):
     """Once it is converted."""

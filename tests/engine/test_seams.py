@@ -54,7 +54,7 @@ def test_random_weights(model, scale, lively, picture):
     assert_no_seam(lively(model, scale), picture(50, 67))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "model",
     [m for m in NETWORKS if m.arch.name in FEWER and not m.trained],

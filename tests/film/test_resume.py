@@ -30,7 +30,7 @@ def command(*arguments):
     return [sys.executable, "-m", "srcli", "upscale", *map(str, arguments)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_five_moments(here):
     """kill -9 five times in a film of 300 frames; the last run ends what they began."""
     make("film.mkv", *X264, seconds=12)

@@ -384,13 +384,13 @@ def _check_against_catalogue(shared, tmp_path, name, scale, dataset):
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize(("name", "scale"), _in_ci(_largest))
+@pytest.mark.parametrize(("name", "scale"), _in_ci(_headline))
 def test_set5_as_in_the_catalogue(shared, tmp_path, name, scale):
     _check_against_catalogue(shared, tmp_path, name, scale, "Set5")
 
 
 @pytest.mark.shared
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "scale"), _in_ci(_headline))
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "scale"), PUBLISHED)
 def test_set14_as_in_the_catalogue(shared, tmp_path, name, scale):
     _check_against_catalogue(shared, tmp_path, name, scale, "Set14")

@@ -46,7 +46,7 @@ def test_what_travels(kit):
     ]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_rehearsal(kit, tmp_path):
     """x4 for most of a short time, x2 from its body; weights and checkpoints come back."""
     got = call(
@@ -62,7 +62,7 @@ def test_a_rehearsal(kit, tmp_path):
     assert "begun anew" in log or "fitted anew" in log  # x2's upsampler, the rest being x4's
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_fails_is_tried_more_carefully(kit, tmp_path):
     """A device that is not there fails each way; what was tried is said, and nothing is left."""
     got = call(

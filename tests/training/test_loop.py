@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -342,4 +343,35 @@ def test_two_processes_equal_one(run, recipe):
         curves.append([e["loss"] for e in map(json.loads, lines) if e["event"] == "step"])
     assert len(curves[0]) == 24
     # the same sums in another order, through 24 steps
+    assert curves[0] == pytest.approx(curves[1], rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="PyTorch without distributed")
+def test_two_machines_meet_through_torchrun(run, recipe):
+    """One torchrun on each of two machines, as docs/training.md has it; both are this one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    more = ["--set", "steps=6", "--set", "log_every=1"]
+    subprocess.run(command(run("one"), recipe, *more), check=True, env=environment)
+    python, *rest = command(run("two"), recipe, *more)
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", "7"]
+    nodes = ["--nnodes", "2", "--nproc-per-node", "1", "--local-addr", "127.0.0.1"]
+    torchrun = [python, "-m", "torch.distributed.run", *nodes, *meeting]
+    both = [
+        subprocess.Popen([*torchrun, "--no-python", python, *rest], env=environment)
+        for _ in range(2)
+    ]
+    try:
+        assert [process.wait(200) for process in both] == [0, 0]
+    finally:
+        for process in both:
+            if process.poll() is None:
+                process.kill()
+    curves = []
+    for name in ("one", "two"):
+        lines = (run(name).out / "log.jsonl").read_text().splitlines()
+        curves.append([e["loss"] for e in map(json.loads, lines) if e["event"] == "step"])
     assert curves[0] == pytest.approx(curves[1], rel=1e-4)

@@ -32,6 +32,9 @@ def features(tmp_path_factory):
     return tuple(folder.glob("*.pth"))
 
 
+IN_CI = {"bcrn-x4", "ecbsr_m8c24-x2", "lesrcnn-x4", "srgan-x4", "swift_srgan-x4"}
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("name", ADVERSARIAL)
@@ -50,7 +53,14 @@ def test_every_stage_of_the_adversarial_recipes(name, folder, cache, features, t
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("alone")
-@pytest.mark.parametrize("name", [*recipes(), "espcn-x2"])  # that one by the general recipe
+@pytest.mark.parametrize(
+    "name",
+    # the last one by the general recipe
+    [
+        *(pytest.param(n, marks=[] if n in IN_CI else [pytest.mark.long]) for n in recipes()),
+        "espcn-x2",
+    ],
+)
 def test_two_steps_of_every_recipe(name, folder, cache, benchmark, features, tmp_path):
     """Its first stage, on the network as it is; the result is what users load."""
     config = load(name)

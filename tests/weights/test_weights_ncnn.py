@@ -64,7 +64,14 @@ def test_what_does_not_fit_is_refused():
 
 @pytest.mark.shared
 @pytest.mark.parametrize(
-    ("level", "db"), [("none", 37.14), ("0", 37.01), ("1", 37.05), ("2", 36.78), ("3", 34.50)]
+    ("level", "db"),
+    [
+        ("none", 37.14),
+        pytest.param("0", 37.01, marks=pytest.mark.long),
+        pytest.param("1", 37.05, marks=pytest.mark.long),
+        pytest.param("2", 36.78, marks=pytest.mark.long),
+        ("3", 34.50),
+    ],
 )
 def test_the_published_levels_on_set5(shared, level, db):
     model = denoised(get("waifu2x_photo.nihui"), parse_strength(level))
