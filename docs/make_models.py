@@ -66,8 +66,11 @@ MISSING = """## What is not here, and why
 - MRFN (He et al., 2020) and FRSR (fractal; Kwak and Son, 2019): no code was found.
 - The pyramid non-local network (PANet, github.com/SHI-Labs/Pyramid-Attention-Networks): its code
   is there, but it is not lightweight.
-- FSRCNN-PI's and VDSR-half's own ways to be trained, by a teacher that has seen the result and by
-  pictures that a generator makes: the networks are here, and train on pictures.
+- FSRCNN-PI's own way to be trained, by a teacher that has seen the result: the network is here, and
+  trains on pictures.
+- VDSR's distillation without data (VDSR-half), on pictures that a generator makes: `srcli train
+  vdsr_half-x4 --preset distilled` has it give what VDSR gives on your photographs.
+- GhostSR's ghost convolutions in other networks than EDSR.
 """
 
 

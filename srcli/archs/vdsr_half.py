@@ -2,7 +2,8 @@
 
 Zhang et al., "Data-free knowledge distillation for image super-resolution", CVPR 2021. Code of
 origin: github.com/huawei-noah/Efficient-Computing (DFSR), BSD-3. No layer has a bias. There it is
-distilled on pictures that a generator makes; here it trains on pictures.
+distilled on pictures that a generator makes; here it trains on pictures, by its recipe's preset
+``distilled`` towards what VDSR gives.
 """
 
 from __future__ import annotations

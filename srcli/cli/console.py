@@ -20,6 +20,7 @@ from srcli.jobs.events import (
     Progressed,
     Skipped,
     Started,
+    Suggested,
     Summary,
 )
 from srcli.jobs.inputs import STREAM
@@ -43,6 +44,7 @@ class Console:
         self.as_json, self.quiet, self.results = as_json, quiet, results
         self._bar = None if quiet or not sys.stderr.isatty() else _Bar()
         self._told_s = 0.0  # when progress was last printed as JSON
+        self._suggested = False  # once is enough for a folder of such pictures
         self.lost: OutputError | None = None  # why results cannot be printed any more
 
     def __enter__(self) -> Console:
@@ -73,6 +75,9 @@ class Console:
             self.say(f"{event.target} exists, skipped")
         elif isinstance(event, Noted) and not self.quiet:
             self.say(f"{event.source}: {event.text}" if event.source else event.text)
+        elif isinstance(event, Suggested) and not self.quiet and not self._suggested:
+            self._suggested = True
+            self.say(f"{event.source}: {event.text}")
         elif isinstance(event, LeftOut) and not self.quiet:
             self.say(_left_out(event))
 

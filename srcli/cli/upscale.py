@@ -275,6 +275,7 @@ def upscale(
         frames=cast("Frames", frames),
         jobs=n_jobs,
         film=films,
+        suggest=model is None and weights is None,
     )
     if scale is not None:
         catalog.chain(chosen, scale)  # a scale that cannot be reached is refused at once

@@ -75,8 +75,23 @@ class Noted:
 
 
 @dataclass(frozen=True)
+class Suggested:
+    """A picture is plainly damaged, and nobody chose the model."""
+
+    source: Path
+    damage: str
+
+    @property
+    def text(self) -> str:
+        return f"has {self.damage}, which is enlarged too; -m photo repairs it"
+
+
+@dataclass(frozen=True)
 class Done:
-    """A picture or film lies finished under its name; ``film``: more about a film."""
+    """A picture or film lies finished under its name; ``film``: more about a film.
+
+    ``suggested``: what was suggested for it.
+    """
 
     source: Path
     target: Path
@@ -90,8 +105,10 @@ class Done:
     precision: str
     spilled_bytes: int
     film: Mapping[str, Any] | None = None
+    suggested: Suggested | None = None
 
     def as_json(self) -> dict[str, Any]:
+        notes = {} if self.suggested is None else {"notes": [self.suggested.text]}
         whole = round(self.scale)
         return {
             "event": "done",
@@ -107,6 +124,7 @@ class Done:
             "precision": self.precision,
             "spilled_bytes": self.spilled_bytes,
             **(self.film or {}),
+            **notes,
         }
 
 
@@ -180,5 +198,16 @@ class Summary:
         }
 
 
-Event = Started | Progressed | FilmProgressed | Paced | Noted | LeftOut | Done | Failed | Skipped
+Event = (
+    Started
+    | Progressed
+    | FilmProgressed
+    | Paced
+    | Noted
+    | Suggested
+    | LeftOut
+    | Done
+    | Failed
+    | Skipped
+)
 Listener = Callable[[Event], None]

@@ -55,6 +55,7 @@ class Options:
         frames: of animations, and pages: all of them, or the first alone.
         jobs: pictures that are decoded, and written, at a time; the engine has one.
         film: what films are to become.
+        suggest: pictures that are plainly damaged are told of (`events.Suggested`).
     """
 
     model: Model
@@ -75,6 +76,7 @@ class Options:
     frames: Frames = "all"
     jobs: int = 1
     film: FilmOptions = field(default_factory=FilmOptions)
+    suggest: bool = False
 
     def sr_size(self, lr_size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) of the result for a picture of (height, width)."""

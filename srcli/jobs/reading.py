@@ -13,6 +13,7 @@ from srcli.engine.result import Pixels
 from srcli.errors import MediaError
 from srcli.jobs.job import Job, Options, decoded_bytes
 from srcli.jobs.look import Named
+from srcli.media.damage import damage
 from srcli.media.formats import FORMATS
 from srcli.media.gif import palette_of
 from srcli.media.image import Frame, Picture, opaque, read, read_frames
@@ -22,11 +23,15 @@ SHARE = 8  # what is read ahead takes at most an eighth of the memory
 
 @dataclass(frozen=True)
 class Opened:
-    """A source whose first picture is decoded; and of a GIF to be written, its palette."""
+    """A source whose first picture is decoded; and of a GIF to be written, its palette.
+
+    ``damage``: what is plainly wrong with the picture, if that was to be looked for.
+    """
 
     first: Frame
     others: Iterator[Frame]
     palette: bytes | None
+    damage: str | None = None
 
 
 @dataclass
@@ -125,7 +130,11 @@ def open_source(job: Job, options: Options) -> Opened:
         pictures = (frame.picture for frame in _frames(job, options))
         palette = palette_of(((p.pixels, p.alpha) for p in pictures), enlarged=False)
     frames = _frames(job, options)
-    return Opened(next(frames), frames, palette)
+    first = next(frames)
+    found = None
+    if options.suggest and job.n_frames == 1 and job.scale > 1:
+        found = damage(first.picture.pixels, first.picture.quality)
+    return Opened(first, frames, palette, found)
 
 
 def _frames(job: Job, options: Options) -> Iterator[Frame]:

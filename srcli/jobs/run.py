@@ -18,7 +18,17 @@ from srcli.engine.open import Engine
 from srcli.engine.result import Pixels, Report
 from srcli.errors import ResourceError
 from srcli.jobs.enlarge import enlarge
-from srcli.jobs.events import Done, Failed, Listener, Noted, Progressed, Skipped, Started, Summary
+from srcli.jobs.events import (
+    Done,
+    Failed,
+    Listener,
+    Noted,
+    Progressed,
+    Skipped,
+    Started,
+    Suggested,
+    Summary,
+)
 from srcli.jobs.failures import failure_of
 from srcli.jobs.inputs import STREAM
 from srcli.jobs.job import Job, Options, decoded_bytes, written_bytes
@@ -128,6 +138,8 @@ def run(
                 notes = (*opened.first.picture.notes, *output.writer.notes)
                 for note in notes:
                     tell(Noted(job.source, note))
+                if output.suggested is not None:
+                    tell(output.suggested)
                 output.start(writing)
                 said = set(notes)
                 frame: Frame | None = opened.first
@@ -262,6 +274,8 @@ class _Output:
     def __init__(self, job: Job, opened: Opened, options: Options, started: float) -> None:
         assert job.info is not None
         self.job, self.options, self.started = job, options, started
+        found = opened.damage
+        self.suggested = None if found is None else Suggested(job.source, found)
         self.report = Report()
         if job.target != STREAM:
             make_folder(job.target.parent)
@@ -349,6 +363,7 @@ class _Output:
             self.report.device,
             self.report.precision,
             self.report.spilled_bytes,
+            suggested=self.suggested,
         )
 
 

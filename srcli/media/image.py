@@ -183,7 +183,8 @@ def _with_what_follows(stream: BinaryIO, header: Header) -> Header:
         size = header.info.height, header.info.width
         gain_map = replace(gain_map, pixels=turned, size=size)
     metadata = replace(header.metadata, gain_map=gain_map)
-    return replace(header, metadata=metadata, notes=(*header.notes, *found.notes))
+    notes = (*header.notes, *found.notes)
+    return replace(header, metadata=metadata, notes=notes, quality=found.quality)
 
 
 def _picture(name: str, header: Header, decoded: Decoded, depth: Depth) -> Picture:
@@ -202,6 +203,7 @@ def _picture(name: str, header: Header, decoded: Decoded, depth: Depth) -> Pictu
         black=None if black is None else at_depth(np.ascontiguousarray(black), held),
         metadata=replace(header.metadata, icc=icc),
         notes=(*header.notes, *notes, *depth_notes(info, depth)),
+        quality=header.quality,
     )
 
 

@@ -22,7 +22,8 @@ XMP = b"http://ns.adobe.com/xap/1.0/\0"
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 ISO_GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\0"
 MPF = b"MPF\0"
-_SOS, _EOI, _APP0 = 0xDA, 0xD9, 0xE0
+_SOS, _EOI, _APP0, _DQT = 0xDA, 0xD9, 0xE0, 0xDB
+_TABLE_SUM = 3688  # of the standard's luma table, which is that of quality 50
 _STAND_ALONE = (0x01, *range(0xD0, 0xD9))
 _KNOWN = {
     0: (b"JFIF\0", b"JFXX\0"),
@@ -116,10 +117,14 @@ def walk(data: bytes, start: int = 0) -> Walk:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What a JPEG holds beside its picture: what can go on, and a word about all the rest."""
+    """What a JPEG holds beside its picture: what can go on, and a word about all the rest.
+
+    ``quality``: 1 to 100, by which the usual encoders would have made its quantisation table.
+    """
 
     gain_map: GainMap | None
     notes: tuple[str, ...]
+    quality: int | None
 
 
 def beside(data: bytes) -> Beside:
@@ -135,7 +140,7 @@ def beside(data: bytes) -> Beside:
     if re.search(rb"GAudio:Data", xmp + extended):
         notes.append("the sound recorded with the picture was left out")
     if first.end is None:
-        return Beside(None, tuple(notes))
+        return Beside(None, tuple(notes), _quality(first))
     gain_map: GainMap | None = None
     items = [name for name in container_items(xmp) if name != "Primary"]
     kinds = {at: kind for at, _, kind in multi_picture(first)}
@@ -164,7 +169,24 @@ def beside(data: bytes) -> Beside:
         notes.append(f"what Samsung's camera added was left out: {', '.join(names[:8])}")
     if views:
         notes.append(f"other views of the picture (MPO) were left out: {views}")
-    return Beside(gain_map, tuple(dict.fromkeys(notes)))
+    return Beside(gain_map, tuple(dict.fromkeys(notes)), _quality(first))
+
+
+def _quality(first: Walk) -> int | None:
+    """By the sum of the table of the first component, which is luma's."""
+    for segment in first.segments:
+        at = 0
+        while segment.marker == _DQT and at < len(segment.data):
+            wide, number = divmod(segment.data[at], 16)
+            n_bytes = 2 if wide else 1
+            table = segment.data[at + 1 : at + 1 + 64 * n_bytes]
+            at += 1 + 64 * n_bytes
+            if number == 0 and len(table) == 64 * n_bytes:
+                values = struct.unpack(f">64{'H' if wide else 'B'}", table)
+                percent: float = 100 * sum(values) / _TABLE_SUM
+                quality = 5000 / percent if percent > 100 else (200 - percent) / 2
+                return min(100, max(1, round(quality)))
+    return None
 
 
 def _of_segments(first: Walk) -> list[str]:

@@ -68,6 +68,7 @@ class Picture:
         black: of CMYK that was read as inks: (height, width) of the same type, full where there is
             no black ink; pixels are then what cyan, magenta and yellow leave, full without ink.
         notes: what was left out or changed, as plain sentences.
+        quality: of a JPEG file, 1 to 100, by its quantisation table.
     """
 
     pixels: Pixels
@@ -75,6 +76,7 @@ class Picture:
     metadata: Metadata
     notes: tuple[str, ...] = ()
     black: Pixels | None = None
+    quality: int | None = None
 
     @property
     def bits(self) -> Literal[8, 16]:
@@ -88,6 +90,7 @@ class Header:
 
     Attributes:
         least_bytes: that the pixels take in the file; 0 where that is not known here.
+        quality: as Picture's.
     """
 
     info: ImageInfo
@@ -96,6 +99,7 @@ class Header:
     notes: tuple[str, ...] = ()
     page: int = 0
     least_bytes: int = 0
+    quality: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

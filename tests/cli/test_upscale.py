@@ -725,3 +725,29 @@ def test_denoise_where_there_is_no_choice(srcli_upscale, put):
     code, _, err = srcli_upscale("a.png", "--weights", "a.png", "--denoise", "1")
     assert code == 2
     assert "by name" in err
+
+
+def test_plain_damage_suggests_a_repair_once(srcli_upscale, put, here):
+    put("b.png", size=(40, 40))
+    for name in ("a.jpg", "c.jpg"):
+        put(name, size=(40, 40))
+        Image.open(name).save(name, quality=30)
+    inputs = ["a.jpg", "b.png", "c.jpg", "--overwrite"]
+
+    code, _, err = srcli_upscale(*inputs)
+    assert code == 0
+    lines = [line for line in err.splitlines() if "-m photo" in line]
+    assert lines == [
+        "a.jpg: has the traces of JPEG at quality 30, which is enlarged too; -m photo repairs it"
+    ]
+
+    _, out, _ = srcli_upscale(*inputs, "--json")
+    notes = {e["input"]: e.get("notes") for e in map(json.loads, out.splitlines()) if "input" in e}
+    assert notes["b.png"] is None
+    for name in ("a.jpg", "c.jpg"):
+        assert len(notes[name]) == 1
+        assert "-m photo" in notes[name][0]
+
+    for chosen in (["-m", "bcrn"], ["-q"], ["-x1"]):
+        _, out, err = srcli_upscale(*inputs, *chosen)
+        assert "-m photo" not in out + err
