@@ -70,12 +70,3 @@ def one_of_a_kind(models=NETWORKS, rest=pytest.mark.long):
     for model in sorted(models, key=lambda m: -m.variants[0].parameters):
         kinds[model.arch.network, model.door] = model
     return at_one_scale([m for m in models if m in kinds.values()], rest)
-
-
-def the_rest_long(models):
-    """Each model; but for one of each class and door, with the mark ``long``."""
-    first = {(m.arch.network, m.door): m for m in reversed(models)}
-    return [
-        pytest.param(m, id=m.name, marks=[] if m in first.values() else [pytest.mark.long])
-        for m in models
-    ]

@@ -17,7 +17,9 @@ LONG = {
     "bench.md",
     "export.md",
     "films.md",
+    "models.md",
     "performance.md",
+    "training.md",
     "usage.md",
 }  # minutes each
 PAGES = sorted(p for p in (ROOT / "docs").rglob("*.md"))

@@ -84,7 +84,7 @@ def test_every_combination(run, mine):
     assert data["machine"] == tuned.machine()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_baselines_compute_the_same(run, mine):
     data = measured(run, "-m", mine, "-x2", "--backend", "torch", "--baselines")
     bare = {r["backend"]: r for r in data["rows"] if r["baseline"]}
@@ -98,7 +98,7 @@ def test_baselines_compute_the_same(run, mine):
         assert r["first_picture_s"] is None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_first_picture_in_a_process_of_its_own(run, mine):
     data = measured(run, "-m", mine, "-x2", "--backend", "torch", "--first", "1")
     (found,) = data["rows"]
@@ -249,7 +249,7 @@ def test_networks_without_weights_are_timed_with_random_ones(run):
     assert tuned.choices(WeightsOptions.from_environment()) == {}  # nothing to run is kept
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 def test_a_cluster(tmp_path, monkeypatch, alone):
     """Pictures per second without a cluster, and with 1 and 2 workers; nothing stays."""

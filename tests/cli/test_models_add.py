@@ -343,7 +343,7 @@ def test_where_it_lies(tmp_path):
     assert "cache" not in str(data_dir({})).lower()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_add_at_once(trained, home):
     """Neither's entry is lost."""
     files = {scale: trained(scale) for scale in (2, 3, 4)}

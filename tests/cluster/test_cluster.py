@@ -218,6 +218,7 @@ def test_a_killed_command_leaves_no_process(run):
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid, _ in began))
 
 
+@pytest.mark.long
 def test_an_address_where_there_is_no_cluster(run):
     put("in", 1)
     process = run("in", "--cluster", "127.0.0.1:1")
@@ -225,6 +226,7 @@ def test_an_address_where_there_is_no_cluster(run):
     assert "no Ray cluster at 127.0.0.1:1" in err()
 
 
+@pytest.mark.long
 @pytest.mark.ffmpeg
 def test_a_film_in_parts_is_the_film_in_one(run):
     """Frames, times and bytes of the segments; one worker is killed meanwhile."""

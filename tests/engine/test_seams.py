@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from catalogue_samples import FEWER, NETWORKS, at_one_scale, the_rest_long
+from catalogue_samples import FEWER, NETWORKS, at_one_scale
 
 from srcli.engine.passes import Network
 from srcli.engine.result import Report
@@ -71,8 +71,8 @@ def test_published_weights(model, scale, shared, weights, picture):
 
 
 @pytest.mark.shared
-@pytest.mark.slow
-@pytest.mark.parametrize("model", the_rest_long([m for m in NETWORKS if m.trained]))
+@pytest.mark.long
+@pytest.mark.parametrize("model", [m for m in NETWORKS if m.trained], ids=lambda m: m.name)
 def test_published_weights_on_larger_pictures(model, shared, weights, picture):
     """At one scale: what sees the whole picture works before the enlarging."""
     there = [v.scale for v in model.variants if (shared / "weights" / v.weights.file).is_file()]

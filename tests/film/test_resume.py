@@ -209,7 +209,7 @@ def test_an_encoder_that_dies_leaves_what_is_finished(here, upscale, monkeypatch
     assert times("out.mkv") == times("film.mkv")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ctrl_c_is_for_srcli_not_for_ffmpeg(here):
     """A terminal sends it to all processes of a group; here srcli ignores it, as under nohup."""
     make("film.mkv", *X264, seconds=8)

@@ -214,7 +214,7 @@ def test_another_discriminator_cannot_be_resumed(run):
         events(run("out", "discriminator=patch", resume=True))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_again_and_again_equals_uninterrupted(run, gan):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     recipe = gan("unet", "relativistic")

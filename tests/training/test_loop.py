@@ -346,7 +346,7 @@ def test_two_processes_equal_one(run, recipe):
     assert curves[0] == pytest.approx(curves[1], rel=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="PyTorch without distributed")
 def test_two_machines_meet_through_torchrun(run, recipe):
     """One torchrun on each of two machines, as docs/training.md has it; both are this one."""

@@ -35,7 +35,7 @@ def features(tmp_path_factory):
 IN_CI = {"bcrn-x4", "ecbsr_m8c24-x2", "lesrcnn-x4", "srgan-x4", "swift_srgan-x4"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_every_stage_of_the_adversarial_recipes(name, folder, cache, features, tmp_path):
