@@ -11,7 +11,7 @@ from srcli.archs.blocks import BSConv
 from srcli.archs.inference import by_pixels, derive, pointwise
 from srcli.weights import new_network
 
-RGB = at_one_scale([m for m in NETWORKS if m.door.colour in ("rgb", "bgr")], pytest.mark.slow)
+RGB = at_one_scale([m for m in NETWORKS if m.door.colour in ("rgb", "bgr")])
 
 
 @pytest.fixture(params=[pytest.param(p.values, id=p.id, marks=p.marks) for p in RGB])

@@ -68,7 +68,7 @@ def assert_tiled(network, lr, tiles):
         assert_equal(tiled, whole)
 
 
-@pytest.mark.parametrize(("model", "scale"), at_one_scale(EXACT, pytest.mark.slow))
+@pytest.mark.parametrize(("model", "scale"), at_one_scale(EXACT))
 def test_stages_equal_forward(model, scale, lively):
     network = lively(model, scale)
     tiles = (((16, 17), 6), ((20, 64), 2), ((64, 64), 1))

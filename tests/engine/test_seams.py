@@ -13,7 +13,13 @@ from srcli.weights import load
 
 TILE = 48
 PUBLISHED = [
-    pytest.param(model, variant.scale, id=f"{model.name}-x{variant.scale}")
+    pytest.param(
+        model,
+        variant.scale,
+        id=f"{model.name}-x{variant.scale}",
+        # at one scale: what sees the whole picture works before the enlarging
+        marks=[] if variant.scale == model.scales[-1] else [pytest.mark.long],
+    )
     for model in NETWORKS
     for variant in model.variants
     if variant.weights is not None
