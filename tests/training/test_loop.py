@@ -297,7 +297,7 @@ def test_interrupted_by_a_signal(run, recipe):
     assert checkpoint.found(run().out)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_again_and_again_equals_uninterrupted(run, recipe):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(command(run("whole"), recipe), check=True, env=environment)
