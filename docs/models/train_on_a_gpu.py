@@ -4,7 +4,7 @@
     python docs/models/train_on_a_gpu.py train KIT... --out OUT --minutes 12
 
 ``pack``, run beforehand, gathers what has to travel: the photographs of bcrn.srcli-photos.txt as
-they are (AVIF), in parts of at most 60 MiB, and the weights of the networks that make the targets.
+they are (AVIF), in parts of at most 50 MiB, and the weights of the networks that make the targets.
 
 ``train`` needs nothing else, and no network connection. It runs the tests of the training step that
 are marked gpu, makes the targets, trains each scale of --plan with the preset ``gpu`` for its share
@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PHOTOS = HERE / "bcrn.srcli-photos.txt"
 BUNDLED = ROOT / "srcli" / "weights" / "bundled"
-PART_BYTES = 60 << 20
+PART_BYTES = 50 << 20
 PLAN = "bcrn-x4:0.45 bcrn-x2:0.35 bcrn-x3:0.2"  # recipe and share of the time
 CAREFULLY = (  # what to do without, one more after each failure
     [],
