@@ -449,6 +449,7 @@ def _show(
     from srcli.engine.passes import Network
     from srcli.engine.resampler import Resampler
     from srcli.engine.upscaler import Upscaler
+    from srcli.film.plan import about_frames
     from srcli.jobs.events import Failed, Skipped, Summary
     from srcli.weights import build, new_network
 
@@ -476,9 +477,10 @@ def _show(
             console.tell(failed)
         else:
             n_bytes = engine.estimate_bytes(job.lr_size, job.passes) + picture_bytes(job)
-            seconds = None if job.film is not None else seconds_of(job.lr_size, job.passes)
-            if seconds is not None:
-                seconds *= job.n_frames
+            frames, seconds = job.n_frames, seconds_of(job.lr_size, job.passes)
+            if job.film is not None:
+                frames = about_frames(job.film.film, job.film.options) or 0
+            seconds = seconds * frames if seconds and frames else None
             total = None if total is None or seconds is None else total + seconds
             console.planned(job, model.name, n_bytes, engine.memory_bytes, seconds)
     if total and len(plan) > 1:

@@ -105,6 +105,17 @@ class PicturesPlan:
         return numbered(self.pattern, number)
 
 
+def about_frames(film: Film, options: FilmOptions) -> int | None:
+    """How many frames go through the network, from what the header says; None if it does not."""
+    if options.preview is not None:
+        return options.preview
+    end = film.duration_s if options.end is None else float(options.end)
+    if film.duration_s is None or film.rate is None or end is None:
+        return None
+    seconds = min(end, film.duration_s) - float(options.start or 0)
+    return max(1, round(seconds * float(film.rate)))
+
+
 def open_film(path: Path, options: FilmOptions, max_pixels: int) -> tuple[Film, FFmpeg]:
     """A film's header, or that of a row of pictures, whose ``path`` is a pattern.
 

@@ -14,6 +14,7 @@ from PIL import Image
 import srcli.cli
 from srcli.cli.screen import duration_text
 from srcli.weights import WeightsOptions, tuned
+from tests.film.films import make
 
 
 @pytest.fixture
@@ -251,6 +252,17 @@ def test_dry_run_says_how_long(srcli_upscale, measured):
         assert [e["seconds"] for e in planned(out)] == [None, None]
     _, out, _ = srcli_upscale(*both, "--json", "--ensemble", "8")
     assert planned(out)[0]["seconds"] == 4
+
+
+def test_dry_run_says_how_long_a_film_takes(srcli_upscale, measured):
+    make("film.mkv", "-c:v", "ffv1", size="20x10", rate="25", seconds=2)
+    measured(4, 500)
+    command = ["film.mkv", "-x4", "-m", "bcrn.srcli", "--dry-run", "--json"]
+    of = {(): 50, ("--start", "0.5", "--end", "1.5"): 25, ("--preview", "3"): 3}
+    for more, frames in of.items():
+        code, out, err = srcli_upscale(*command, *more)
+        assert code == 0, err
+        assert planned(out)[0]["seconds"] == pytest.approx(0.5 * frames)
 
 
 @pytest.mark.parametrize(
