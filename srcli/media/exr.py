@@ -1,5 +1,8 @@
 """OpenEXR, by the OpenEXR project's own module, an extra."""
 
+import contextlib
+import sys
+import threading
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -13,6 +16,7 @@ from srcli.media.picture import Decoded, Header, ImageInfo
 
 _STRAY_PIXELS = 1 << 24  # outside of the picture
 _RGB, _LUMA = ("R", "G", "B"), ("Y",)
+_opening = threading.Lock()
 
 
 def read_header(stream: BinaryIO, path: Path | None) -> Header:
@@ -68,7 +72,24 @@ def _open(stream: BinaryIO, *, header_only: bool) -> Any:
             "OpenEXR needs a package that is not installed", 'pip install "srcli[exr]"'
         ) from exc
     stream.seek(0)
-    return OpenEXR.File(stream, separate_channels=True, header_only=header_only, num_threads=1)
+    # of a damaged file it prints a word into the results, which is no word of ours
+    with _opening, contextlib.redirect_stdout(_Others(sys.stdout)):
+        return OpenEXR.File(stream, separate_channels=True, header_only=header_only, num_threads=1)
+
+
+class _Others:
+    """A stream in which nothing arrives that this thread writes, and all that others do."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._thread = stream, threading.get_ident()
+
+    def write(self, text: str) -> int:
+        if threading.get_ident() == self._thread:
+            return len(text)
+        return int(self._stream.write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _size(window: Any) -> tuple[int, int]:

@@ -102,6 +102,22 @@ def test_exr(kind: type, tmp_path: Path) -> None:
 
 
 @needs("OpenEXR", "OpenEXR")
+def test_exr_that_is_cut_off_says_so_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its module prints a word of its own, which a script would read as a result."""
+    import OpenEXR
+
+    path = tmp_path / "a.exr"
+    noise = np.random.default_rng(0).random((40, 60), np.float32)
+    OpenEXR.File({"compression": OpenEXR.ZIP_COMPRESSION}, {"Y": noise}).write(str(path))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(MediaError, match="damaged"):
+        read(path)
+    assert capfd.readouterr().out == ""
+
+
+@needs("OpenEXR", "OpenEXR")
 def test_exr_window_grey_and_primaries(tmp_path: Path) -> None:
     import OpenEXR
 
