@@ -6,6 +6,7 @@ nobody knows come out as they went in.
 """
 
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -97,18 +98,22 @@ def read_ifd(read_at: Callable[[int, int], bytes], order: ByteOrder, big: bool, 
         ValueError: the directory itself does not fit in the file. An entry whose value does not is
             kept, without the value.
     """
+
+    def read(at: int, length: int) -> bytes:
+        return read_at(at, length) if at <= sys.maxsize else b""  # BigTIFF has larger offsets
+
     count_format, entry_format, next_format = ("Q", "HHQ", "Q") if big else ("H", "HHI", "I")
     inline = 8 if big else 4
     entry_bytes = struct.calcsize("<" + entry_format) + inline
     count_bytes = struct.calcsize("<" + count_format)
-    raw_count = read_at(offset, count_bytes) if offset >= 8 else b""
+    raw_count = read(offset, count_bytes) if offset >= 8 else b""
     if len(raw_count) < count_bytes:
         raise ValueError("a directory lies outside the file")
     count = struct.unpack(order + count_format, raw_count)[0]
     start = offset + count_bytes
     if count > 65_535:
         raise ValueError("a directory has too many entries")
-    table = read_at(start, count * entry_bytes)
+    table = read(start, count * entry_bytes)
     if len(table) < count * entry_bytes:
         raise ValueError("a directory is cut short")
     entries = {}
@@ -119,16 +124,16 @@ def read_ifd(read_at: Callable[[int, int], bytes], order: ByteOrder, big: bool, 
         size = TYPE_BYTES.get(kind, 1 << 40) * items
         value: bytes | None = None
         if size <= inline:
-            value = read_at(value_at, size)
+            value = read(value_at, size)
         elif size <= _MAX_IFD_BYTES:
             pointer = (index + 1) * entry_bytes - inline
             value_at = struct.unpack_from(order + next_format, table, pointer)[0]
-            value = read_at(value_at, size)
+            value = read(value_at, size)
         if value is not None and len(value) < size:
             value = None
         entries[tag] = Entry(at, tag, kind, items, value_at, value)
     next_at = start + count * entry_bytes
-    raw_next = read_at(next_at, inline)
+    raw_next = read(next_at, inline)
     following = struct.unpack(order + next_format, raw_next)[0] if len(raw_next) == inline else 0
     return Ifd(order, entries, next_at, following)
 
