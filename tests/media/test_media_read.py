@@ -458,10 +458,9 @@ def test_heic_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_directory_farther_away_than_files_reach(tmp_path: Path) -> None:
     """Found among the thousands of test_media_fuzz."""
     path = tmp_path / "a.tif"
-    tifffile.imwrite(path, np.zeros((8, 9, 3), np.uint8), bigtiff=True, byteorder="<")
+    tifffile.imwrite(path, np.zeros((8, 9), np.float32), bigtiff=True, byteorder="<")
     data = bytearray(path.read_bytes())
     first = int.from_bytes(data[8:16], "little")
     after = first + 8 + 20 * int.from_bytes(data[first : first + 8], "little")
     data[after : after + 8] = (1 << 63).to_bytes(8, "little")
-    path.write_bytes(data)
-    assert inspect(path).height == 8
+    assert inspect(io.BytesIO(data)).height == 8
