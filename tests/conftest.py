@@ -5,6 +5,7 @@ import math
 import os
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -12,6 +13,12 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Nor shall a developer's own models join the catalogue under test.
 os.environ["SRCLI_DATA_DIR"] = os.devnull + "/none"
+
+# How long a busy machine takes to think of examples is no fault of what is tried with them.
+hypothesis.settings.register_profile(
+    "shared machine", suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("shared machine")
 
 SHARED = Path(os.environ.get("SRCLI_SHARED", Path(__file__).parents[2] / "shared"))
 

@@ -52,7 +52,8 @@ def test_open_engine():
     assert isinstance(bicubic, Resampler)
     assert bicubic.memory_bytes == 2**30
     assert open_engine(catalog.resolve("lanczos")).kernel == "lanczos"
-    assert isinstance(open_engine(catalog.resolve("bcrn"), Settings(device="cpu")), Upscaler)
+    plain = Settings(device="cpu", backend="torch")  # whatever was tuned here
+    assert isinstance(open_engine(catalog.resolve("bcrn"), plain), Upscaler)
 
 
 def test_memory():
