@@ -675,13 +675,16 @@ def _stored(image: Image.Image) -> bytes:
     """A Pillow image as the bytes of a file without loss: then it is read as all files are."""
     if not image.width or not image.height:
         raise UsageError(f"a Pillow image of {image.width}x{image.height} holds no pixels")
-    if image.mode == "F":
+    if image.mode in ("F", "I"):
+        array = "floats in 0..1" if image.mode == "F" else "16 bits (uint16)"
         raise UsageError(
-            "a Pillow image of mode F has no known range",
-            "give an array of floats in 0..1, or convert it to L",
+            f"a Pillow image of mode {image.mode} has no known range",
+            f"give an array of {array}, or convert it to L",
         )
     if image.mode in ("YCbCr", "HSV", "RGBX"):
         image = image.convert("RGB")
+    elif image.mode == "PA":
+        image = image.convert("RGBA")
     elif image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.upper())
     kind = "TIFF" if image.mode in ("CMYK", "LAB") else "PNG"

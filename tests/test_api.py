@@ -389,9 +389,16 @@ def test_a_pillow_image_to_a_file_keeps_what_it_brings(photo, tmp_path):
         assert large.getexif()[0x010F] == "a maker"
 
 
-def test_a_pillow_image_without_a_known_range():
-    with pytest.raises(srcli.UsageError, match="mode F has no known range"):
-        srcli.upscale(Image.new("F", (8, 8)), 2, "bicubic")
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_a_pillow_image_without_a_known_range(mode):
+    with pytest.raises(srcli.UsageError, match=f"mode {mode} has no known range") as caught:
+        srcli.upscale(Image.new(mode, (8, 8)), 2, "bicubic")
+    assert "give an array" in caught.value.hint
+
+
+def test_a_pillow_image_of_a_palette_with_transparency():
+    image = Image.new("PA", (8, 6))
+    assert srcli.upscale(image, 2, "bicubic").size == (16, 12)
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])

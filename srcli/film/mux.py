@@ -27,6 +27,10 @@ class Cut:
     end: Fraction | None = None
 
 
+# whose packets say how long they are shown
+_TEXTS = frozenset({"ass", "ssa", "subrip", "srt", "text", "webvtt", "mov_text"})
+
+
 def mux(
     film: Film,
     listing: Path,
@@ -138,6 +142,15 @@ def _lasting(time: Fraction, end: Fraction, *, summed: bool) -> str:
     return f"setts=pts=PTS:dts=DTS:duration='{duration}'"
 
 
+def _from(start: Fraction) -> str:
+    """A filter of packets that lets what is shown at ``start`` begin there."""
+    at = f"{float(start):.6f}"
+    shown = f"lt(PTS*TB,{at})*gt((PTS+DURATION)*TB,{at})"
+    first = f"ceil({at}/TB)"
+    later = f"if({shown},{first},PTS)"
+    return f"setts=pts='{later}':dts='{later}':duration='if({shown},PTS+DURATION-{first},DURATION)'"
+
+
 def _encoders(tracks: Sequence[Track]) -> list[str]:
     """ffmpeg's options for streams that are not copied, by their places."""
     arguments = []
@@ -168,23 +181,33 @@ def _cut_out(
     """
     path, texts = listing.parent / "others", listing.parent / "texts"
     container = CONTAINERS[extension[1:]]
-    converted = [t for t in tracks if t.encoder is not None and t.stream.kind == "subtitle"]
+    whole = [
+        t for t in tracks if t.stream.kind == "subtitle" and (t.encoder or t.stream.codec in _TEXTS)
+    ]
     arguments = ["-copyts", *film.input]
     sources = {t.stream.index: f"0:{t.stream.index}" for t in tracks}
-    if converted:  # whole: ffmpeg does not cut subtitles that it encodes
+    if whole:  # ffmpeg cuts neither those that it encodes, nor a line that is shown already
         made = ["-copyts", *film.input]
-        for track in converted:
+        for track in whole:
             made += ["-map", sources[track.stream.index]]
-        made += [*_encoders(converted), "-map_chapters", "-1", "-f", container]
+        made += ["-c", "copy", *_encoders(whole), "-bsf:s", _from(cut.start or Fraction(0))]
+        made += ["-map_chapters", "-1", "-f", container]
         ffmpeg.run(
             [*made, "-y", script_path(texts)], f"subtitles of {film.path} cannot be converted"
         )
         arguments += ["-i", script_path(texts)]
-        sources |= {t.stream.index: f"1:{k}" for k, t in enumerate(converted)}
+        sources |= {t.stream.index: f"1:{k}" for k, t in enumerate(whole)}
     for track in tracks:
         arguments += ["-map", sources[track.stream.index]]
-    now = [Track(t.stream) if t in converted else t for t in tracks]
+    now = [Track(t.stream) if t in whole else t for t in tracks]
     arguments += ["-c", "copy", *_encoders(now), "-map_chapters", "-1"]
+    if container in ("matroska", "webm"):  # of one without a packet ffmpeg cannot read the head
+        at = arguments.index("-map")
+        silence = "anullsrc=r=8000:cl=mono:d=0.01"
+        offset = f"{float(cut.start or 0):.6f}"
+        arguments[at:at] = ["-itsoffset", offset, "-f", "lavfi", "-i", silence]
+        container, place = "matroska", len(tracks)
+        arguments += ["-map", f"{2 if whole else 1}:0", f"-c:{place}", "pcm_s16le"]
     arguments += ["-ss", f"{float(cut.start or 0):.6f}"]
     if cut.end is not None:
         arguments += ["-to", f"{float(cut.end):.6f}"]

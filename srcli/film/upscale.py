@@ -427,7 +427,7 @@ def absolute_cut(options: FilmOptions, timeline: Timeline) -> Cut:
     if n_wanted(timeline, cut) == 0:
         raise MediaError(
             "no frame lies between --start and --end",
-            f"the film lasts {float(timeline.seconds()[-1] - first):.3f} s",
+            f"the film lasts {float(timeline.ends(timeline.seconds()[-1]) - first):.3f} s",
         )
     return cut
 

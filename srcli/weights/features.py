@@ -98,6 +98,7 @@ def _tensors(
         licence=feature.licence,
         progress=progress,
         announce=announce,
+        otherwise="Run this once without SRCLI_OFFLINE, name such a file with --features",
     )
     try:
         return stored.unpack(data)

@@ -76,8 +76,10 @@ def locate_and_read(
     licence: str = "",
     progress: Progress | None = None,
     announce: Announce | None = None,
+    otherwise: str = "",
 ) -> tuple[Path, bytes]:
-    """As `locate`; also the very bytes that were verified."""
+    """As `locate`; also the very bytes that were verified. ``otherwise``: how else to come by the
+    file where downloads are forbidden; left out: by `srcli models download`."""
     if weights.bundled:
         return bundled_path(weights), read_bundled(weights)
     if weights.folder is not None:
@@ -107,6 +109,7 @@ def locate_and_read(
             licence=licence,
             progress=progress,
             say=say,
+            otherwise=otherwise,
         )
         try:
             write_atomic(target, data)
@@ -135,6 +138,7 @@ def _fetch(
     licence: str,
     progress: Progress | None,
     say: Announce,
+    otherwise: str,
 ) -> bytes:
     """From the first source that has the right file: its weights as safetensors bytes."""
 
@@ -186,7 +190,7 @@ def _fetch(
         raise failure
     raise WeightsError(
         f"The weights of {name} are not at hand, and SRCLI_OFFLINE forbids downloading them.",
-        f"Run `srcli models download {name}` once without SRCLI_OFFLINE, "
+        f"{otherwise or f'Run `srcli models download {name}` once without SRCLI_OFFLINE'}, "
         f"or set SRCLI_MIRROR to a folder that holds {weights.file}.",
     ) from failure
 

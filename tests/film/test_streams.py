@@ -110,6 +110,27 @@ def test_text_is_converted(name, codec, target, becomes, here, upscale):
     assert len(streams(target)) == 1
 
 
+@pytest.mark.parametrize("target", ["o.mp4", "o.mkv"])
+@pytest.mark.parametrize(
+    ("start", "end", "wanted"),
+    [
+        ("0.2", "0.4", "00:00:00,000 --> 00:00:00,100\nHello"),  # it is shown already
+        ("0.1", "0.6", "00:00:00,000 --> 00:00:00,200\nHello"),
+        ("0.4", "0.6", ""),  # no line at all
+    ],
+)
+def test_text_in_a_part(start, end, wanted, target, here, upscale):
+    Path("w.srt").write_text("1\n00:00:00,100 --> 00:00:00,300\nHello\n\n")
+    codec = {"o.mp4": "mov_text", "o.mkv": "ass"}[target]
+    name = "film" + Path(target).suffix
+    make(name, "-i", "w.srt", "-map", "0", "-map", "1", *X264, "-c:s", codec, seconds=0.8)
+    done = upscale(name, *BICUBIC, "-o", target, "--start", start, "--end", end)
+    assert done.code == 0, done.err
+    assert len(streams(target)) == 2
+    said = run("-v", "error", "-i", target, "-map", "0:s", "-f", "srt", "-").decode()
+    assert wanted in said if wanted else not said
+
+
 def test_a_part_with_converted_streams(here, upscale):
     Path("w.srt").write_text("1\n00:00:01,100 --> 00:00:01,400\nHello\n\n")
     make("film.mkv", "-f", "lavfi", "-i", "sine=d=2:r=48000", "-i", "w.srt", "-map", "0",
