@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srcli.training.config import LOSSES, NEED_TEACHER, is_layer
-from srcli.training.perceptual import Eyes, looks
+from srcli.training.perceptual import Eyes, looks, moved
 from srcli.training.similarity import focal_frequency, locally_discriminative, ms_ssim
 
 
@@ -52,6 +52,10 @@ class Loss(nn.Module):
         weights: names of ``LOSSES``, or ``network.layer.distance`` -> weight.
         eyes: opens the networks that perceptual losses look through.
         as_rgb: what the network sees -> RGB, which those want.
+        moving: perceptual losses see only the part of the pictures that begins at ``start``.
+
+    Attributes:
+        start: (y, x): see ``perceptual.moved``.
     """
 
     def __init__(
@@ -59,6 +63,8 @@ class Loss(nn.Module):
         weights: Mapping[str, float],
         eyes: Eyes | None = None,
         as_rgb: Callable[[Tensor], Tensor] = lambda x: x,
+        *,
+        moving: bool = False,
     ) -> None:
         super().__init__()
         given = {name: w for name, w in weights.items() if w}
@@ -68,6 +74,8 @@ class Loss(nn.Module):
         self.weights = {name: w for name, w in given.items() if not is_layer(name)}
         self.as_rgb = as_rgb
         self.perceptual = nn.ModuleDict()
+        self.moving = moving
+        self.start = nn.Buffer(torch.zeros(2, dtype=torch.int64), persistent=False)
         if seen_through:
             assert eyes is not None
             self.perceptual.update(eyes.open(seen_through, given))
@@ -97,7 +105,9 @@ class Loss(nn.Module):
                 one = self.one(name, sr, hr, lr, teacher_sr, features, average_sr)
                 total = total + weight * one
         if len(self.perceptual):
-            pictures = self.as_rgb(sr), self.as_rgb(hr)
+            pictures = [self.as_rgb(x) for x in (sr, hr)]
+            if self.moving:
+                pictures = [moved(picture, self.start) for picture in pictures]
             for name, module in self.perceptual.items():
                 total = total + self.weights.get(name, 1.0) * module(*pictures)
         return total

@@ -3,6 +3,10 @@
 A recipe names a layer and how its features are compared: ``vgg19.conv5_4 = 1.0`` is the mean
 absolute difference of the features, ``vgg19.relu5_4.l2 = 0.006`` the mean squared one. All of a
 network's layers come from one pass over each picture.
+
+These networks look at every second or fourth pixel, and pool. A network that is trained through one
+of them learns that grid as well and prints it into its pictures; so each step's pictures begin at
+another pixel, and the grid lies anywhere.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +27,8 @@ from srcli.training.config import PERCEPTUAL, Config, is_layer
 if TYPE_CHECKING:
     from srcli.archs.layers import Recogniser
     from srcli.weights import WeightsOptions
+
+GRID = 16  # pixels: what AlexNet's strides and pools come to, and VGG's up to its fourth
 
 
 class Layers(nn.Module):
@@ -133,6 +140,22 @@ def opened(config: Config, options: WeightsOptions | None, files: Sequence[Path]
     for stage in config.stages:
         eyes.open([n for n, w in stage.loss.items() if w and looks(n)], stage.loss)
     return eyes
+
+
+def place(seed: int, step: int) -> Tensor:
+    """(y, x) where the pictures of a step begin, each in 0..``GRID`` - 1."""
+    return torch.from_numpy(np.random.default_rng((seed & 0xFFFFFFFF, step)).integers(0, GRID, 2))
+
+
+def moved(picture: Tensor, start: Tensor) -> Tensor:
+    """(n, c, h, w) -> the part that begins at ``start``, of one size whatever that is; of a picture
+    below 4 ``GRID`` pixels all."""
+    for axis, first in zip((2, 3), start, strict=True):
+        length = picture.shape[axis] - GRID + 1
+        if picture.shape[axis] >= 4 * GRID:
+            places = torch.arange(length, device=picture.device) + first
+            picture = picture.index_select(axis, places)
+    return picture
 
 
 def looks(name: str) -> bool:

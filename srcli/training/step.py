@@ -26,7 +26,7 @@ from srcli.training.data import Crops, Photos, Where
 from srcli.training.forms import set_form
 from srcli.training.losses import Loss
 from srcli.training.optimiser import Adam, Vectors, trained
-from srcli.training.perceptual import Eyes
+from srcli.training.perceptual import Eyes, place
 from srcli.training.schedule import ema_decay, learning_rate
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Step:
             self.params, vectors.weights, vectors.m, vectors.v, config, muon=stage.muon_rate > 0
         )
         self.adversary = adversary if stage.adversarial else None
-        self.loss = Loss(stage.loss, eyes, self.doored.as_rgb).to(self.device)
+        self.loss = Loss(stage.loss, eyes, self.doored.as_rgb, moving=True).to(self.device)
         self.shown = shown if self.loss.needs_average else None
         self.precision: str = config.precision
         if self.precision == "auto":
@@ -131,6 +131,8 @@ class Step:
         rival = share * (self.stage.discriminator_rate or self.stage.learning_rate)
         knobs = [rate, muon, rival, 1 - c.beta1**t, 1 - c.beta2**t, decay, float(k)]
         _send(torch.tensor(knobs), self._knobs)
+        if len(self.loss.perceptual):
+            _send(place(c.seed, self.offset + k), self.loss.start)
 
     def _mine(self, k: int) -> tuple[Tensor, Tensor]:
         """This process's share of the places of step ``k``."""

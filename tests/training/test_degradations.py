@@ -21,6 +21,7 @@ from srcli.training.degradations.kernels import convolve, gaussian, sinc
 from srcli.training.degradations.pipeline import generator
 from srcli.training.degradations.resizing import MODES, resized
 from srcli.training.degradations.steps import Frame, Gaussian, Jpeg, OneOf, Poisson, Shuffle, Webp
+from srcli.training.degradations.video import CODECS, Video
 from srcli.training.loop import train
 from srcli.training.prepare import Run, show
 
@@ -152,6 +153,26 @@ def test_codecs_damage_more_at_lower_quality_and_keep_their_place(codec):
     assert errors[0] < 6
 
 
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_film_damages_more_at_lower_quality_and_keeps_its_place(codec):
+    picture = pixels(41, 33)
+    errors = []
+    for quality in (95, 10):
+        step = Video((codec,), (quality, quality), frames=(3, 3), motion=(2, 2))
+        out = step(picture, FRAME, generator(0, 1))
+        assert out.shape == picture.shape
+        errors.append(float(np.abs(out - picture).mean()))
+    assert errors[0] < errors[1]
+    assert errors[0] < 6
+
+
+def test_the_same_seed_gives_the_same_film():
+    step = Video(("h264",), frames=(2, 4))
+    first, again, other = (step(pixels(24, 24), FRAME, generator(0, k)) for k in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
 def test_the_grid_of_blocks_lies_anywhere():
     ramp = np.broadcast_to(np.arange(64, dtype=np.float32)[:, None, None] * 3, (64, 64, 3)).copy()
     step = Jpeg(quality=(5, 5), subsampling=("4:4:4",))
@@ -232,6 +253,8 @@ def test_a_pipeline_of_ones_own(tmp_path):
         ({"steps": [{"kind": "jpeg", "quality": "good"}]}, "quality cannot be 'good'"),
         ({"steps": [{"kind": "jpeg", "probability": 2}]}, r"0\.\.1"),
         ({"steps": [{"kind": "jpeg", "subsampling": "4:1:1"}]}, "4:2:0"),
+        ({"steps": [{"kind": "video", "codecs": "av9"}]}, "h264"),
+        ({"steps": [{"kind": "video", "frames": [0, 4]}]}, r"1\.\.16"),
         ({"steps": [{"kind": "blur", "forms": {"box": 1}}]}, "forms must be"),
         ({"steps": [{"kind": "resize", "of": "hr"}]}, "of cannot be 'hr'"),
         ({"steps": [{"kind": "one_of"}]}, "lacks choices"),

@@ -17,7 +17,7 @@ from srcli.training.loop import train
 from srcli.training.losses import Loss
 from srcli.training.networks import spec_of
 from srcli.training.optimiser import Vectors
-from srcli.training.perceptual import Eyes
+from srcli.training.perceptual import GRID, Eyes, place
 from srcli.training.prepare import Run
 from srcli.training.similarity import focal_frequency, locally_discriminative, ms_ssim
 from srcli.training.step import Step
@@ -74,6 +74,22 @@ def test_features_layer_by_layer(eyes, files):
     loss.backward()
     assert sr.grad.abs().max() > 0
     assert not any(p.requires_grad for p in Loss(weights, eyes).parameters())
+
+
+def test_each_step_looks_from_another_pixel(eyes):
+    hr, sr = waves(1, 80), waves(1, 80, 1)
+    loss = Loss({"vgg16.relu1_2": 1.0}, eyes, moving=True)
+    from_the_corner = float(loss(sr, hr, hr))
+    loss.start.copy_(torch.tensor([5, 11]))
+    y, x = slice(5, 5 + 80 - GRID + 1), slice(11, 11 + 80 - GRID + 1)
+    part = Loss({"vgg16.relu1_2": 1.0}, eyes).perceptual["vgg16"](sr[:, :, y, x], hr[:, :, y, x])
+    assert float(loss(sr, hr, hr)) == pytest.approx(float(part), rel=1e-5)
+    assert float(part) != pytest.approx(from_the_corner, rel=1e-3)
+
+    places = {tuple(place(7, k).tolist()) for k in range(200)}
+    assert len(places) > 100
+    assert {n for at in places for n in at} == set(range(GRID))
+    assert torch.equal(place(7, 3), place(7, 3))
 
 
 def test_metrics_as_losses(eyes, files):

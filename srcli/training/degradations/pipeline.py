@@ -2,8 +2,8 @@
 
 The description is a table with a list of ``steps``, each a table whose ``kind`` names a class of
 ``steps.py`` (``blur``, ``resize``, ``to_lr``, ``gaussian``, ``poisson``, ``jpeg``, ``webp``,
-``one_of``, ``shuffle``) and whose other keys are its attributes. What is left at the end is brought
-to the LR picture's size and rounded to 8 bits. No steps at all: MATLAB's bicubic.
+``one_of``, ``shuffle``), or ``video``, and whose other keys are its attributes. What is left at the
+end is brought to the LR picture's size and rounded to 8 bits. No steps at all: MATLAB's bicubic.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from srcli.quality.resize import resize
 from srcli.training.degradations import steps
 from srcli.training.degradations.resizing import MODES, resized
 from srcli.training.degradations.steps import SUBSAMPLINGS, Frame, Of, Step, rounded, run
+from srcli.training.degradations.video import CODECS, Video
 
 PRESETS = Path(__file__).with_name("presets.toml")
 KINDS: dict[str, type[Any]] = {
@@ -35,6 +36,7 @@ KINDS: dict[str, type[Any]] = {
     "poisson": steps.Poisson,
     "jpeg": steps.Jpeg,
     "webp": steps.Webp,
+    "video": Video,
     "one_of": steps.OneOf,
     "shuffle": steps.Shuffle,
 }
@@ -45,7 +47,10 @@ LIMITS = {  # what numbers may be, where they are not simply positive
     "cutoff": (0.01, 1),
     "scale": (0, 100),
     "sigma": (0, 255),
+    "frames": (1, 16),
+    "motion": (0, 16),
 }
+LISTS = {"modes": MODES, "subsampling": tuple(SUBSAMPLINGS), "codecs": tuple(CODECS)}
 FORMS = ("gaussian", "generalized", "plateau", "sinc")
 
 
@@ -156,8 +161,8 @@ def _value(key: str, value: Any, where: str) -> Any:
         return _row(value, where)
     if key == "choices" and isinstance(value, list) and value:
         return tuple(_row(row, f"{where}, choice {k}") for k, row in enumerate(value, 1))
-    if key in ("modes", "subsampling"):
-        known = MODES if key == "modes" else tuple(SUBSAMPLINGS)
+    if key in LISTS:
+        known = LISTS[key]
         listed = [value] if isinstance(value, str) else value
         if isinstance(listed, list) and listed and all(v in known for v in listed):
             return tuple(listed)
