@@ -49,7 +49,10 @@ def train(
         typer.Option("--precision", metavar="P", help="Of the products: auto, bf16, fp16, fp32."),
     ] = None,
     init: Annotated[
-        Path | None, typer.Option("--init", metavar="FILE", help="Weights to begin with.")
+        str | None,
+        typer.Option(
+            "--init", metavar="WEIGHTS", help="Begin with these weights: a file, or a model's name."
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     validate: Annotated[

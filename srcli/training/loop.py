@@ -20,7 +20,7 @@ from srcli.training.adversary import discriminator
 from srcli.training.config import Config, adversarial_side
 from srcli.training.log import Event, Log
 from srcli.training.machine import agreed, join
-from srcli.training.networks import Spec, read_state, spec_of
+from srcli.training.networks import Spec, spec_of, weights_of
 from srcli.training.perceptual import opened
 from srcli.training.prepare import Run, check, prepare
 from srcli.training.session import Session, resumed
@@ -56,7 +56,7 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
     if saved is None and checkpoint.found(out):
         raise UsageError(f"{out} holds a run already.", "--resume goes on with it.")
     validation = Validation(run.validate, spec, device)
-    init = read_state(run.init) if run.init else None
+    init = weights_of(run.init, config.scale, run.weights) if run.init else None
     teacher = Teacher(config.teacher, config.scale, run.weights) if config.teacher else None
     check(config)
     eyes = opened(config, run.weights, run.features)

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from srcli.catalog.entries import Architecture, Door
 from srcli.catalog.load import default_catalogue
 from srcli.engine.doors import Doored
 from srcli.errors import SrcliError, UsageError, WeightsError
+
+if TYPE_CHECKING:
+    from srcli.weights import WeightsOptions
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,24 @@ def read_state(path: Path) -> dict[str, Tensor]:
         return read_any(path.read_bytes(), str(path))
     except OSError as exc:
         raise WeightsError(f"The weights {path} cannot be read: {exc}.") from exc
+
+
+def weights_of(name: str | Path, scale: int, options: WeightsOptions | None) -> dict[str, Tensor]:
+    """The tensors of a file, or of a model of the catalogue: at its largest scale if it does not
+    have this one.
+
+    Raises:
+        SrcliError: no such file or model, or its weights cannot be had.
+    """
+    from srcli import catalog, weights
+
+    path = Path(name)
+    if path.is_file() or path.suffix or len(path.parts) > 1:
+        return read_state(path)
+    model = catalog.resolve(str(name))
+    known = model.scales
+    chosen = scale if scale in known else max(known)
+    return weights.state_dict(model, chosen, options or weights.WeightsOptions.from_environment())
 
 
 def take_over(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:

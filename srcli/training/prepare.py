@@ -32,7 +32,7 @@ class Run:
         out: folder of the run.
         cache: folder of packed photos.
         only: text file that names the photos to take.
-        init: weights to begin with; what does not fit begins anew.
+        init: weights to begin with, a file or a model; what does not fit begins anew.
         resume: go on from the newest checkpoint in ``out``.
         validate: benchmark folders.
         device: cpu, cuda, cuda:N or mps; auto.
@@ -47,7 +47,7 @@ class Run:
     out: Path
     cache: Path
     only: Path | None = None
-    init: Path | None = None
+    init: str | Path | None = None
     resume: bool = False
     validate: tuple[Path, ...] = ()
     device: str = "auto"

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from srcli.errors import SrcliError, UsageError
+from srcli.errors import SrcliError, UsageError, WeightsError
 from srcli.training import checkpoint
 from srcli.training.config import load
 from srcli.training.loop import train
@@ -165,6 +165,15 @@ def test_init(run, benchmark):
     got = events(run("second", init=run("first").out / "bcrn-x2.safetensors"))
     assert got[1]["weights"] == "given"
     assert got[2]["psnr_y"] == events_done(run("first").out)
+
+
+def test_init_by_a_models_name(run, benchmark):
+    got = events(run("named", "2.steps=0", "1.steps=1", "config={}", init="bcrn"))
+    assert got[1]["weights"] == "given"
+    with pytest.raises(UsageError, match="no model 'bcrm'"):
+        events(run("misspelt", init="bcrm"))
+    with pytest.raises(WeightsError, match=r"weights missing\.safetensors cannot be read"):
+        events(run("missing", init="missing.safetensors"))
 
 
 def events_done(out: Path) -> dict:
