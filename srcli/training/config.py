@@ -34,6 +34,7 @@ LOSSES = (
     "contrastive",  # RLFN: nearer to hr than to the bicubic picture, in random features
     "ms_ssim",  # 1 - MS-SSIM, at as many scales as a crop has room for
     "focal_frequency",  # squared differences of the spectra, the largest counting most
+    "checkerboard",  # patterns that repeat with every LR pixel and that hr has not
     "ldl",  # differences to hr that are unsteady, where the averaged network has smaller ones
     "lpips",  # LPIPS on AlexNet
     "lpips_vgg",  # LPIPS on VGG-16

@@ -14,7 +14,12 @@ from torch import Tensor, nn
 
 from srcli.training.config import LOSSES, NEED_TEACHER, is_layer
 from srcli.training.perceptual import Eyes, looks, moved
-from srcli.training.similarity import focal_frequency, locally_discriminative, ms_ssim
+from srcli.training.similarity import (
+    checkerboard,
+    focal_frequency,
+    locally_discriminative,
+    ms_ssim,
+)
 
 
 class Contrastive(nn.Module):
@@ -141,6 +146,8 @@ class Loss(nn.Module):
             return ms_ssim(sr, hr)
         if name == "focal_frequency":
             return focal_frequency(sr, hr)
+        if name == "checkerboard":
+            return checkerboard(sr, hr, sr.shape[2] // lr.shape[2])
         if name == "ldl":
             assert average_sr is not None
             return locally_discriminative(sr, hr, average_sr)

@@ -10,6 +10,7 @@ SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of MS-SSIM's five
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2
 NEIGHBOURS = 7  # side of LDL's window
+CELLS = 6  # LR pixels: side of the window in which a pattern must repeat to count
 
 
 def ms_ssim(sr: Tensor, hr: Tensor) -> Tensor:
@@ -78,3 +79,20 @@ def locally_discriminative(sr: Tensor, hr: Tensor, average_sr: Tensor) -> Tensor
     weight = (whole + 1e-12) ** 0.2 * local.clamp(min=0) * count / (count - 1)
     weight = torch.where(apart < apart_average, 0.0, weight)
     return (weight * (sr - hr).abs()).mean()
+
+
+def checkerboard(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
+    """How far sr has a pattern that hr has not and that repeats with every LR pixel: checkerboard
+    artefacts (Odena et al., Distill 2016, doi:10.23915/distill.00003), which perceptual losses like
+    for looking like texture.
+
+    The difference's s^2 phases, each pixel of an LR pixel's square being one, are averaged over
+    windows of 6 x 6 LR pixels: what moves with the picture averages out, what stays with the grid
+    does not. The mean over all phases, which is brightness, does not count.
+    """
+    cells = min(CELLS, sr.shape[2] // scale, sr.shape[3] // scale)
+    phases = F.avg_pool2d(F.pixel_unshuffle(sr - hr, scale), cells, 1)
+    n, _, h, w = phases.shape
+    phases = phases.view(n, -1, scale * scale, h, w)
+    apart: Tensor = phases - phases.mean(2, keepdim=True)
+    return apart.abs().mean()

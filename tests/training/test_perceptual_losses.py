@@ -19,7 +19,7 @@ from srcli.training.networks import spec_of
 from srcli.training.optimiser import Vectors
 from srcli.training.perceptual import GRID, Eyes, place
 from srcli.training.prepare import Run
-from srcli.training.similarity import focal_frequency, locally_discriminative, ms_ssim
+from srcli.training.similarity import checkerboard, focal_frequency, locally_discriminative, ms_ssim
 from srcli.training.step import Step
 from srcli.weights import WeightsOptions
 
@@ -119,6 +119,20 @@ def test_pictures_are_looked_at_in_rgb(eyes, colour):
     loss = one(eyes, "lpips", *seen, as_rgb=door.as_rgb)
     plain = [x.expand(-1, 3, -1, -1) for x in seen] if colour == "y" else [sr, hr]
     assert float(loss) == pytest.approx(float(one(eyes, "lpips", *plain)), rel=1e-3)
+
+
+def test_a_pattern_of_the_grid_is_seen_and_texture_is_not():
+    hr = waves(2, 96)
+    weave = torch.zeros(4, 4)
+    weave[::2, ::2] = 0.04
+    grid = hr + weave.repeat(24, 24)
+    wanted = float((weave - weave.mean()).abs().mean())
+    assert float(checkerboard(grid, hr, 4)) == pytest.approx(wanted, rel=1e-4)
+    assert float(checkerboard(hr + 0.1, hr, 4)) == pytest.approx(0, abs=1e-6)
+    noise = 0.04 * torch.randn(hr.shape, generator=torch.Generator().manual_seed(1))
+    assert float(checkerboard(hr + noise, hr, 4)) < float(noise.abs().mean()) / 5
+    lr = torch.zeros(2, 3, 24, 24)
+    assert float(Loss({"checkerboard": 2.0})(grid, hr, lr)) == pytest.approx(2 * wanted, rel=1e-4)
 
 
 def test_no_weights_no_such_layer(options, files):
