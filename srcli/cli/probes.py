@@ -76,24 +76,25 @@ def auto() -> Facts:
     from srcli import catalog
     from srcli.cli import own
     from srcli.engine.device import choose_device, choose_precision
-    from srcli.engine.open import as_tuned
+    from srcli.engine.open import as_tuned, settled
     from srcli.engine.settings import Settings
     from srcli.weights import WeightsOptions
 
     own.extend()
     model = catalog.resolve("bcrn", 4)
     asked = Settings()
-    settings = as_tuned(model, asked, WeightsOptions.from_environment())
+    options = WeightsOptions.from_environment()
+    settings = settled(model, asked, options)
     device = choose_device(settings.device)
     backend = "torch" if settings.backend == "auto" else settings.backend
-    if backend == "openvino":
+    if as_tuned(model, asked, options) != asked:
         why = "`srcli bench --tune` found it to be fastest on this machine"
+    elif backend == "openvino":
+        why = "faster than PyTorch on CPUs; `srcli bench --tune` measures it on this one"
     elif device.type != "cpu":
         why = f"PyTorch sees {device}, and OpenVINO is for the CPU"
-    elif settings != asked:
-        why = "`srcli bench --tune` found it to be fastest on this machine"
     else:
-        why = "nothing was measured on this machine; `srcli bench --tune` finds what is fastest"
+        why = "OpenVINO, which is faster on CPUs, is not installed or a graphics card may be here"
     return {
         "model": model.name,
         "device": str(device),

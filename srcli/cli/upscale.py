@@ -293,7 +293,7 @@ def upscale(
             console.announce(told)
         for event in before:
             console.tell(event)
-        from srcli.engine.open import as_tuned, open_engine
+        from srcli.engine.open import open_engine, settled
 
         settings = replace(
             how.settings(),
@@ -301,11 +301,12 @@ def upscale(
             border=cast("Border | None", border),
             color_fix=color_fix,
         )
-        if state is None and not chosen.is_resampler:
-            settings = as_tuned(chosen, settings, WeightsOptions.from_environment())
         if plan.total and not as_json and not dry_run:
             # before the network's libraries, which take seconds to import
-            library = None if chosen.is_resampler else _LIBRARIES[settings.backend]
+            backend = settings.backend
+            if state is None:
+                backend = settled(chosen, settings, WeightsOptions.from_environment()).backend
+            library = None if chosen.is_resampler else _LIBRARIES[backend]
             console.announce(opening(plan, chosen.name, options.scale, library))
         if dry_run:
             summary = _show(plan, options, settings, state, console)

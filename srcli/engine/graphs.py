@@ -2,6 +2,9 @@
 
 A converted network is one file, named after what it was made of. Beside it lies what OpenVINO
 compiled of it for each size of picture, which starts five times faster than compiling again.
+
+Of the weights in the package the converted networks are there too, small: `without` their tensors,
+which most of their constants are, and which `together` puts back.
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ from srcli.weights.cache import locked, scratch_dir, why_not_writable, write_ato
 log = logging.getLogger(__name__)
 
 GRAPH, CONSTANTS, FACTS, COMPILED = "graph.xml", "graph.bin", "facts.json", "compiled"
+REFUSED = "refused"  # the fact that says why a network could not be converted
+PLACES, OTHERS = "places.json", "others.bin"  # of a network in the package, instead of constants
+LEAST_BYTES = 64  # of a tensor that is worth looking for
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 MOST_COMPILED_BYTES = 256 * 2**20  # on disk; the oldest go first
 FIXED_SIZES = 3  # of pictures in one run that are worth compiling for each
@@ -32,17 +38,26 @@ FIXED_SIZES = 3  # of pictures in one run that are worth compiling for each
 Parts = Mapping[str, bytes]
 
 
+class NoGraphError(SrcliError):
+    """OpenVINO cannot have this network, or computes something else of it."""
+
+
 class DamagedError(Exception):
     """A file in the cache is not what was written."""
 
 
-def pack(parts: Parts) -> bytes:
-    """Named bytes as one file that knows its checksums."""
+def pack(parts: Parts, *, small: bool = False) -> bytes:
+    """Named bytes as one file that knows its checksums; the same bytes give the same file."""
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as file:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED if small else zipfile.ZIP_STORED) as file:
         for name, data in parts.items():
-            file.writestr(name, data)
+            file.writestr(zipfile.ZipInfo(name), data, file.compression)
     return out.getvalue()
+
+
+def refusal(reason: str) -> Parts:
+    """Remembers that there is no graph, so that it is not tried again."""
+    return {FACTS: json.dumps({REFUSED: reason}).encode()}
 
 
 def unpack(path: Path, *names: str) -> list[bytes]:
@@ -61,16 +76,53 @@ def unpack(path: Path, *names: str) -> list[bytes]:
         raise DamagedError(str(exc)) from exc
 
 
+def without(parts: Parts, tensors: Mapping[str, bytes]) -> Parts:
+    """A converted network whose constants are named after equal tensors where there are any."""
+    constants = parts[CONSTANTS]
+    found = []
+    for name, data in tensors.items():
+        start = constants.find(data) if len(data) >= LEAST_BYTES else -1
+        while start >= 0:
+            found.append((start, len(data), name))
+            start = constants.find(data, start + len(data))
+    places, others, end = [], bytearray(), 0
+    for start, size, name in sorted(found, key=lambda f: (f[0], -f[1])):
+        if start >= end:
+            others += constants[end:start]
+            places.append((start, name))
+            end = start + size
+    others += constants[end:]
+    kept = {name: data for name, data in parts.items() if name != CONSTANTS}
+    return kept | {PLACES: json.dumps(places).encode(), OTHERS: bytes(others)}
+
+
+def together(parts: Parts, tensors: Mapping[str, bytes]) -> Parts:
+    """What `without` was given."""
+    constants, others = bytearray(), memoryview(parts[OTHERS])
+    for start, name in json.loads(parts[PLACES]):
+        literal = start - len(constants)
+        constants += others[:literal]
+        others = others[literal:]
+        constants += tensors[name]
+    constants += others
+    kept = {name: data for name, data in parts.items() if name not in (PLACES, OTHERS)}
+    return kept | {CONSTANTS: bytes(constants)}
+
+
 class Graph:
     """One network at one native scale.
 
     Args:
         name: of its file, without ending; stands for all that the file depends on.
         folder: of the cache; another of this process alone is used if it cannot be written.
-        convert: makes the parts `GRAPH`, `CONSTANTS` and `FACTS`; slow.
+        convert: makes the parts `GRAPH`, `CONSTANTS` and `FACTS`; slow. Or only `FACTS`, which say
+            why there is nothing more (`refusal`).
         precision, threads: as Settings; fp32 or bf16.
         compiled_for: stands for the processor.
         say: told what takes time.
+
+    Raises:
+        NoGraphError: the network cannot be converted.
     """
 
     def __init__(
@@ -96,8 +148,11 @@ class Graph:
         }
         if threads is not None:
             self.hints["INFERENCE_NUM_THREADS"] = threads
-        (facts,) = self._parts(FACTS)
-        self.widest_bytes = int(json.loads(facts)["widest_bytes"])  # as srcli.engine.profile has it
+        (packed,) = self._parts(FACTS)
+        facts = json.loads(packed)
+        if REFUSED in facts:
+            raise NoGraphError(facts[REFUSED], "Use --backend torch.")
+        self.widest_bytes = int(facts["widest_bytes"])  # as srcli.engine.profile has it
         self._sizes: set[tuple[int, int]] = set()
         self._ready: tuple[tuple[int, int] | None, Any] | None = None
 
@@ -172,7 +227,7 @@ class Graph:
         try:
             return unpack(self.path, *names)
         except FileNotFoundError:
-            self.say(f"Converting {self.path.stem} for OpenVINO, once.")
+            pass
         except DamagedError as exc:
             self.say(f"{self.path} is damaged ({exc}): converted again.")
         with locked(self.path, self.say, doing="converting"):

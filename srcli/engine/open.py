@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from srcli.catalog import Model
 from srcli.engine import openvino
+from srcli.engine.cards import may_have_card
 from srcli.engine.resampler import Resampler
 from srcli.engine.result import Pixels, Report
 from srcli.engine.settings import Backend, Precision, Settings
@@ -81,8 +82,9 @@ def open_engine(
         return Resampler(cast("Kernel", model.name), settings.memory_bytes)
     options = weights or WeightsOptions.from_environment()
     settings = replace(settings, border=settings.border or model.border)
+    asked = settings.backend == "openvino"
     if state is None:
-        settings = as_tuned(model, settings, options)
+        settings = settled(model, settings, options)
 
     def network(scale: int) -> Network:
         from srcli.engine.passes import Network
@@ -106,8 +108,22 @@ def open_engine(
             )
         folder = options.cache_dir / "openvino"
         say = announce or log.info
-        return openvino.OpenVinoUpscaler(model, settings, folder, network, upscaler, say)
+        return openvino.OpenVinoUpscaler(
+            model, settings, folder, network, upscaler, say, asked=asked
+        )
     return upscaler()
+
+
+def settled(model: Model, settings: Settings, options: WeightsOptions) -> Settings:
+    """The settings with what ``auto`` leaves open filled in: as `srcli bench --tune` found it, else
+    OpenVINO, where it is installed, can do all that is asked for, and there is no graphics card."""
+    settings = as_tuned(model, settings, options)
+    fit = settings.backend == "auto" and not model.is_resampler and openvino.is_installed()
+    if not fit or openvino.refusal(settings) is not None:
+        return settings
+    if settings.device == "auto" and may_have_card():
+        return settings
+    return replace(settings, backend="openvino")
 
 
 def as_tuned(model: Model, settings: Settings, options: WeightsOptions) -> Settings:

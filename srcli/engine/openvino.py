@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from safetensors.numpy import load
 
 import srcli
 from srcli.catalog import Model
-from srcli.engine import memory
-from srcli.engine.graphs import Graph, Parts
+from srcli.engine import graphs, memory
+from srcli.engine.graphs import Graph, NoGraphError, Parts
 from srcli.engine.result import GREY, Pixels, Report, native_size, pass_shares, peak, quantised
 from srcli.engine.settings import MARGIN, Settings
-from srcli.errors import UsageError
+from srcli.errors import SrcliError, UsageError
 from srcli.quality.resize import RowResizer
 from srcli.sizes import sizes_apart
-from srcli.weights import Announce, tuned
+from srcli.weights import Announce, bundled_path, tuned
+from srcli.weights.cache import read_bundled
 
 if TYPE_CHECKING:
     from srcli.engine.passes import Network
@@ -66,6 +69,24 @@ def check(settings: Settings) -> None:
         raise UsageError(reason, "use --backend torch")
 
 
+def packaged(model: Model, scale: int) -> Parts | None:
+    """The converted network of weights in the package, which is there with them; else None."""
+    weights = model.variant(scale).weights
+    if weights is None or not weights.bundled:
+        return None
+    path = bundled_path(weights).with_suffix(".graph")
+    names = (graphs.GRAPH, graphs.FACTS, graphs.PLACES, graphs.OTHERS)
+    try:
+        parts = dict(zip(names, graphs.unpack(path, *names), strict=True))
+    except (FileNotFoundError, graphs.DamagedError) as exc:
+        log.info("%s is of no use: %s", path, exc)
+        return None
+    if json.loads(parts[graphs.FACTS])["weights"] != weights.sha256:
+        return None
+    arrays = load(read_bundled(weights))
+    return graphs.together(parts, {name: array.tobytes() for name, array in arrays.items()})
+
+
 class OpenVinoUpscaler:
     """Enlarges pictures with one model; what srcli.engine.upscaler.Upscaler is to PyTorch.
 
@@ -74,6 +95,8 @@ class OpenVinoUpscaler:
         load: the network of a native scale, with torch; called if it was never converted.
         upscaler: makes the engine for pictures that do not fit in memory whole.
         say: told what takes time.
+        asked: OpenVINO was asked for by name: a network that it cannot have is an error. Otherwise
+            that network goes to PyTorch.
     """
 
     def __init__(
@@ -84,8 +107,10 @@ class OpenVinoUpscaler:
         load: Callable[[int], Network],
         upscaler: Callable[[], Upscaler],
         say: Announce = log.info,
+        *,
+        asked: bool = True,
     ) -> None:
-        self.model, self.settings, self.folder = model, settings, folder
+        self.model, self.settings, self.folder, self.asked = model, settings, folder, asked
         self.precision = "fp32" if settings.precision == "auto" else settings.precision
         self._load, self._upscaler, self._say = load, upscaler, say
         self._graphs: dict[int, Graph] = {}
@@ -102,11 +127,27 @@ class OpenVinoUpscaler:
 
     def prepare(self, scales: Iterable[int]) -> None:
         """Convert the networks of these native scales if need be."""
-        for scale in scales:
-            self.graph(scale)
+        scales = tuple(scales)
+        if not self._has(scales):
+            self._tiled.prepare(scales)
+
+    def _has(self, passes: Iterable[int]) -> bool:
+        """True if OpenVINO runs these passes, all of them; False if PyTorch is to."""
+        try:
+            for scale in passes:
+                self.graph(scale)
+        except NoGraphError:
+            if self.asked:
+                raise
+            return False
+        return True
 
     def graph(self, scale: int) -> Graph:
-        """The network of a native scale."""
+        """The network of a native scale.
+
+        Raises:
+            NoGraphError: OpenVINO cannot have it.
+        """
         if scale not in self._graphs:
             self._graphs[scale] = Graph(
                 self._name(scale),
@@ -137,12 +178,24 @@ class OpenVinoUpscaler:
         return f"{tuned.name(self.model.name, scale)}-{digest}"
 
     def _convert(self, scale: int) -> Parts:
+        parts = packaged(self.model, scale)
+        if parts is not None:
+            return parts
         from srcli.engine.export import to_openvino  # torch
 
-        return to_openvino(self._load(scale))
+        network = self._load(scale)
+        self._say(f"Converting {self.model.name} x{scale} for OpenVINO, once.")
+        try:
+            return to_openvino(network)
+        except SrcliError as exc:
+            if self.asked:
+                raise
+            return graphs.refusal(exc.message)
 
     def estimate_bytes(self, lr_size: tuple[int, int], passes: Sequence[int]) -> int:
         """About what whole pictures take; what the tiled engine takes if that is too much."""
+        if not self._has(passes):
+            return self._tiled.estimate_bytes(lr_size, passes)
         most = self._whole_bytes(lr_size, passes)
         return most if most <= self.memory_bytes else self._tiled.estimate_bytes(lr_size, passes)
 
@@ -194,6 +247,8 @@ class OpenVinoUpscaler:
         self, lr_size: tuple[int, int], passes: Sequence[int], reserve_bytes: int, report: Report
     ) -> bool:
         """True if the picture may be run whole; else the report says so."""
+        if not self._has(passes):
+            return False
         sizes = {self._padded(lr_size)} if len(passes) == 1 else set()
         for graph in self._graphs.values():
             if not any(graph.is_ready(size) for size in sizes):

@@ -15,7 +15,7 @@ from tiny_networks import Enlarge, network
 
 from srcli import catalog
 from srcli.engine import graphs, memory, openvino
-from srcli.engine.open import as_tuned, open_engine
+from srcli.engine.open import as_tuned, open_engine, settled
 from srcli.engine.openvino import OpenVinoUpscaler
 from srcli.engine.result import Report
 from srcli.engine.settings import Settings
@@ -58,7 +58,7 @@ def both(tmp_path):
     The first has `said`, the lines it had to say.
     """
 
-    def make(load, model="lesrcnn.authors", folder=tmp_path / "cache", **settings):
+    def make(load, model="lesrcnn.authors", folder=tmp_path / "cache", asked=True, **settings):
         how = Settings(device="cpu", border="network", tile=0)
         how = replace(how, **settings)
         said = []
@@ -68,7 +68,7 @@ def both(tmp_path):
 
         entry = catalog.get(model)
         entry = replace(entry, arch=replace(entry.arch, min_size=1, multiple=1))
-        compiled = OpenVinoUpscaler(entry, how, folder, load, upscaler, said.append)
+        compiled = OpenVinoUpscaler(entry, how, folder, load, upscaler, said.append, asked=asked)
         compiled.said = said
         return compiled, Upscaler(load, how)
 
@@ -270,7 +270,7 @@ def test_damaged_files_are_made_again(suffix, damage, both, picture):
         for other in compiled.folder.glob("*.compiled"):
             other.unlink()
     assert np.array_equal(run(again, picture(20, 30))[0], wanted)
-    assert [line for line in again.said if "damaged" in line] == again.said
+    assert [line for line in again.said if "damaged" in line] == again.said[:1]
     assert len(again.said) == (suffix == ".graph")
     last, _ = both(forbidden)
     assert np.array_equal(run(last, picture(20, 30))[0], wanted)
@@ -363,6 +363,55 @@ def test_refused(settings, text, tmp_path, monkeypatch):
     assert as_tuned(model, Settings(), options).backend == "openvino"
 
 
+@pytest.mark.parametrize(
+    ("settings", "installed", "card", "backend"),
+    [
+        ({}, True, False, "openvino"),
+        ({"precision": "bf16", "threads": 1}, True, False, "openvino"),
+        ({}, False, False, "auto"),
+        ({}, True, True, "auto"),
+        ({"device": "cpu"}, True, True, "openvino"),
+        ({"ensemble": 8}, True, False, "auto"),
+        ({"tile": 64}, True, False, "auto"),
+        ({"backend": "torch"}, True, False, "torch"),
+    ],
+)
+def test_auto_takes_what_is_fastest(settings, installed, card, backend, tmp_path, monkeypatch):
+    monkeypatch.setattr(openvino, "is_installed", lambda: installed)
+    monkeypatch.setattr("srcli.engine.open.may_have_card", lambda: card)
+    options = WeightsOptions(tmp_path, offline=True)
+    assert settled(catalog.get("bcrn.srcli"), Settings(**settings), options).backend == backend
+
+
+PACKAGED = [
+    (model, variant.scale)
+    for model in catalog.built_in().models.values()
+    for variant in model.variants
+    if variant.weights is not None and variant.weights.bundled
+]
+
+
+@pytest.mark.parametrize(("model", "scale"), PACKAGED, ids=lambda v: getattr(v, "name", f"x{v}"))
+def test_the_packages_networks_are_converted_already(model, scale):
+    """After new weights: python docs/models/convert_for_openvino.py."""
+    parts = openvino.packaged(model, scale)
+    assert parts is not None
+    assert set(parts) == {graphs.GRAPH, graphs.CONSTANTS, graphs.FACTS}
+
+
+@needs_openvino
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "scale"), PACKAGED, ids=lambda v: getattr(v, "name", f"x{v}"))
+def test_and_they_compute_what_pytorch_does(model, scale, tmp_path, picture):
+    options = WeightsOptions(tmp_path, offline=True)
+    pixels = picture(33, 42)
+    made = []
+    for backend in ("openvino", "torch"):
+        engine = open_engine(model, Settings(device="cpu", backend=backend), weights=options)
+        made.append(run(engine, pixels, [scale])[0])
+    assert levels(*made) <= 1
+
+
 def test_not_installed(tmp_path, monkeypatch):
     monkeypatch.setattr(openvino.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="not installed") as caught:
@@ -374,12 +423,36 @@ def test_not_installed(tmp_path, monkeypatch):
     assert 'pip install "srcli[openvino]"' in caught.value.hint
 
 
+class Odd(Enlarge):
+    def tail(self, x, mean):
+        return torch.special.bessel_j0(super().tail(x, mean))
+
+
+@needs_openvino
+def test_a_network_that_cannot_be_converted_goes_to_pytorch_if_it_may(both, picture):
+    loads = []
+
+    def load(scale):
+        loads.append(scale)
+        return network(Odd(scale))
+
+    for _ in range(2):
+        compiled, plain = both(load, asked=False)
+        compiled.prepare([2])
+        wanted, _ = run(plain, picture(20, 30))
+        loads.clear()
+        got, report = run(compiled, picture(20, 30))
+        assert levels(got, wanted) == 0
+        assert report.notes == []
+        assert compiled.estimate_bytes((20, 30), [2]) == plain.estimate_bytes((20, 30), [2])
+    assert len(compiled.said) == 0  # the second engine knows
+    compiled, _ = both(load)
+    with pytest.raises(SrcliError, match="OpenVINO cannot convert tiny x2"):
+        run(compiled, picture(20, 30))
+
+
 @needs_openvino
 def test_a_network_that_cannot_be_converted_is_named(both, picture):
-    class Odd(Enlarge):
-        def tail(self, x, mean):
-            return torch.special.bessel_j0(super().tail(x, mean))
-
     compiled, _ = both(lambda scale: network(Odd(scale)))
     with pytest.raises(SrcliError, match="OpenVINO cannot convert tiny x2") as caught:
         run(compiled, picture(20, 30))

@@ -1,0 +1,42 @@
+"""Convert the networks whose weights are in the package, so that OpenVINO has them at once.
+
+    python docs/models/convert_for_openvino.py
+
+To be run after weights in srcli/weights/bundled have changed. Writes a .graph file beside each file
+of weights: its graph, and those constants that are none of its tensors.
+"""
+
+import json
+
+from safetensors.numpy import load
+
+from srcli import catalog
+from srcli.engine import graphs
+from srcli.engine.export import to_openvino
+from srcli.engine.passes import Network
+from srcli.weights import WeightsOptions, bundled_path
+from srcli.weights import load as load_network
+
+
+def main() -> None:
+    options = WeightsOptions.from_environment()
+    for model in catalog.built_in().models.values():
+        for variant in model.variants:
+            weights = variant.weights
+            if weights is None or not weights.bundled:
+                continue
+            path = bundled_path(weights)
+            network = load_network(model, variant.scale, options)
+            parts = dict(to_openvino(Network(network, model.arch, model.door, variant.scale)))
+            facts = json.loads(parts[graphs.FACTS]) | {"weights": weights.sha256}
+            parts[graphs.FACTS] = json.dumps(facts).encode()
+            tensors = {name: a.tobytes() for name, a in load(path.read_bytes()).items()}
+            small = graphs.without(parts, tensors)
+            assert graphs.together(small, tensors) == parts
+            data = graphs.pack(small, small=True)
+            path.with_suffix(".graph").write_bytes(data)
+            print(f"{path.stem}.graph: {len(data):,} bytes")
+
+
+if __name__ == "__main__":
+    main()
