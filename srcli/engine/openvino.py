@@ -246,7 +246,7 @@ class OpenVinoUpscaler:
     def _fits(
         self, lr_size: tuple[int, int], passes: Sequence[int], reserve_bytes: int, report: Report
     ) -> bool:
-        """True if the picture may be run whole; else the report says so."""
+        """True if the picture may be run whole; else the report says so, if that was asked for."""
         if not self._has(passes):
             return False
         sizes = {self._padded(lr_size)} if len(passes) == 1 else set()
@@ -257,11 +257,12 @@ class OpenVinoUpscaler:
         needed = self._whole_bytes(lr_size, passes)
         if needed <= limit:
             return True
-        wants, has = sizes_apart(needed, max(limit, 0))
-        report.note(
-            f"the whole picture in OpenVINO needs about {wants}, more than the {has} allowed: "
-            "tiled, in PyTorch"
-        )
+        if self.asked:
+            wants, has = sizes_apart(needed, max(limit, 0))
+            report.note(
+                f"the whole picture in OpenVINO needs about {wants}, more than the {has} allowed: "
+                "tiled, in PyTorch"
+            )
         return False
 
     @property
