@@ -447,6 +447,7 @@ def _show(
 ) -> Summary:
     """--dry-run: what would be written, how large, with how much memory."""
     from srcli.engine.forecast import forecast
+    from srcli.engine.open import settled
     from srcli.engine.passes import Network
     from srcli.engine.resampler import Resampler
     from srcli.engine.upscaler import Upscaler
@@ -465,7 +466,10 @@ def _show(
         return Network(module, model.arch, model.door, scale)
 
     engine = Resampler("bicubic") if model.is_resampler else Upscaler(untrained, settings)
-    seconds_of = forecast(model, settings, WeightsOptions.from_environment())
+    weights = WeightsOptions.from_environment()
+    if state is None:
+        settings = settled(model, settings, weights)
+    seconds_of = forecast(model, settings, weights)
     total: float | None = 0.0
     summary = Summary()
     for job in plan:

@@ -1,5 +1,6 @@
 """What one sees of ``srcli upscale`` at once, at Ctrl-C, and of what it would do."""
 
+import importlib.util
 import json
 import os
 import shlex
@@ -49,10 +50,18 @@ def put(*names, size=(8, 6)):
 # the first line
 
 
-def test_the_first_line_comes_before_the_network_s_library(here):
+@pytest.mark.parametrize(
+    ("backend", "name", "library", "other"),
+    [("torch", "PyTorch", "torch", "openvino"), ("auto", "OpenVINO", "openvino", "torch")],
+)
+def test_the_first_line_comes_before_the_network_s_library(here, backend, name, library, other):
+    """And no other library is imported: with OpenVINO the package's networks need no PyTorch."""
+    if importlib.util.find_spec("openvino") is None:
+        pytest.skip('needs pip install "srcli[openvino]"')
     put("a.png", size=(24, 20))
+    command = ["upscale", "a.png", "-x2", "--device", "cpu", "--backend", backend]
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "srcli", "upscale", "a.png", "-x2"],
+        [sys.executable, "-X", "importtime", "-m", "srcli", *command],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
@@ -60,9 +69,10 @@ def test_the_first_line_comes_before_the_network_s_library(here):
     )
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
-    said = lines.index("bcrn.srcli x2 with PyTorch: a.png, 24x20 to 48x40")
-    heavy = [k for k, line in enumerate(lines) if line.rpartition("|")[2].strip() == "torch"]
-    assert heavy and said < heavy[0]
+    said = lines.index(f"bcrn.srcli x2 with {name}: a.png, 24x20 to 48x40")
+    imported = [line.rpartition("|")[2].strip() for line in lines]
+    assert said < imported.index(library)
+    assert other not in imported
 
 
 @pytest.mark.parametrize(
