@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from srcli.archs.merging import Expanded
+from srcli.archs.quantised import calibrate, imitate, quantised
 from srcli.errors import UsageError
 from srcli.training.config import Config
 from srcli.training.data import Photos
@@ -19,6 +22,8 @@ START_STEP = 2**31  # their number: no step of a run
 def built(spec: Spec, config: Config) -> nn.Module:
     """The network in the form that is trained."""
     network = spec.build()
+    if config.quantise and isinstance(network, Expanded):
+        return network.merge().train()
     if not config.merged:
         return network
     if not isinstance(network, Expanded):
@@ -32,19 +37,14 @@ def begin(
     network: nn.Module, photos: Photos, config: Config, spec: Spec, init: dict[str, Tensor] | None
 ) -> str:
     """First weights: from ``init``, what does not fit computed or drawn anew; says what it did."""
-    smallest = min(s.patch for s in config.stages)
-    patch = START_PATCH if photos.fits(START_PATCH) else smallest
-    where = photos.draw(START_STEP, START_CROPS, patch, config.seed)
-    device = photos.lr.device
-    crops = photos.crops(where.lr.to(device), where.hr.to(device), patch)
-    lr, hr = spec.entered(network, *(crop.cpu().float() / 255 for crop in crops))
+    lr, hr = _crops(network, photos, config, spec)
     network.train()
     if init is None:
         if config.start == "plain":
             return "PyTorch's own"
         start(network, lr, hr, squash=config.squash, quiet=config.quiet)
         return "nearest neighbour"
-    left = take_over(network, init)
+    left = take_over(network, _as_trained(network, spec, init))
     if not left:
         return "given"
     names = {id(m): name for name, m in network.named_modules()}
@@ -54,6 +54,47 @@ def begin(
         fit_last(network, lr, hr, squash=config.squash)
         return f"given; fitted anew: {', '.join(left)}"
     return f"given; begun anew: {', '.join(left)}"
+
+
+def round_as_in_eight_bits(
+    network: nn.Module, photos: Photos, config: Config, spec: Spec
+) -> None:
+    """From its first weights on, the network's convolutions have ranges and keep to them.
+
+    Raises:
+        UsageError: it has no convolutions.
+    """
+    calibrate(network, _crops(network, photos, config, spec)[0])
+    if not quantised(network):
+        raise UsageError(
+            f"{spec.arch} has no convolutions that run in eight bits.", "Leave out quantise=true."
+        )
+    imitate(network)
+
+
+def _crops(
+    network: nn.Module, photos: Photos, config: Config, spec: Spec
+) -> tuple[Tensor, Tensor]:
+    """What the network is given and shall give, of the crops that first weights are fitted to."""
+    smallest = min(s.patch for s in config.stages)
+    patch = START_PATCH if photos.fits(START_PATCH) else smallest
+    where = photos.draw(START_STEP, START_CROPS, patch, config.seed)
+    device = photos.lr.device
+    crops = photos.crops(where.lr.to(device), where.hr.to(device), patch)
+    return spec.entered(network, *(crop.cpu().float() / 255 for crop in crops))
+
+
+def _as_trained(network: nn.Module, spec: Spec, init: dict[str, Tensor]) -> Mapping[str, Tensor]:
+    """Weights of an expanded form, merged if what is trained is the merged one."""
+    expanded = spec.build()
+    if network.state_dict().keys() == init.keys() or expanded.state_dict().keys() != init.keys():
+        return init
+    try:
+        expanded.load_state_dict(init)
+    except RuntimeError:  # of another size
+        return init
+    assert isinstance(expanded, Expanded)
+    return expanded.merge().state_dict()
 
 
 def feature_layers(network: nn.Module, teacher: nn.Module) -> tuple[nn.Module, nn.Module]:

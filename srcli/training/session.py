@@ -16,7 +16,7 @@ from torch import Tensor
 from srcli.errors import SrcliError, UsageError
 from srcli.training import checkpoint, report
 from srcli.training.adversary import Adversary
-from srcli.training.begin import begin, built, feature_layers
+from srcli.training.begin import begin, built, feature_layers, round_as_in_eight_bits
 from srcli.training.config import Config, Stage, adversarial_side
 from srcli.training.log import Event
 from srcli.training.machine import agreed, describe, fast
@@ -105,6 +105,8 @@ class Session:
         network = built(spec, config)
         if saved is None:
             self.how = begin(network, self.photos, config, spec, init)
+        if config.quantise:
+            round_as_in_eight_bits(network, self.photos, config, spec)
         network = network.to(device)
         if config.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
