@@ -80,7 +80,9 @@ def bench(
     precisions: Annotated[
         list[str] | None,
         typer.Option(
-            "--precision", metavar="P", help="fp32, bf16 or fp16; may be repeated. Default: fp32."
+            "--precision",
+            metavar="P",
+            help="fp32, bf16, fp16 or int8; may be repeated. Default: fp32.",
         ),
     ] = None,
     threads: Annotated[

@@ -25,7 +25,7 @@ from srcli.weights.cache import locked, scratch_dir, why_not_writable, write_ato
 log = logging.getLogger(__name__)
 
 GRAPH, CONSTANTS, FACTS, COMPILED = "graph.xml", "graph.bin", "facts.json", "compiled"
-HINTS = {"fp32": "f32", "bf16": "bf16"}
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # int8: of what is not quantised
 MOST_COMPILED_BYTES = 256 * 2**20  # on disk; the oldest go first
 FIXED_SIZES = 3  # of pictures in one run that are worth compiling for each
 
@@ -68,7 +68,7 @@ class Graph:
         name: of its file, without ending; stands for all that the file depends on.
         folder: of the cache; another of this process alone is used if it cannot be written.
         convert: makes the parts `GRAPH`, `CONSTANTS` and `FACTS`; slow.
-        precision, threads: as Settings; fp32 or bf16.
+        precision, threads: as Settings; fp32, bf16 or int8.
         compiled_for: stands for the processor.
         say: told what takes time.
     """

@@ -81,6 +81,8 @@ def open_engine(
         return Resampler(cast("Kernel", model.name), settings.memory_bytes)
     options = weights or WeightsOptions.from_environment()
     settings = replace(settings, border=settings.border or model.border)
+    if settings.precision == "int8":
+        settings = openvino.in_eight_bits(settings)
     if state is None:
         settings = as_tuned(model, settings, options)
 
@@ -96,6 +98,10 @@ def open_engine(
     def upscaler() -> Upscaler:
         from srcli.engine.upscaler import Upscaler
 
+        if settings.precision == "int8":  # what OpenVINO has no memory for
+            from srcli.engine.eight_bits import imitated
+
+            return Upscaler(lambda s: imitated(network(s)), replace(settings, precision="fp32"))
         return Upscaler(network, settings)
 
     if settings.backend == "openvino":

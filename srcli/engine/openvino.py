@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,19 @@ def check(settings: Settings) -> None:
         raise UsageError("OpenVINO is not installed", 'run: pip install "srcli[openvino]"')
     reason = refusal(settings)
     if reason is not None:
-        raise UsageError(reason, "use --backend torch")
+        hint = "leave that out" if settings.precision == "int8" else "use --backend torch"
+        raise UsageError(reason, hint)
+
+
+def in_eight_bits(settings: Settings) -> Settings:
+    """Settings of --precision int8, which only OpenVINO computes.
+
+    Raises:
+        UsageError: another backend was asked for.
+    """
+    if settings.backend == "torch":
+        raise UsageError("int8 runs in OpenVINO only", "use --backend openvino")
+    return replace(settings, backend="openvino")
 
 
 class OpenVinoUpscaler:
@@ -132,6 +145,7 @@ class OpenVinoUpscaler:
             self.model.arch,
             srcli.__version__,
             tuned.version("openvino"),
+            *(["int8"] if self.precision == "int8" else []),
         )
         digest = hashlib.sha256(repr(of).encode()).hexdigest()[:16]
         return f"{tuned.name(self.model.name, scale)}-{digest}"
@@ -139,7 +153,7 @@ class OpenVinoUpscaler:
     def _convert(self, scale: int) -> Parts:
         from srcli.engine.export import to_openvino  # torch
 
-        return to_openvino(self._load(scale))
+        return to_openvino(self._load(scale), int8=self.precision == "int8")
 
     def estimate_bytes(self, lr_size: tuple[int, int], passes: Sequence[int]) -> int:
         """About what whole pictures take; what the tiled engine takes if that is too much."""

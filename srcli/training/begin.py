@@ -56,9 +56,7 @@ def begin(
     return f"given; begun anew: {', '.join(left)}"
 
 
-def round_as_in_eight_bits(
-    network: nn.Module, photos: Photos, config: Config, spec: Spec
-) -> None:
+def round_as_in_eight_bits(network: nn.Module, photos: Photos, config: Config, spec: Spec) -> None:
     """From its first weights on, the network's convolutions have ranges and keep to them.
 
     Raises:
@@ -72,9 +70,7 @@ def round_as_in_eight_bits(
     imitate(network)
 
 
-def _crops(
-    network: nn.Module, photos: Photos, config: Config, spec: Spec
-) -> tuple[Tensor, Tensor]:
+def _crops(network: nn.Module, photos: Photos, config: Config, spec: Spec) -> tuple[Tensor, Tensor]:
     """What the network is given and shall give, of the crops that first weights are fitted to."""
     smallest = min(s.patch for s in config.stages)
     patch = START_PATCH if photos.fits(START_PATCH) else smallest
