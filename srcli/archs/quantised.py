@@ -8,8 +8,8 @@ processors compute the same. Sums, biases and everything between two convolution
 point. Gradients pass through the rounding (straight-through estimator, arXiv 1308.3432), and end
 outside of the range.
 
-A range is a buffer of its convolution, so weights that were trained so carry it in their file, under
-``<convolution>.input_range``.
+A range is a buffer of its convolution, so weights that were trained so carry it in their file,
+under ``<convolution>.input_range``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class QuantConv2d(nn.Conv2d):
             levels = (_rounded(x / step) + zero).clamp(0, LEVELS)
             steps = weight_steps(self.weight.detach())
             weight = _rounded(self.weight / steps) * steps
-            return self._conv_forward((levels - zero) * step, weight, self.bias)
+            out: Tensor = self._conv_forward((levels - zero) * step, weight, self.bias)
+            return out
 
 
 def _rounded(x: Tensor) -> Tensor:

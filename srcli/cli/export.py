@@ -83,7 +83,7 @@ def export(
     ] = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Write a network as ONNX, OpenVINO or safetensors; it is loaded back and compared before it is kept."""
+    """Write a network as ONNX, OpenVINO or safetensors; it is loaded back and compared first."""
     _check_output(output, overwrite)
     kind = output.suffix.lower()
     if int8 and kind == ".safetensors":
@@ -151,16 +151,17 @@ def export(
             "opset": done.opset,
             "weights": precision,
             "compared_at": [list(size) for size in done.sizes],
-            "largest_difference": done.difference,
+            "root_mean_square" if int8 else "largest_difference": done.difference,
             "bound": done.bound,
         }
         print_json(fields)
     elif not quiet:
         form = f"opset {done.opset}, " if done.opset is not None else ""
+        most = "a root mean square of" if int8 else "at most"
         at = " and ".join(f"{w}x{h}" for h, w in done.sizes)
         print(
             f"{chosen.name} x{scale} -> {output}  {form}{precision} weights, "
-            f"{done.bytes / 1e6:.1f} MB; loaded back, differs by at most {done.difference:.1e} "
+            f"{done.bytes / 1e6:.1f} MB; loaded back, differs by {most} {done.difference:.1e} "
             f"of white at {at} (bound {done.bound:g})"
         )
 

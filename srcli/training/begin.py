@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from srcli.archs.merging import Expanded
-from srcli.archs.quantised import calibrate, imitate, quantised
+from srcli.archs.quantised import calibrate, imitate, quantised, split
 from srcli.errors import UsageError
 from srcli.training.config import Config
 from srcli.training.data import Photos
@@ -19,18 +19,18 @@ START_CROPS, START_PATCH = 32, 48  # that the first weights are fitted to
 START_STEP = 2**31  # their number: no step of a run
 
 
-def built(spec: Spec, config: Config) -> nn.Module:
-    """The network in the form that is trained."""
+def built(spec: Spec, config: Config, init: Mapping[str, Tensor] | None) -> nn.Module:
+    """The network in the form that its first weights, ``init`` if there are any, are for."""
     network = spec.build()
-    if config.quantise and isinstance(network, Expanded):
-        return network.merge().train()
-    if not config.merged:
-        return network
-    if not isinstance(network, Expanded):
+    if isinstance(network, Expanded):
+        merged = network.merge().train()
+        given = config.quantise and init is not None and split(init)[0].keys()
+        return merged if config.merged or given == merged.state_dict().keys() else network
+    if config.merged:
         raise UsageError(
             f"{spec.arch} has no expanded form that could be merged.", "Leave out merged=true."
         )
-    return network.merge().train()
+    return network
 
 
 def begin(
@@ -44,7 +44,7 @@ def begin(
             return "PyTorch's own"
         start(network, lr, hr, squash=config.squash, quiet=config.quiet)
         return "nearest neighbour"
-    left = take_over(network, _as_trained(network, spec, init))
+    left = take_over(network, init)
     if not left:
         return "given"
     names = {id(m): name for name, m in network.named_modules()}
@@ -56,18 +56,22 @@ def begin(
     return f"given; begun anew: {', '.join(left)}"
 
 
-def round_as_in_eight_bits(network: nn.Module, photos: Photos, config: Config, spec: Spec) -> None:
-    """From its first weights on, the network's convolutions have ranges and keep to them.
+def in_eight_bits(network: nn.Module, photos: Photos, config: Config, spec: Spec) -> nn.Module:
+    """The network, merged, with its first weights: its convolutions round from now on, to ranges
+    that begin as a few crops have them.
 
     Raises:
         UsageError: it has no convolutions.
     """
+    if isinstance(network, Expanded):
+        network = network.merge().train()
     calibrate(network, _crops(network, photos, config, spec)[0])
     if not quantised(network):
         raise UsageError(
             f"{spec.arch} has no convolutions that run in eight bits.", "Leave out quantise=true."
         )
     imitate(network)
+    return network
 
 
 def _crops(network: nn.Module, photos: Photos, config: Config, spec: Spec) -> tuple[Tensor, Tensor]:
@@ -78,19 +82,6 @@ def _crops(network: nn.Module, photos: Photos, config: Config, spec: Spec) -> tu
     device = photos.lr.device
     crops = photos.crops(where.lr.to(device), where.hr.to(device), patch)
     return spec.entered(network, *(crop.cpu().float() / 255 for crop in crops))
-
-
-def _as_trained(network: nn.Module, spec: Spec, init: dict[str, Tensor]) -> Mapping[str, Tensor]:
-    """Weights of an expanded form, merged if what is trained is the merged one."""
-    expanded = spec.build()
-    if network.state_dict().keys() == init.keys() or expanded.state_dict().keys() != init.keys():
-        return init
-    try:
-        expanded.load_state_dict(init)
-    except RuntimeError:  # of another size
-        return init
-    assert isinstance(expanded, Expanded)
-    return expanded.merge().state_dict()
 
 
 def feature_layers(network: nn.Module, teacher: nn.Module) -> tuple[nn.Module, nn.Module]:
