@@ -110,9 +110,12 @@ def test_an_existing_file_is_refused(run, mine):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["bcrn", "-o", "a.txt"], "neither .onnx nor .safetensors"),
+        (["bcrn", "-o", "a.txt"], "neither .onnx nor .xml nor .safetensors"),
         (["bcrn", "-o", "a.safetensors", "--opset", "17"], "--opset is for"),
         (["bcrn", "-o", "a.onnx", "--opset", "99"], "--opset 99 is not"),
+        (["bcrn", "-o", "a.safetensors", "--int8"], "--int8 is for"),
+        (["bcrn", "-o", "a.onnx", "--int8", "--half"], "cannot be combined"),
+        (["bcrn", "-o", "a.onnx", "--int8", "--opset", "12"], "needs --opset 13"),
         (["-o", "a.onnx"], "name a model"),
         (["brcn", "-o", "a.onnx"], "no model 'brcn'"),
         (["bicubic", "-o", "a.onnx"], "not a network"),
