@@ -120,8 +120,11 @@ def as_tuned(model: Model, settings: Settings, options: WeightsOptions) -> Setti
     """The settings with what ``auto`` leaves open filled in by `srcli bench --tune`.
 
     A choice holds together: it is taken whole, and only if nothing that was asked for contradicts
-    it. Of several native scales the largest decides, which does the most work.
+    it. Of several native scales the largest decides, which does the most work. Eight bits leave no
+    choice.
     """
+    if settings.precision == "int8":
+        return openvino.in_eight_bits(settings)
     if settings.device not in ("auto", "cpu"):
         return settings
     stored = tuned.choices(options)
