@@ -107,6 +107,7 @@ def export_onnx(
         SrcliError: it cannot be exported, or computes something else.
     """
     assert opset in OPSETS and not (half and int8)
+    assert opset >= eight_bits.LEAST_OPSET or not int8
     _check_graph(model)
     graph = _traced(network.doored(), network, opset)
     if half:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from srcli import catalog
 from srcli.cli import export as command
-from srcli.cli.export import LARGEST_OPSET, LEAST_OPSET
+from srcli.cli.export import LARGEST_OPSET, LEAST_INT8_OPSET, LEAST_OPSET
 from srcli.cli.upscale import upscale
 from srcli.errors import SrcliError, UsageError, WeightsError
 from srcli.weights import load_file, new_network, save_file
@@ -149,9 +149,11 @@ def test_weights_that_are_not_at_hand(run):
 
 
 def test_opsets_are_the_engine_s():
+    from srcli.engine import eight_bits
     from srcli.engine.export import DEFAULT_OPSET, OPSETS
 
     assert (OPSETS[0], OPSETS[-1]) == (LEAST_OPSET, LARGEST_OPSET)
+    assert eight_bits.LEAST_OPSET == LEAST_INT8_OPSET
     assert DEFAULT_OPSET in OPSETS
 
 
