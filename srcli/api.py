@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 FilePath = str | os.PathLike[str]
 Encoded = bytes | bytearray | memoryview
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Progress = Callable[[float], None]
 
 DEFAULT_MODEL = "bcrn"
@@ -169,7 +169,7 @@ def upscale(
         denoise: how much noise to take away, for models that leave the choice: 0 to 1, or a level;
             None: as the model's entry says.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         backend: ``auto``, ``torch`` or ``openvino``.
         tile: largest tile in LR pixels; 0: the whole picture; None: chosen. The result is the same.
         memory_bytes: most memory to use; None: half of what is available.
@@ -758,7 +758,7 @@ def _check_kinds(**given: object) -> None:
 
 
 def _check_engine(precision: str, backend: str, tile: int | None, memory_bytes: int | None) -> None:
-    _check_choice("precision", precision, ("auto", "fp32", "bf16", "fp16"))
+    _check_choice("precision", precision, ("auto", "fp32", "bf16", "fp16", "int8"))
     _check_choice("backend", backend, ("auto", "torch", "openvino"))
     if tile is not None and tile != 0 and tile < 16:
         raise UsageError(f"tile {tile} is not None, 0, or a number of at least 16")

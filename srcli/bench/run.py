@@ -63,13 +63,15 @@ class Request:
     settings: Settings = field(default_factory=Settings)
 
     def setups(self, model: Model, scale: int, size: tuple[int, int]) -> list[Setup]:
-        """Of one group. OpenVINO chooses its own tiles and knows no fp16 on a CPU."""
+        """Of one group. OpenVINO chooses its own tiles and knows no fp16 on a CPU; int8 is its
+        alone."""
         own = [
             Setup(model.name, scale, size, backend, precision, threads, tile)
             for threads, backend, precision, tile in itertools.product(
                 self.threads, self.backends, self.precisions, self.tiles
             )
-            if backend != "openvino" or (tile is None and precision != "fp16")
+            if (backend != "openvino" and precision != "int8")
+            or (backend == "openvino" and tile is None and precision != "fp16")
         ]
         bare = [
             Setup(model.name, scale, size, backend, precision, threads, baseline=True)
@@ -120,7 +122,8 @@ def bench(
     """
     make_exact()
     device = choose_device(request.settings.device)
-    dtypes = {name: DTYPES[name] for name in dict.fromkeys(("fp32", *request.precisions))}
+    known = [name for name in ("fp32", *request.precisions) if name in DTYPES]
+    dtypes = {name: DTYPES[name] for name in dict.fromkeys(known)}
     if device.type == "cpu":
         dtypes.pop("fp16", None)  # no CPU multiplies it at speed; the measurement would take ages
     before = torch.get_num_threads()

@@ -80,7 +80,9 @@ def bench(
     precisions: Annotated[
         list[str] | None,
         typer.Option(
-            "--precision", metavar="P", help="fp32, bf16 or fp16; may be repeated. Default: fp32."
+            "--precision",
+            metavar="P",
+            help="fp32, bf16, fp16 or int8; may be repeated. Default: fp32.",
         ),
     ] = None,
     threads: Annotated[
@@ -152,6 +154,8 @@ def bench(
     pairs = [_size(text) for text in split(sizes) or [DEFAULT_SIZE]]
     found_backends = _choices("--backend", split(backends), BACKENDS[1:])
     found_precisions = _choices("--precision", split(precisions), PRECISIONS[1:]) or ["fp32"]
+    if "int8" in found_precisions and found_backends and "openvino" not in found_backends:
+        raise UsageError("int8 runs in OpenVINO only", "add --backend openvino")
     counts = [_threads(text) for text in split(threads)]
     found_tiles = [parse_tile(text) for text in split(tiles)]
     entries = _models(split(models) or [DEFAULT_MODEL], whole_scales("bench", scales))

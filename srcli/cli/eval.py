@@ -135,7 +135,8 @@ def evaluate(
     ] = False,
 ) -> None:
     """Score models on benchmark sets: PSNR-Y, SSIM-Y and PSNR-RGB, as the papers do."""
-    how = EngineOptions.of(device, precision, tile, memory, "torch")  # scores are PyTorch's
+    backend = "auto" if precision == "int8" else "torch"  # where the scores of record are made
+    how = EngineOptions.of(device, precision, tile, memory, backend)
     if not data:
         raise UsageError("eval needs --data", "a folder with HR/ in it, or for example Set5")
     strength = None if denoise is None else parse_strength(denoise)

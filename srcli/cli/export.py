@@ -20,15 +20,21 @@ from srcli.errors import SrcliError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMATS = (".onnx", ".safetensors")
-ONNX_PACKAGES = ("onnx", "onnxruntime")
+FORMATS = (".onnx", ".xml", ".safetensors")
+PACKAGES = {".onnx": ("onnx", "onnxruntime"), ".xml": ("openvino",)}
 LEAST_OPSET, LARGEST_OPSET = 11, 20  # engine.export's, known here without torch
+LEAST_INT8_OPSET = 13  # engine.eight_bits'
 
 
 def export(
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="FILE", help="FILE.onnx or FILE.safetensors."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="FILE.onnx, FILE.xml (OpenVINO, with FILE.bin) or FILE.safetensors.",
+        ),
     ],
     model: Annotated[
         str | None,
@@ -51,6 +57,13 @@ def export(
     half: Annotated[
         bool, typer.Option("--half", help="Store weights as fp16: half the bytes, run in fp32.")
     ] = False,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="Convolutions in eight bits, for weights trained so (quantise=true).",
+        ),
+    ] = False,
     opset: Annotated[
         int | None,
         typer.Option(
@@ -70,9 +83,16 @@ def export(
     ] = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Write a network as ONNX or safetensors; it is loaded back and compared before it is kept."""
-    to_onnx = _check_output(output, overwrite)
-    if opset is not None and not to_onnx:
+    """Write a network as ONNX, OpenVINO or safetensors; it is loaded back and compared first."""
+    _check_output(output, overwrite)
+    kind = output.suffix.lower()
+    if int8 and kind == ".safetensors":
+        raise UsageError("--int8 is for .onnx and .xml files")
+    if int8 and half:
+        raise UsageError("--int8 and --half cannot be combined")
+    if int8 and opset is not None and opset < LEAST_INT8_OPSET:
+        raise UsageError(f"--int8 needs --opset {LEAST_INT8_OPSET} or later")
+    if opset is not None and kind != ".onnx":
         raise UsageError("--opset is for .onnx files")
     if opset is not None and not LEAST_OPSET <= opset <= LARGEST_OPSET:
         raise UsageError(f"--opset {opset} is not one of {LEAST_OPSET} to {LARGEST_OPSET}")
@@ -85,8 +105,8 @@ def export(
         chosen, scale = _native(model, scale)
         if denoise is not None:
             chosen = catalog.denoised(chosen, catalog.parse_strength(denoise))
-    if to_onnx:
-        _check_packages()
+    if kind in PACKAGES:
+        _check_packages(kind)
     from srcli.engine import export as engine  # imports torch
     from srcli.engine.passes import Network
     from srcli.weights import WeightsOptions, build, load_file, state_dict
@@ -109,11 +129,13 @@ def export(
     if weights is not None:
         check_output(module, chosen, chosen.variant(scale), weights)
     network = Network(module, chosen.arch, chosen.door, scale)
-    precision = "fp16" if half else "fp32"
-    if to_onnx:
+    precision = "int8" if int8 else "fp16" if half else "fp32"
+    if kind == ".onnx":
         done = engine.export_onnx(
-            output, network, chosen, opset=opset or engine.DEFAULT_OPSET, half=half
+            output, network, chosen, opset=opset or engine.DEFAULT_OPSET, half=half, int8=int8
         )
+    elif kind == ".xml":
+        done = engine.export_openvino(output, network, chosen, half=half, int8=int8)
     else:
         provenance = engine.provenance_of(chosen, metadata, precision)
         done = engine.export_safetensors(
@@ -129,29 +151,30 @@ def export(
             "opset": done.opset,
             "weights": precision,
             "compared_at": [list(size) for size in done.sizes],
-            "largest_difference": done.difference,
+            "root_mean_square" if int8 else "largest_difference": done.difference,
             "bound": done.bound,
         }
         print_json(fields)
     elif not quiet:
-        kind = f"opset {done.opset}, " if done.opset is not None else ""
+        form = f"opset {done.opset}, " if done.opset is not None else ""
+        most = "a root mean square of" if int8 else "at most"
         at = " and ".join(f"{w}x{h}" for h, w in done.sizes)
         print(
-            f"{chosen.name} x{scale} -> {output}  {kind}{precision} weights, "
-            f"{done.bytes / 1e6:.1f} MB; loaded back, differs by at most {done.difference:.1e} "
+            f"{chosen.name} x{scale} -> {output}  {form}{precision} weights, "
+            f"{done.bytes / 1e6:.1f} MB; loaded back, differs by {most} {done.difference:.1e} "
             f"of white at {at} (bound {done.bound:g})"
         )
 
 
-def _check_output(path: Path, overwrite: bool) -> bool:
-    """True if it is to be ONNX."""
-    if path.suffix.lower() not in FORMATS:
+def _check_output(path: Path, overwrite: bool) -> None:
+    kind = path.suffix.lower()
+    if kind not in FORMATS:
         raise UsageError(f"{path} ends in neither {' nor '.join(FORMATS)}")
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder")
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} exists", "replace it with --overwrite")
-    return path.suffix.lower() == ".onnx"
+    for file in (path, path.with_suffix(".bin")) if kind == ".xml" else (path,):
+        if file.is_dir():
+            raise UsageError(f"{file} is a folder")
+        if file.exists() and not overwrite:
+            raise UsageError(f"{file} exists", "replace it with --overwrite")
 
 
 def _native(name: str, scale: int | None) -> tuple[Model, int]:
@@ -166,10 +189,11 @@ def _native(name: str, scale: int | None) -> tuple[Model, int]:
     return model, scale
 
 
-def _check_packages() -> None:
-    missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+def _check_packages(kind: str) -> None:
+    packages = PACKAGES[kind]
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise SrcliError(
-            f"ONNX needs {' and '.join(ONNX_PACKAGES)}; not installed: {', '.join(missing)}",
+            f"{kind} files need {' and '.join(packages)}; not installed: {', '.join(missing)}",
             f"run: pip install {' '.join(missing)}",
         )

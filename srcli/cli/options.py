@@ -36,7 +36,7 @@ DeviceOption = Annotated[
     typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps."),
 ]
 PrecisionOption = Annotated[
-    str, typer.Option("--precision", metavar="P", help="auto, fp32, bf16 or fp16.")
+    str, typer.Option("--precision", metavar="P", help="auto, fp32, bf16, fp16 or int8.")
 ]
 TileOption = Annotated[
     str,
@@ -54,7 +54,7 @@ DenoiseOption = Annotated[
         help="How much noise to take away, for models that leave the choice: 0 to 1, or a level.",
     ),
 ]
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 BACKENDS = ("auto", "torch", "openvino")
 BackendOption = Annotated[
     str, typer.Option("--backend", metavar="B", help="auto, torch or openvino (an extra).")

@@ -1,4 +1,4 @@
-"""A network as a file for other programs: ONNX, or safetensors; loaded back and compared.
+"""A network as a file for other programs: ONNX, OpenVINO, safetensors; loaded back and compared.
 
 An export gets its name only after it has been read from disk, run on two odd picture sizes and
 found to compute what the network here computes.
@@ -27,13 +27,13 @@ from torch import Tensor, nn
 import srcli
 from srcli.archs.inference import folded
 from srcli.catalog import Model
-from srcli.engine import graphs
+from srcli.engine import eight_bits, graphs
 from srcli.engine.passes import Network
 from srcli.engine.profile import profile
 from srcli.engine.testcard import testcard
 from srcli.errors import SrcliError, WeightsError
 from srcli.weights import build, load_file, save_file
-from srcli.weights.cache import replacing
+from srcli.weights.cache import replacing, write_atomic
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -45,6 +45,9 @@ DEFAULT_OPSET = 17  # the newest that older runtimes take too
 BOUND = 1e-4  # of white; rounding in another order of sums stays below 1e-5
 # rounded weights move every sample a little: by at most 2.4e-3 with the authors' weights
 HALF_BOUND = 1e-2
+# Root mean square: what lies between two levels is rounded to either, by the order of a sum. What
+# rounding to eight bits itself changes is 2.5e-3 and more.
+INT8_BOUND = 4e-3
 # odd, and unlike any multiple of a stride in a network; the second runs as a batch of two
 SIZES = ((47, 61), (83, 39))
 _LEAST_HALVED = 16  # numbers; below lie constants of operators, not weights
@@ -61,7 +64,8 @@ class Exported:
         path: the file.
         bytes: its size.
         sizes: (height, width) of the pictures it was compared on.
-        difference: largest difference from the network here, of white.
+        difference: largest difference from the network here, of white; in eight bits its root mean
+            square.
         bound: what would have been too much.
         opset: of an ONNX file.
     """
@@ -81,6 +85,7 @@ def export_onnx(
     *,
     opset: int = DEFAULT_OPSET,
     half: bool = False,
+    int8: bool = False,
     bound: float | None = None,
 ) -> Exported:
     """Write ONNX: ``lr`` (n, 3, h, w) RGB float32 in 0..1 to ``sr`` (n, 3, h s, w s), not clipped.
@@ -95,33 +100,23 @@ def export_onnx(
         model: what it is; its licence stands in the file's metadata.
         opset: one of `OPSETS`.
         half: store weights as fp16, half the bytes; the graph converts them and computes in fp32.
-        bound: largest difference allowed; None: `BOUND` or `HALF_BOUND`.
+        int8: convolutions in eight bits, their weights stored so; the network has ranges for it.
+        bound: largest difference allowed; None: `BOUND`, `HALF_BOUND` or `INT8_BOUND`.
 
     Raises:
         SrcliError: it cannot be exported, or computes something else.
     """
-    assert opset in OPSETS
-    if model.arch.tiling == "whole":
-        raise SrcliError(
-            f"{model.arch.title} has a graph of its own for every size of picture, and an export "
-            "is for all.",
-            "Export its weights: -o FILE.safetensors.",
-        )
-    module = network.doored()
-    graph = _traced(module, network, opset)
+    assert opset in OPSETS and not (half and int8)
+    assert opset >= eight_bits.LEAST_OPSET or not int8
+    _check_graph(model)
+    graph = _traced(network.doored(), network, opset)
     if half:
         _halve(graph)
-    facts = {
-        "srcli.model": model.name,
-        "srcli.arch": model.arch.name,
-        "srcli.scale": str(network.scale),
-        "srcli.licence": model.licence,
-        "srcli.source": model.source,
-        "srcli.version": srcli.__version__,
-        "srcli.weights": "fp16" if half else "fp32",
-        "srcli.min_size": str(network.arch.min_size),
-        "srcli.multiple": str(network.arch.multiple),
-    }
+    if int8:
+        eight_bits.quantise_onnx(graph, network)
+        network = eight_bits.imitated(network)
+    module = network.doored()
+    facts = _facts(network, model, "int8" if int8 else "fp16" if half else "fp32")
     for key, text in sorted(facts.items()):
         graph.metadata_props.add(key=key, value=text)
     graph.doc_string = f"{model.arch.title} x{network.scale}: RGB in 0..1, NCHW, any height, width"
@@ -131,10 +126,79 @@ def export_onnx(
 
     with _written(path) as temporary:
         _store(temporary, graph.SerializeToString(deterministic=True))
-        bound = bound if bound is not None else HALF_BOUND if half else BOUND
-        difference = _compare(path, run(temporary), module, network, bound)
+        bound = bound if bound is not None else _bound(half=half, int8=int8)
+        measure = _root_mean_square if int8 else _largest
+        difference = _compare(path, run(temporary), module, network, bound, measure)
         size_bytes = temporary.stat().st_size
     return Exported(path, size_bytes, sizes(network), difference, bound, opset)
+
+
+def export_openvino(
+    path: Path,
+    network: Network,
+    model: Model,
+    *,
+    half: bool = False,
+    int8: bool = False,
+    bound: float | None = None,
+) -> Exported:
+    """Write OpenVINO's ``.xml`` and, beside it, its ``.bin``; as `export_onnx`, which see.
+
+    Raises:
+        SrcliError: it cannot be exported, or computes something else.
+    """
+    assert not (half and int8)
+    _check_graph(model)
+    openvino: Any = importlib.import_module("openvino")
+    graph = _openvino_graph(network.doored(), network, [-1, 3, -1, -1])
+    if int8:
+        eight_bits.quantise_openvino(graph, network)
+        network = eight_bits.imitated(network)
+    facts = _facts(network, model, "int8" if int8 else "fp16" if half else "fp32")
+    for key, text in sorted(facts.items()):
+        graph.set_rt_info(text, key.split("."))
+    parts = _saved(graph, compress_to_fp16=half)
+    compiled = _compiled(openvino.Core().read_model(*parts), network)
+    bound = bound if bound is not None else _bound(half=half, int8=int8)
+    run = _openvino_run(lambda pixels: compiled(pixels)[0], network)
+    measure = _root_mean_square if int8 else _largest
+    difference = _compare(path, run, network.doored(), network, bound, measure)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for file, data in zip((path, path.with_suffix(".bin")), parts, strict=True):
+            write_atomic(file, data)
+    except OSError as exc:
+        raise SrcliError(f"{path} cannot be written: {exc.strerror or exc}.") from exc
+    size_bytes = sum(map(len, parts))
+    return Exported(path, size_bytes, sizes(network), difference, bound)
+
+
+def _check_graph(model: Model) -> None:
+    if model.arch.tiling == "whole":
+        raise SrcliError(
+            f"{model.arch.title} has a graph of its own for every size of picture, and an export "
+            "is for all.",
+            "Export its weights: -o FILE.safetensors.",
+        )
+
+
+def _facts(network: Network, model: Model, stored_as: str) -> dict[str, str]:
+    """What a graph's metadata say."""
+    return {
+        "srcli.model": model.name,
+        "srcli.arch": model.arch.name,
+        "srcli.scale": str(network.scale),
+        "srcli.licence": model.licence,
+        "srcli.source": model.source,
+        "srcli.version": srcli.__version__,
+        "srcli.weights": stored_as,
+        "srcli.min_size": str(network.arch.min_size),
+        "srcli.multiple": str(network.arch.multiple),
+    }
+
+
+def _bound(*, half: bool, int8: bool) -> float:
+    return INT8_BOUND if int8 else HALF_BOUND if half else BOUND
 
 
 def export_safetensors(
@@ -187,7 +251,7 @@ def export_safetensors(
 
         module = network.doored()
         bound = bound if bound is not None else HALF_BOUND if half else BOUND
-        difference = _compare(path, run, module, network, bound)
+        difference = _compare(path, run, module, network, bound, _largest)
         size_bytes = temporary.stat().st_size
     return Exported(path, size_bytes, sizes(network), difference, bound)
 
@@ -202,65 +266,107 @@ def sizes(network: Network) -> tuple[tuple[int, int], ...]:
     return tuple((side(h), side(w)) for h, w in SIZES)
 
 
-def to_openvino(network: Network) -> dict[str, bytes]:
+def to_openvino(network: Network, *, int8: bool = False) -> dict[str, bytes]:
     """The network as srcli.engine.graphs keeps it, compared with the network here.
 
     (1, h, w, 3) RGB float32 in 0..1 to (1, h s, w s, 3), not clipped; h and w are free.
 
     Args:
         network: on the CPU, in fp32; its door becomes part of the graph.
+        int8: as `export_onnx`.
 
     Raises:
         SrcliError: it cannot be converted, or computes something else.
     """
-    openvino: Any = importlib.import_module("openvino")
+    # what is folded has other convolutions than those that have ranges
+    module = network.module if int8 else folded(network.module)
+    doored = replace(network, module=module).doored()
+    graph = _openvino_graph(_Nhwc(doored), network, [1, -1, -1, 3])
+    if int8:
+        eight_bits.quantise_openvino(graph, network)
+        network = eight_bits.imitated(network)
+    compiled = _compiled(graph, network)
+
+    def run(pixels: Pixels) -> Pixels:
+        nhwc = pixels.transpose(0, 2, 3, 1)
+        made = [compiled(np.ascontiguousarray(one[None]))[0] for one in nhwc]
+        return np.concatenate(made).transpose(0, 3, 1, 2)
+
+    bound, measure = _bound(half=False, int8=int8), _root_mean_square if int8 else _largest
+    checked = _openvino_run(run, network)
+    _compare("its graph", checked, network.doored(), network, bound, measure)
+    facts = {"widest_bytes": profile(doored).widest_bytes}
+    xml, constants = _saved(graph)
+    return {
+        graphs.GRAPH: xml,
+        graphs.CONSTANTS: constants,
+        graphs.FACTS: json.dumps(facts).encode(),
+    }
+
+
+def _openvino_graph(module: nn.Module, network: Network, shape: list[int]) -> Any:
+    """A module as OpenVINO's frontend converts it, for pictures of this shape; -1 is free."""
     decoders: Any = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
     frontends: Any = importlib.import_module("openvino.frontend")
-    module = replace(network, module=folded(network.module)).doored()
     height, width = sizes(network)[0]
     more = network.arch.multiple  # another size than any that is compared
-    example = torch.full((1, height + more, width + more, 3), 0.5)
+    free = iter((height + more, width + more))
+    # the number of pictures, if it is free, comes first
+    fixed = [1, *(next(free) if n < 0 else n for n in shape[1:])]
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # tracing takes every size for a possible constant
             # not openvino.convert_model, which reports every use to its makers
             decoder = decoders.TorchScriptPythonDecoder(
-                _Nhwc(module), example_input=(example,), trace_kwargs={"check_trace": False}
+                module,
+                example_input=(torch.full(fixed, 0.5),),
+                trace_kwargs={"check_trace": False},
             )
             frontend = frontends.FrontEndManager().load_by_framework("pytorch")
             graph = frontend.convert(frontend.load(decoder))
-            graph.reshape([1, -1, -1, 3])
-            compiled = openvino.Core().compile_model(
-                graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-            )
+            graph.reshape(shape)
     except Exception as exc:  # the converter raises anything at all
-        line = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
-        raise SrcliError(
-            f"OpenVINO cannot convert {network.arch.name} x{network.scale}: {line}",
-            "Use --backend torch.",
-        ) from exc
+        raise _not_converted(network, exc) from exc
+    return graph
 
-    def run(pixels: Pixels) -> Pixels:
-        nhwc = pixels.transpose(0, 2, 3, 1)
+
+def _compiled(graph: Any, network: Network) -> Any:
+    """A graph ready to run, in fp32 but for what is quantised."""
+    openvino: Any = importlib.import_module("openvino")
+    try:
+        return openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    except Exception as exc:  # as the converter
+        raise _not_converted(network, exc) from exc
+
+
+def _not_converted(network: Network, exc: Exception) -> SrcliError:
+    line = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+    return SrcliError(
+        f"OpenVINO cannot convert {network.arch.name} x{network.scale}: {line}",
+        "Use --backend torch.",
+    )
+
+
+def _openvino_run(run: Callable[[Pixels], Pixels], network: Network) -> Callable[[Pixels], Pixels]:
+    def checked(pixels: Pixels) -> Pixels:
         try:
-            made = [compiled(np.ascontiguousarray(one[None]))[0] for one in nhwc]
+            return run(pixels)
         except RuntimeError as exc:
             raise SrcliError(
                 f"OpenVINO cannot run {network.arch.name} x{network.scale} at every size",
                 "Use --backend torch.",
             ) from exc
-        return np.concatenate(made).transpose(0, 3, 1, 2)
 
-    _compare("its graph", run, network.doored(), network, BOUND)
-    facts = {"widest_bytes": profile(module).widest_bytes}
+    return checked
+
+
+def _saved(graph: Any, *, compress_to_fp16: bool = False) -> tuple[bytes, bytes]:
+    """OpenVINO's two files."""
+    openvino: Any = importlib.import_module("openvino")
     with tempfile.TemporaryDirectory(prefix="srcli-openvino-") as folder:
         xml = Path(folder) / graphs.GRAPH
-        openvino.save_model(graph, xml, compress_to_fp16=False)
-        return {
-            graphs.GRAPH: xml.read_bytes(),
-            graphs.CONSTANTS: xml.with_name(graphs.CONSTANTS).read_bytes(),
-            graphs.FACTS: json.dumps(facts).encode(),
-        }
+        openvino.save_model(graph, xml, compress_to_fp16=compress_to_fp16)
+        return xml.read_bytes(), xml.with_name(graphs.CONSTANTS).read_bytes()
 
 
 class _Nhwc(nn.Module):
@@ -369,14 +475,23 @@ def _session(path: Path, facts: Mapping[str, str]) -> Callable[[Pixels], Pixels]
 # --------------------------------------------------------------------------------- comparing
 
 
+def _largest(difference: NDArray[np.float64]) -> float:
+    return float(np.abs(difference).max())
+
+
+def _root_mean_square(difference: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.square(difference).mean()))
+
+
 def _compare(
     path: Path | str,
     run: Callable[[Pixels], Pixels],
     module: nn.Module,
     network: Network,
     bound: float,
+    measure: Callable[[NDArray[np.float64]], float],
 ) -> float:
-    """The largest difference of the two over pictures of all sizes.
+    """The difference of the two, the largest over pictures of all sizes.
 
     Raises:
         SrcliError: it is over the bound, or the sizes differ.
@@ -394,7 +509,7 @@ def _compare(
             )
         # of white, or of what comes out if that is more: untrained networks know no white
         peak = max(1.0, float(np.abs(wanted).max()))
-        difference = float(np.abs(got.astype(np.float64) - wanted).max()) / peak
+        difference = measure(got.astype(np.float64) - wanted) / peak
         if not difference <= bound:  # a NaN is none either
             raise SrcliError(
                 f"At {height} x {width} pixels the export differs by {difference:.1e} from "

@@ -31,7 +31,7 @@ GRAPH, CONSTANTS, FACTS, COMPILED = "graph.xml", "graph.bin", "facts.json", "com
 REFUSED = "refused"  # the fact that says why a network could not be converted
 PLACES, OTHERS = "places.json", "others.bin"  # of a network in the package, instead of constants
 LEAST_BYTES = 64  # of a tensor that is worth looking for
-HINTS = {"fp32": "f32", "bf16": "bf16"}
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # int8: of what is not quantised
 MOST_COMPILED_BYTES = 256 * 2**20  # on disk; the oldest go first
 FIXED_SIZES = 3  # of pictures in one run that are worth compiling for each
 
@@ -117,7 +117,7 @@ class Graph:
         folder: of the cache; another of this process alone is used if it cannot be written.
         convert: makes the parts `GRAPH`, `CONSTANTS` and `FACTS`; slow. Or only `FACTS`, which say
             why there is nothing more (`refusal`).
-        precision, threads: as Settings; fp32 or bf16.
+        precision, threads: as Settings; fp32, bf16 or int8.
         compiled_for: stands for the processor.
         say: told what takes time.
 

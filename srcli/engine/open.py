@@ -82,6 +82,8 @@ def open_engine(
         return Resampler(cast("Kernel", model.name), settings.memory_bytes)
     options = weights or WeightsOptions.from_environment()
     settings = replace(settings, border=settings.border or model.border)
+    if settings.precision == "int8":
+        settings = openvino.in_eight_bits(settings)
     asked = settings.backend == "openvino"
     if state is None:
         settings = settled(model, settings, options)
@@ -98,6 +100,10 @@ def open_engine(
     def upscaler() -> Upscaler:
         from srcli.engine.upscaler import Upscaler
 
+        if settings.precision == "int8":  # what OpenVINO has no memory for
+            from srcli.engine.eight_bits import imitated
+
+            return Upscaler(lambda s: imitated(network(s)), replace(settings, precision="fp32"))
         return Upscaler(network, settings)
 
     if settings.backend == "openvino":
@@ -130,8 +136,11 @@ def as_tuned(model: Model, settings: Settings, options: WeightsOptions) -> Setti
     """The settings with what ``auto`` leaves open filled in by `srcli bench --tune`.
 
     A choice holds together: it is taken whole, and only if nothing that was asked for contradicts
-    it. Of several native scales the largest decides, which does the most work.
+    it. Of several native scales the largest decides, which does the most work. Eight bits leave no
+    choice.
     """
+    if settings.precision == "int8":
+        return openvino.in_eight_bits(settings)
     if settings.device not in ("auto", "cpu"):
         return settings
     stored = tuned.choices(options)

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,19 @@ def check(settings: Settings) -> None:
         raise UsageError("OpenVINO is not installed", 'run: pip install "srcli[openvino]"')
     reason = refusal(settings)
     if reason is not None:
-        raise UsageError(reason, "use --backend torch")
+        hint = "leave that out" if settings.precision == "int8" else "use --backend torch"
+        raise UsageError(reason, hint)
+
+
+def in_eight_bits(settings: Settings) -> Settings:
+    """Settings of --precision int8, which only OpenVINO computes.
+
+    Raises:
+        UsageError: another backend was asked for.
+    """
+    if settings.backend == "torch":
+        raise UsageError("int8 runs in OpenVINO only", "use --backend openvino")
+    return replace(settings, backend="openvino")
 
 
 def packaged(model: Model, scale: int) -> Parts | None:
@@ -173,20 +186,21 @@ class OpenVinoUpscaler:
             self.model.arch,
             srcli.__version__,
             tuned.version("openvino"),
+            *(["int8"] if self.precision == "int8" else []),
         )
         digest = hashlib.sha256(repr(of).encode()).hexdigest()[:16]
         return f"{tuned.name(self.model.name, scale)}-{digest}"
 
     def _convert(self, scale: int) -> Parts:
-        parts = packaged(self.model, scale)
+        parts = None if self.precision == "int8" else packaged(self.model, scale)
         if parts is not None:
             return parts
         from srcli.engine.export import to_openvino  # torch
 
-        network = self._load(scale)
+        network, int8 = self._load(scale), self.precision == "int8"
         self._say(f"Converting {self.model.name} x{scale} for OpenVINO, once.")
         try:
-            return to_openvino(network)
+            return to_openvino(network, int8=int8)
         except SrcliError as exc:
             if self.asked:
                 raise

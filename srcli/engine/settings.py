@@ -9,7 +9,7 @@ from typing import Literal
 
 from srcli.errors import UsageError
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Backend = Literal["auto", "torch", "openvino"]
 Ensemble = Literal[1, 8]
 Border = Literal["network", "reflect"]
@@ -27,6 +27,8 @@ class Settings:
 
     Attributes:
         device: ``auto`` (CUDA, else MPS, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        precision: of the products; ``int8`` is OpenVINO's alone, and for weights that were trained
+            for it.
         backend: ``torch``, ``openvino`` or ``auto``; see srcli.engine.open.
         threads: of the CPU; None: as the backend likes.
         tile: largest tile in LR pixels; 0: the whole picture at once; None: chosen.

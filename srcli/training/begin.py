@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from srcli.archs.merging import Expanded
+from srcli.archs.quantised import calibrate, imitate, quantised, split
 from srcli.errors import UsageError
 from srcli.training.config import Config
 from srcli.training.data import Photos
@@ -16,28 +19,25 @@ START_CROPS, START_PATCH = 32, 48  # that the first weights are fitted to
 START_STEP = 2**31  # their number: no step of a run
 
 
-def built(spec: Spec, config: Config) -> nn.Module:
-    """The network in the form that is trained."""
+def built(spec: Spec, config: Config, init: Mapping[str, Tensor] | None) -> nn.Module:
+    """The network in the form that its first weights, ``init`` if there are any, are for."""
     network = spec.build()
-    if not config.merged:
-        return network
-    if not isinstance(network, Expanded):
+    if isinstance(network, Expanded):
+        merged = network.merge().train()
+        given = config.quantise and init is not None and split(init)[0].keys()
+        return merged if config.merged or given == merged.state_dict().keys() else network
+    if config.merged:
         raise UsageError(
             f"{spec.arch} has no expanded form that could be merged.", "Leave out merged=true."
         )
-    return network.merge().train()
+    return network
 
 
 def begin(
     network: nn.Module, photos: Photos, config: Config, spec: Spec, init: dict[str, Tensor] | None
 ) -> str:
     """First weights: from ``init``, what does not fit computed or drawn anew; says what it did."""
-    smallest = min(s.patch for s in config.stages)
-    patch = START_PATCH if photos.fits(START_PATCH) else smallest
-    where = photos.draw(START_STEP, START_CROPS, patch, config.seed)
-    device = photos.lr.device
-    crops = photos.crops(where.lr.to(device), where.hr.to(device), patch)
-    lr, hr = spec.entered(network, *(crop.cpu().float() / 255 for crop in crops))
+    lr, hr = _crops(network, photos, config, spec)
     network.train()
     if init is None:
         if config.start == "plain":
@@ -54,6 +54,34 @@ def begin(
         fit_last(network, lr, hr, squash=config.squash)
         return f"given; fitted anew: {', '.join(left)}"
     return f"given; begun anew: {', '.join(left)}"
+
+
+def in_eight_bits(network: nn.Module, photos: Photos, config: Config, spec: Spec) -> nn.Module:
+    """The network, merged, with its first weights: its convolutions round from now on, to ranges
+    that begin as a few crops have them.
+
+    Raises:
+        UsageError: it has no convolutions.
+    """
+    if isinstance(network, Expanded):
+        network = network.merge().train()
+    calibrate(network, _crops(network, photos, config, spec)[0])
+    if not quantised(network):
+        raise UsageError(
+            f"{spec.arch} has no convolutions that run in eight bits.", "Leave out quantise=true."
+        )
+    imitate(network)
+    return network
+
+
+def _crops(network: nn.Module, photos: Photos, config: Config, spec: Spec) -> tuple[Tensor, Tensor]:
+    """What the network is given and shall give, of the crops that first weights are fitted to."""
+    smallest = min(s.patch for s in config.stages)
+    patch = START_PATCH if photos.fits(START_PATCH) else smallest
+    where = photos.draw(START_STEP, START_CROPS, patch, config.seed)
+    device = photos.lr.device
+    crops = photos.crops(where.lr.to(device), where.hr.to(device), patch)
+    return spec.entered(network, *(crop.cpu().float() / 255 for crop in crops))
 
 
 def feature_layers(network: nn.Module, teacher: nn.Module) -> tuple[nn.Module, nn.Module]:

@@ -108,6 +108,8 @@ class Config:
             PyTorch's own.
         merged: train a network that has an expanded form (ECBSR, SESR, PlainUSR, ...) in its
             merged one: a step costs a fraction, and Muon does what the expansion is for.
+        quantise: train for eight bits, in the merged form: convolutions round their inputs and
+            weights as they will then, and the ranges of their inputs are stored with the weights.
         squash: what follows the last layer, which must make up for it: nothing, or (tanh + 1) / 2.
         quiet: layers that begin at a tenth, those at the end of deep paths; * stands for anything.
         precision: of the products: bf16 or fp16 with fp32 weights (fp16 with a scaled loss), or
@@ -154,6 +156,7 @@ class Config:
     weight_decay: float = 0.0
     start: Literal["carry", "plain"] = "carry"
     merged: bool = False
+    quantise: bool = False
     squash: Literal["none", "tanh"] = "none"
     quiet: tuple[str, ...] = ()
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"

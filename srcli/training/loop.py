@@ -121,6 +121,11 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
 
 def _check_networks(spec: Spec, config: Config, world: int) -> None:
     """What cannot be built or trained comes out before any work."""
+    if config.quantise and world > 1:
+        raise UsageError(
+            "The ranges of quantise=true would differ between processes.",
+            "Train with one process.",
+        )
     networks = {config.arch: spec.build()} if world > 1 else {}
     side = adversarial_side(config)
     if side:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 
 from srcli.training.adversary import Adversary
-from srcli.training.begin import begin, built
+from srcli.training.begin import begin, built, in_eight_bits
 from srcli.training.config import adversarial_side
 from srcli.training.log import Event
 from srcli.training.machine import describe, fast, join
@@ -35,8 +35,10 @@ def measure(run: Run) -> Iterator[Event]:
     for index, stage in enumerate(config.stages):
         photos.check(stage.patch)
         torch.manual_seed(config.seed)
-        network = built(spec, config)
+        network = built(spec, config, None)
         begin(network, photos, config, spec, None)
+        if config.quantise:
+            network = in_eight_bits(network, photos, config, spec)
         network = network.to(device)
         if config.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -16,7 +16,7 @@ from torch import Tensor
 from srcli.errors import SrcliError, UsageError
 from srcli.training import checkpoint, report
 from srcli.training.adversary import Adversary
-from srcli.training.begin import begin, built, feature_layers
+from srcli.training.begin import begin, built, feature_layers, in_eight_bits
 from srcli.training.config import Config, Stage, adversarial_side
 from srcli.training.log import Event
 from srcli.training.machine import agreed, describe, fast
@@ -102,9 +102,11 @@ class Session:
                 f"{run.out} was trained on other photos.", "Give the same --data and --only."
             )
         torch.manual_seed(config.seed)
-        network = built(spec, config)
+        network = built(spec, config, init)
         if saved is None:
             self.how = begin(network, self.photos, config, spec, init)
+        if config.quantise:
+            network = in_eight_bits(network, self.photos, config, spec)
         network = network.to(device)
         if config.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from srcli.archs.quantised import attach, imitate, split
 from srcli.engine.passes import Network
 from srcli.engine.settings import Settings
 from srcli.engine.upscaler import Upscaler
@@ -57,7 +58,10 @@ class Validation:
 
     def score(self, network: nn.Module) -> tuple[dict[str, float], dict[str, Pixels]]:
         """Mean PSNR-Y of each folder, dB, and the enlarged pictures of the first by name."""
-        self._module.load_state_dict(self._plain(network).state_dict())
+        state = self._plain(network).state_dict()
+        attach(self._module, split(state)[1])
+        imitate(self._module)
+        self._module.load_state_dict(state)
         with _flags():
             # an engine of its own each time: it derives what it runs from the weights of that time
             engine = Upscaler(self._network, self._settings)

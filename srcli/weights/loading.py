@@ -115,16 +115,23 @@ def build(
         variant: its scale and config are the constructor's arguments.
         arch: names the class.
         state: must have exactly the network's parameters, of an expanded architecture those of
-            its expanded or its plain form.
+            its expanded or its plain form. Besides, ranges for eight bits, which the network's
+            convolutions then have: see ``srcli.archs.quantised``.
         merge: if the architecture is expanded, return the equivalent plain network; False to train
             (what is in the plain form already stays so).
 
     Raises:
         WeightsError: a parameter is missing, too many, or of another shape.
     """
+    from srcli.archs import quantised  # torch
+
     network = _filled(variant, arch, state)
     if arch.expanded and merge:
         network = cast("Any", network).merge()
+    try:
+        quantised.attach(network, quantised.split(state)[1])
+    except ValueError as exc:
+        raise WeightsError(f"The weights do not fit {arch.name} x{variant.scale}: {exc}.") from exc
     return network.eval().requires_grad_(False)
 
 
@@ -144,16 +151,19 @@ def _filled(
     variant: Variant, arch: Architecture, state: Mapping[str, Tensor], *, plain: bool = True
 ) -> nn.Module:
     """``plain``: of an expanded architecture the plain form is tried too."""
+    from srcli.archs.quantised import split  # torch
+
     network = new_network(variant, arch)
+    state, _ = split(state)
     try:
-        network.load_state_dict(dict(state), strict=True)
+        network.load_state_dict(state, strict=True)
     except RuntimeError as exc:
         if arch.expanded and not recognise.has_names_of(network, state):
             raise _OtherNamesError(f"The names are not those of {arch.name}.") from exc
         if arch.expanded and plain:
             merged = cast("nn.Module", cast("Any", network).merge())
             with contextlib.suppress(RuntimeError):
-                merged.load_state_dict(dict(state), strict=True)
+                merged.load_state_dict(state, strict=True)
                 return merged
         raise WeightsError(
             f"The weights do not fit {arch.name} x{variant.scale}: {_differences(network, state)}."

@@ -7,12 +7,14 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from srcli import catalog
+from srcli.archs.quantised import calibrate
 from srcli.cli import application
 from srcli.engine.open import as_tuned
 from srcli.engine.settings import Settings
@@ -263,3 +265,36 @@ def test_a_cluster(tmp_path, monkeypatch, alone):
     assert all(row["pictures"] == 6 and row["pictures_per_s"] > 0 for row in rows)
     assert rows[0]["lr_size"] == [16, 24]
     assert list(tmp_path.glob("srcli-bench-*")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(tuned.version("openvino") is None, reason="OpenVINO is not installed")
+def test_eight_bits(run, tmp_path):
+    """Measured, and a picture enlarged, with weights that have ranges; refused without."""
+    arch = catalog.built_in().architectures["ecbsr_m4c8"]
+    config = {"n_blocks": 1, "n_feats": 4}
+    torch.manual_seed(0)
+    network = new_network(catalog.Variant(2, None, 0, config=config), arch).merge()
+    calibrate(network, torch.rand(1, 1, 20, 20))
+    for name, kept in (("ecbsr_m4c8.ranges", ""), ("ecbsr_m4c8.none", "input_range")):
+        file = tmp_path / f"{name}.safetensors"
+        state = {n: t for n, t in network.state_dict().items() if not kept or kept not in n}
+        save_file(file, state, arch="ecbsr_m4c8", scale=2, config=config, provenance={})
+        assert run("models", "add", file, "--name", name).exit_code == 0
+    data = measured(run, "-m", "ecbsr_m4c8.ranges", "-x2", "--precision", "fp32,int8")
+    found = {(r["backend"], r["precision"]) for r in data["rows"]}
+    assert found == {("torch", "fp32"), ("openvino", "fp32"), ("openvino", "int8")}
+
+    photo = tmp_path / "photo.png"
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 15, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(photo)
+    for name, precision in (("a.png", "int8"), ("b.png", "fp32")):
+        how = ("-m", "ecbsr_m4c8.ranges", "--precision", precision)
+        run("upscale", photo, "-x2", "-o", tmp_path / name, *how)
+    a, b = (np.asarray(Image.open(tmp_path / n)).astype(float) for n in ("a.png", "b.png"))
+    assert a.shape == b.shape and 0 < np.abs(a - b).mean() < 2
+
+    with pytest.raises(SrcliError, match="no ranges"):
+        run("bench", *QUICK, "-m", "ecbsr_m4c8.none", "-x2", "--precision", "int8")
+    with pytest.raises(UsageError, match="OpenVINO only"):
+        run("bench", *QUICK, "-m", NAME[:7], "--precision", "int8", "--backend", "torch")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from srcli import catalog
 from srcli.cli import export as command
-from srcli.cli.export import LARGEST_OPSET, LEAST_OPSET
+from srcli.cli.export import LARGEST_OPSET, LEAST_INT8_OPSET, LEAST_OPSET
 from srcli.cli.upscale import upscale
 from srcli.errors import SrcliError, UsageError, WeightsError
 from srcli.weights import load_file, new_network, save_file
@@ -110,9 +110,12 @@ def test_an_existing_file_is_refused(run, mine):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["bcrn", "-o", "a.txt"], "neither .onnx nor .safetensors"),
+        (["bcrn", "-o", "a.txt"], "neither .onnx nor .xml nor .safetensors"),
         (["bcrn", "-o", "a.safetensors", "--opset", "17"], "--opset is for"),
         (["bcrn", "-o", "a.onnx", "--opset", "99"], "--opset 99 is not"),
+        (["bcrn", "-o", "a.safetensors", "--int8"], "--int8 is for"),
+        (["bcrn", "-o", "a.onnx", "--int8", "--half"], "cannot be combined"),
+        (["bcrn", "-o", "a.onnx", "--int8", "--opset", "12"], "needs --opset 13"),
         (["-o", "a.onnx"], "name a model"),
         (["brcn", "-o", "a.onnx"], "no model 'brcn'"),
         (["bicubic", "-o", "a.onnx"], "not a network"),
@@ -146,9 +149,11 @@ def test_weights_that_are_not_at_hand(run):
 
 
 def test_opsets_are_the_engine_s():
+    from srcli.engine import eight_bits
     from srcli.engine.export import DEFAULT_OPSET, OPSETS
 
     assert (OPSETS[0], OPSETS[-1]) == (LEAST_OPSET, LARGEST_OPSET)
+    assert eight_bits.LEAST_OPSET == LEAST_INT8_OPSET
     assert DEFAULT_OPSET in OPSETS
 
 
