@@ -41,6 +41,8 @@ LOSSES = (
     "adversarial",  # being told from hr by the discriminator
     "distill",  # mean |sr - the teacher's sr|
     "distill_feature",  # attention transfer: where the last features are strong
+    "imitation",  # of LR, by what a teacher is given that sees hr: see privileged
+    "variational",  # minus log likelihood of that teacher's features: see privileged
 )
 NEED_TEACHER = {"distill", "distill_feature"}
 PERCEPTUAL = {"lpips", "lpips_vgg", "dists"}
@@ -88,6 +90,16 @@ class Stage:
         """Whether the discriminator takes part."""
         return bool(self.loss.get("adversarial"))
 
+    @property
+    def teacher(self) -> bool:
+        """Whether the network is given what an encoder makes of HR: see ``privileged``."""
+        return bool(self.loss.get("imitation"))
+
+    @property
+    def student(self) -> bool:
+        """Whether the network learns from one that was given that."""
+        return bool(self.loss.get("variational"))
+
 
 @dataclass(frozen=True)
 class Config:
@@ -118,6 +130,7 @@ class Config:
         cuda_graph: replay the whole step as one graph; auto: on CUDA with one process.
         resident: photos on the device; auto: if they fit.
         teacher: file of weights, or model of the catalogue, for the distillation losses.
+        privileged_layer: the layer whose features the loss ``variational`` is of.
         targets: files of weights or models of the catalogue (``realesr_general denoise=0.5``): what
             the network shall give is the mean of their pictures, made once, instead of the photo.
             See ``targets``.
@@ -165,6 +178,7 @@ class Config:
     depthwise: Literal["shifts", "library"] = "shifts"
     resident: Auto = "auto"
     teacher: str = ""
+    privileged_layer: str = ""
     targets: tuple[str, ...] = ()
     target_ensemble: Literal[1, 8] = 1
     hr_share: float = 0.0
@@ -348,7 +362,7 @@ def _check(config: Config) -> None:
             raise UsageError(f"{key} must lie in 0..1, 1 excluded, not {getattr(config, key)}.")
     if not 0 <= config.hr_share <= 1:
         raise UsageError(f"hr_share must lie in 0..1, not {config.hr_share}.")
-    for stage in config.stages:
+    for k, stage in enumerate(config.stages):
         if stage.muon_rate < 0:
             raise UsageError(f"muon_rate must not be negative, as {stage.muon_rate} is.")
         if not 0 < stage.fall <= 1:
@@ -367,6 +381,18 @@ def _check(config: Config) -> None:
                 raise UsageError(f"loss: the weight of {name} must be a number, not {weight!r}.")
             if name in NEED_TEACHER and weight and not config.teacher:
                 raise UsageError(f"The loss {name} needs a teacher.", "--set teacher=bcrn.authors")
+        if stage.teacher and stage.student:
+            raise UsageError("imitation and variational are losses of two stages, not of one.")
+        if stage.student and not any(s.teacher for s in config.stages[:k]):
+            raise UsageError(
+                "The loss variational needs a stage with the loss imitation before it.",
+                "srcli/training/recipes/fsrcnn_pi-x2.toml is an example.",
+            )
+        if stage.student and not config.privileged_layer:
+            raise UsageError(
+                "The loss variational needs privileged_layer, the layer that is compared.",
+                "--set privileged_layer=expanding",
+            )
         if stage.discriminator_rate < 0:
             raise UsageError("discriminator_rate must not be negative.")
         if stage.adversarial and config.discriminator == "none":
