@@ -96,9 +96,11 @@ def padded(x: Tensor) -> Tensor:
 
 
 def fold(module: nn.Module, conv: str, norm: str) -> None:
-    """BatchNorm's stored statistics into the convolution before it; nothing is left of the norm."""
+    """BatchNorm's stored statistics into the convolution before it; nothing is left of the norm.
+
+    Behind what is no plain convolution (see ``ghostsr``) it stays as it is.
+    """
     conv_module, norm_module = module.get_submodule(conv), module.get_submodule(norm)
-    if isinstance(norm_module, nn.BatchNorm2d):
-        assert isinstance(conv_module, nn.Conv2d)
+    if isinstance(norm_module, nn.BatchNorm2d) and isinstance(conv_module, nn.Conv2d):
         module.set_submodule(conv, fuse_conv_bn_eval(conv_module, norm_module))
         module.set_submodule(norm, nn.Identity())

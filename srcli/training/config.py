@@ -3,6 +3,7 @@
 A recipe names an architecture and a scale and lists stages; each stage starts from the (averaged)
 weights of the stage before. Keys of a stage set without a number hold for all stages:
 ``--set batch=32``; with one, for that stage: ``--set 2.batch=32``. ``2.steps=0`` drops stage 2.
+``--set config.n_feats=32`` changes one key of a table.
 Every network of the catalogue has a recipe, by the name of its result (``drrn_b1u9-x3``): where
 none is written for it, a general one.
 """
@@ -13,7 +14,7 @@ import difflib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -295,16 +296,21 @@ def _apply(raw: dict[str, Any], stages: list[dict[str, Any]], item: str) -> None
     if dot and number.isdigit():
         if not 1 <= int(number) <= len(stages):
             raise UsageError(f"--set {key}: the recipe has {len(stages)} stages.")
-        if inner not in _STAGE:
+        if not _put(stages[int(number) - 1], inner, value, _STAGE):
             raise UsageError(f"--set: a stage has no key {inner!r}.", _near(inner, _STAGE))
-        stages[int(number) - 1][inner] = value
-    elif key in _STAGE:
-        for stage in stages:
-            stage[key] = value
-    elif key in _CONFIG:
-        raw[key] = value
-    else:
+    elif not any(
+        [_put(stage, key, value, _STAGE) for stage in stages] + [_put(raw, key, value, _CONFIG)]
+    ):
         raise UsageError(f"--set: there is no key {key!r}.", _near(key, [*_STAGE, *_CONFIG]))
+
+
+def _put(table: dict[str, Any], key: str, value: Any, known: Mapping[str, Field[Any]]) -> bool:
+    """Set a key, or ``table.key`` of one that holds a table; False if there is none such."""
+    outer, dot, inner = key.partition(".")
+    if outer not in known or (dot and not str(known[outer].type).startswith("Mapping")):
+        return False
+    table[outer] = {**table.get(outer, {}), inner: value} if dot else value
+    return True
 
 
 def _typed(key: str, value: Any, kind: str) -> Any:
