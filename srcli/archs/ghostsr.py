@@ -31,32 +31,17 @@ SHIFTS = 3  # rows and columns of where a shift may come from
 SIDE = 32  # of a picture that every network takes
 
 
-class Shifted(nn.Module):
-    """All channels moved by one and the same pixel at most: ``weight`` is a 1 among zeros.
+class Shift(Mergeable):
+    """All channels moved by one and the same pixel at most, to where the largest weight is.
 
     Args:
         n_feats: channels.
-        weight: (1, 1, 3, 3).
     """
 
-    def __init__(self, n_feats: int, weight: Tensor) -> None:
+    def __init__(self, n_feats: int) -> None:
         super().__init__()
         self.n_feats = n_feats
-        self.weight = nn.Parameter(weight)
-
-    def kernel(self) -> Tensor:
-        return self.weight
-
-    def forward(self, x: Tensor) -> Tensor:
-        kernel = self.kernel().expand(self.n_feats, 1, SHIFTS, SHIFTS)
-        return F.conv2d(x.to(kernel.dtype), kernel, padding=SHIFTS // 2, groups=self.n_feats)
-
-
-class Shift(Shifted, Mergeable):
-    """The same as it is trained: the pixel is where the largest weight is."""
-
-    def __init__(self, n_feats: int) -> None:
-        super().__init__(n_feats, torch.randn(1, 1, SHIFTS, SHIFTS))
+        self.weight = nn.Parameter(torch.randn(1, 1, SHIFTS, SHIFTS))
 
     def kernel(self) -> Tensor:
         """(1, 1, 3, 3): one 1, the rest 0; its gradient is that of the weights."""
@@ -66,9 +51,40 @@ class Shift(Shifted, Mergeable):
 
     def merged(self) -> nn.Module:
         """The choice itself for weights, which no rounding changes."""
-        kernel = F.one_hot(self.weight.abs().flatten().argmax(), SHIFTS**2)
-        fixed = Shifted(self.n_feats, kernel.to(self.weight).view_as(self.weight)).eval()
+        fixed = Shifted(self.kernel()).eval()
         return fixed.requires_grad_(self.weight.requires_grad)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.kernel().expand(self.n_feats, 1, SHIFTS, SHIFTS)
+        return F.conv2d(x.to(kernel.dtype), kernel, padding=SHIFTS // 2, groups=self.n_feats)
+
+
+class Shifted(nn.Module):
+    """A `Shift` whose choice is made; no product is needed for it.
+
+    Args:
+        weight: (1, 1, 3, 3): a 1 where the pixel comes from, among zeros.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.place: tuple[int, int] | None = None  # of the 1; None: to be looked up
+        self.register_load_state_dict_post_hook(_look_up_again)  # type: ignore[no-untyped-call]
+        self.look_up()
+
+    def look_up(self) -> tuple[int, int]:
+        if self.place is None:
+            self.place = divmod(int(self.weight.detach().argmax()), SHIFTS)
+        return self.place
+
+    def forward(self, x: Tensor) -> Tensor:
+        i, j = self.look_up()
+        return F.pad(x, (1, 1, 1, 1))[:, :, i : i - 2 or None, j : j - 2 or None]
+
+
+def _look_up_again(shifted: nn.Module, _: Any) -> None:
+    cast("Shifted", shifted).place = None
 
 
 class GhostConv(nn.Module):
@@ -233,7 +249,9 @@ def _measured(network: nn.Module, stages: Callable[[Run, Map], Map]) -> tuple[in
     run = Counting()
     first = next(network.parameters())
     handles = [
-        m.register_forward_pre_hook(run.count) for m in network.modules() if isinstance(m, Shifted)
+        m.register_forward_pre_hook(run.count)
+        for m in network.modules()
+        if isinstance(m, Shift | Shifted)
     ]
     try:
         with torch.no_grad():
