@@ -8,6 +8,7 @@ stored statistics.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +18,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 Kernel = tuple[Tensor, Tensor]  # weight (n_out, n_in, k, k) and bias (n_out)
 
 
-class Mergeable(nn.Module):
+class Mergeable(nn.Module, ABC):
     """A module with an equal of fewer operations."""
 
+    @abstractmethod
     def merged(self) -> nn.Module:
         """The equal, of its own parameters, for evaluation."""
-        raise NotImplementedError
 
 
 class Expanded(nn.Module):
