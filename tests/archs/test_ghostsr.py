@@ -11,9 +11,7 @@ from srcli import catalog
 from srcli.archs.ghostsr import GhostConv, Shift, between_features, ghosted, regular
 from srcli.weights import build, load_file, new_network, save_file
 
-# one where every convolution has a local of its own, one whose upsampler stays as it is, one on
-# luma, one with attention, one whose maps are halved
-FEW = {"vdsr", "carn", "fsrcnn_pi", "rlfn_s", "esrn"}
+FEW = {"fsrcnn_pi", "esrn"}  # one on luma, and one whose maps are halved on the way
 ALL = [m for m in NETWORKS if m.arch.tiling == "exact" and m.arch.name != "ghostsr_edsr"]
 SAMPLES = [
     pytest.param(*p.values, id=p.id, marks=[] if p.values[0].arch.name in FEW else pytest.mark.long)
