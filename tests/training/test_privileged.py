@@ -139,7 +139,7 @@ def test_the_teacher_may_be_of_any_network(folder, cache, recipe, tmp_path):
         (["privileged_layer=expandin"], "no layer 'expandin'"),
     ],
 )
-def test_what_is_wrong_is_said(run, sets, said):
+def test_what_is_wrong_is_said_before_any_work(run, sets, said):
     with pytest.raises(UsageError) as caught:
-        events(run("out", *sets))
+        next(train(run("out", *sets)))
     assert said in f"{caught.value.message} {caught.value.hint}"
