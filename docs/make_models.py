@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -60,17 +61,28 @@ MISSING = """## What is not here, and why
 
 - The networks that ESRN's search found (ESRN, ESRN-F, ESRN-V): their lists of blocks are nowhere
   published. `esrn` is the example in its code's documentation; `config.blocks` takes any list.
-- GLADSR (Zhang et al., 2021), LKASR (Feng et al., 2022), CDFM-Mobile: no code, and the texts in
-  reach leave channels, blocks and layout open. Nearest to LKASR are `lkdn`, `lkfmixer_b` and
-  `lkmn_t`.
-- MRFN (He et al., 2020) and FRSR (fractal; Kwak and Son, 2019): no code was found.
-- The pyramid non-local network (PANet, github.com/SHI-Labs/Pyramid-Attention-Networks): its code
-  is there, but it is not lightweight.
-- FSRCNN-PI's own way to be trained, by a teacher that has seen the result: the network is here, and
-  trains on pictures.
 - VDSR's distillation without data (VDSR-half), on pictures that a generator makes: `srcli train
   vdsr_half-x4 --preset distilled` has it give what VDSR gives on your photographs.
-- GhostSR's ghost convolutions in other networks than EDSR.
+"""
+
+CHANGES = """## Changes of any network
+
+GhostSR's **ghost convolutions** (Nie et al., TMLR 2022,
+[arXiv:2101.08525](https://arxiv.org/abs/2101.08525)): half of what a convolution gives is its other
+half, moved by at most a pixel, which is learned; half of its weights and multiply-adds are left.
+`ghostsr_edsr` is EDSR-baseline so changed, as in the paper's code. Any network with regular
+convolutions between its features can be trained so, by `--set config.ghost=true`, or with the names
+of the convolutions that are meant:
+
+```text
+srcli train rlfn_s-x4 --set config.ghost=true --data photos --out run
+srcli train carn-x2 --set config.ghost="['b?.b?.body.*']" --data photos --out run
+srcli upscale --weights run/rlfn_s-x4.safetensors photo.png
+```
+
+The file says what was changed, so that it loads strictly, and tiles give the same as the whole
+picture. Networks without such convolutions are refused: those of BCRN and BSRN are separated
+already.
 """
 
 
@@ -92,6 +104,19 @@ By looking at results for clean, compressed, noisy and scanned photos, drawings 
 """
 
 
+def _absent() -> Iterator[str]:
+    """The networks that are known by name alone, and why."""
+    reasons: dict[str, list[catalog.Alias]] = {}
+    for alias in catalog.default_catalogue().aliases.values():
+        if alias.because:
+            reasons.setdefault(alias.because, []).append(alias)
+    for because, aliases in reasons.items():
+        nearest = ", ".join(f"`{name}`" for name in aliases[0].nearest)
+        names = ", ".join(f"`{alias.name}`" for alias in aliases)
+        text = f"- {names}: {because}. Nearest: {nearest}."
+        yield textwrap.fill(text, 100, subsequent_indent="  ", break_on_hyphens=False)
+
+
 def page() -> str:
     """The text of docs/models.md."""
     parts = [HEAD, _purposes(), _advice()]
@@ -104,7 +129,7 @@ def page() -> str:
         )
     notes = [f"- `{m.name}`: {m.note}" for m in catalog.models() if m.note]
     parts.append("## Remarks\n\n" + "\n".join(notes) + "\n")
-    parts.append(MISSING)
+    parts += [CHANGES, MISSING + "\n".join(_absent()) + "\n"]
     return "\n".join(parts)
 
 

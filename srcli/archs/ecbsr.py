@@ -7,6 +7,7 @@ and BasicSR, Apache-2.0. Luma. Deviation: white is 1, as in BasicSR; the authors
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import cast
 
 import torch
@@ -38,7 +39,7 @@ def _parameter(*shape: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(shape) * 1e-3)
 
 
-class Branch(nn.Module):
+class Branch(nn.Module, ABC):
     """1x1, then 3x3 over a map padded with what the 1x1 gives on zeros; both with bias."""
 
     def __init__(self, n_in: int, n_mid: int) -> None:
@@ -46,9 +47,9 @@ class Branch(nn.Module):
         first = nn.Conv2d(n_in, n_mid, 1)
         self.k0, self.b0 = first.weight, first.bias
 
+    @abstractmethod
     def second(self) -> tuple[Tensor, Tensor]:
         """The 3x3 kernel (n_out, n_mid, 3, 3), and its bias."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(F.conv2d(padded(x), self.k0, self.b0), *self.second())

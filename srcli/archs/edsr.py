@@ -35,7 +35,6 @@ class EDSR(nn.Module):
         n_blocks: residual blocks.
     """
 
-    HALO = 2  # of a block
     BETWEEN_RESTS = 4  # blocks
     BASICSR = (
         (r"conv_first\.", "head.0."),
@@ -76,7 +75,7 @@ class EDSR(nn.Module):
         x = head
         *blocks, close = self.body
         for k, block in enumerate(blocks, 1):
-            x = run.local(block, x, halo=self.HALO)
+            x = run.local(block, x, halo=2)
             if k % self.BETWEEN_RESTS == 0:
                 x = run.rest(x)
         x = run.local(lambda x, head: close(x) + head, x, head, halo=1)

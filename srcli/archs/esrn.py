@@ -8,6 +8,7 @@ code's documentation's example. x3, which the code has but cannot run, is left o
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import cast
@@ -22,7 +23,7 @@ from srcli.archs.stages import Keep, Map, Run
 HALF = Fraction(1, 2)
 
 
-class Block(nn.Module):
+class Block(nn.Module, ABC):
     """What the three kinds share: 1x1 to ``g`` channels before, and the way around.
 
     Args:
@@ -48,14 +49,16 @@ class Block(nn.Module):
             return self.OutConv(x)  # type: ignore[no-any-return]
         return x if self.around == "input" else self.inside(x)
 
+    @abstractmethod
     def result(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        """What the block adds to its `shortcut`."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.result(x) + self.shortcut(x)
 
+    @abstractmethod
     def stages(self, run: Run, x: Map) -> Map:
-        raise NotImplementedError
+        """``forward``."""
 
 
 class Grouped(nn.Module):

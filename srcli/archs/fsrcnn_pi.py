@@ -3,8 +3,8 @@
 Lee et al., "Learning with privileged information for efficient image super-resolution", ECCV 2020,
 arXiv 2007.07524. Code of origin: github.com/cvlab-yonsei/PISR (no licence stated). The student
 alone: what its files hold for training (``vid_module_dict``, and a teacher's encoder) is left out
-on loading. Here it trains as any network does; the paper's teacher, which has seen the result
-through an encoder, and its two losses are not part of srcli.
+on loading. The paper's teacher, which has seen the result through an encoder, and its two losses
+are `srcli.training.privileged`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ Perceptual losses and metrics compare the features that two pictures have in som
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -17,7 +18,7 @@ MEAN: Colour = (0.485, 0.456, 0.406)
 DEVIATION: Colour = (0.229, 0.224, 0.225)
 
 
-class Recogniser(nn.Module):
+class Recogniser(nn.Module, ABC):
     """RGB (n, 3, h, w) in 0..1 to the features of the layers that are asked for.
 
     Args:
@@ -36,8 +37,9 @@ class Recogniser(nn.Module):
         for name, values in (("mean", mean), ("deviation", deviation)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
+    @abstractmethod
     def layer(self, place: int) -> nn.Module:
-        raise NotImplementedError
+        """The layer that ``names[place]`` is of."""
 
     def forward(self, picture: Tensor, layers: Sequence[str]) -> list[Tensor]:
         """Features in the order asked for; nothing is computed behind the last of them."""

@@ -8,6 +8,7 @@ stored statistics.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +18,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 Kernel = tuple[Tensor, Tensor]  # weight (n_out, n_in, k, k) and bias (n_out)
 
 
-class Mergeable(nn.Module):
+class Mergeable(nn.Module, ABC):
     """A module with an equal of fewer operations."""
 
+    @abstractmethod
     def merged(self) -> nn.Module:
         """The equal, of its own parameters, for evaluation."""
-        raise NotImplementedError
 
 
 class Expanded(nn.Module):
@@ -96,9 +97,11 @@ def padded(x: Tensor) -> Tensor:
 
 
 def fold(module: nn.Module, conv: str, norm: str) -> None:
-    """BatchNorm's stored statistics into the convolution before it; nothing is left of the norm."""
+    """BatchNorm's stored statistics into the convolution before it; nothing is left of the norm.
+
+    Behind what is no plain convolution (see ``ghostsr``) it stays as it is.
+    """
     conv_module, norm_module = module.get_submodule(conv), module.get_submodule(norm)
-    if isinstance(norm_module, nn.BatchNorm2d):
-        assert isinstance(conv_module, nn.Conv2d)
+    if isinstance(norm_module, nn.BatchNorm2d) and isinstance(conv_module, nn.Conv2d):
         module.set_submodule(conv, fuse_conv_bn_eval(conv_module, norm_module))
         module.set_submodule(norm, nn.Identity())

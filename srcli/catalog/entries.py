@@ -285,8 +285,10 @@ class Alias:
         name: as they write it.
         models: names of models or architectures that it means; of several, the user must choose.
         nearest: instead, if srcli has no such model: what comes nearest.
+        because: why it has none; the end of a sentence.
     """
 
     name: str
     models: tuple[str, ...] = ()
     nearest: tuple[str, ...] = ()
+    because: str = ""

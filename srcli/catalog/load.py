@@ -205,8 +205,11 @@ def _aliases(entry: Any, number: int) -> list[Alias]:
     table.where = f"alias {names[0]}"
     known = "models" if table.has("models") else "nearest"
     targets = table.texts(known)
+    because = table.text("because", "") if known == "nearest" else ""
     table.end()
-    return [Alias(name, **{known: targets}) for name in names]
+    if known == "models":
+        return [Alias(name, models=targets) for name in names]
+    return [Alias(name, nearest=targets, because=because) for name in names]
 
 
 def _architecture(entry: Any, number: int) -> Architecture:

@@ -97,8 +97,9 @@ def _of_alias(name: str, alias: Alias, catalogue: Catalogue) -> str:
         return alias.models[0]
     if alias.models:
         raise _several(name, alias.models, catalogue)
+    because = f": {alias.because}" if alias.because else ""
     raise UsageError(
-        f"srcli has no {name}.",
+        f"srcli has no {name}{because}.",
         f"The nearest that it has: {_choice(alias.nearest, catalogue)}. `srcli models` lists all.",
     )
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from srcli.errors import UsageError
 from srcli.training.config import Config, Rivalry
-from srcli.training.optimiser import Adam, flatten, trained
+from srcli.training.optimiser import Beside
 
 DISCRIMINATORS: Mapping[str, tuple[str, str]] = {
     "unet": ("srcli.archs.unet_discriminator", "UNetDiscriminator"),
@@ -83,10 +83,8 @@ def discriminator_loss(form: Rivalry, fake: Tensor, real: Tensor) -> Tensor:
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
-class Adversary:
+class Adversary(Beside):
     """A discriminator, what Adam remembers of it, and its loss since last asked.
-
-    Its weights and Adam's moments are flat vectors, like the network's; see ``optimiser``.
 
     Args:
         config: names it, the form of the loss, and Adam's numbers.
@@ -102,21 +100,12 @@ class Adversary:
         with torch.random.fork_rng(devices=[]):  # the run's other random numbers stay as they were
             torch.manual_seed(config.seed + 1)
             network = discriminator(config.discriminator, side, config.discriminator_config)
-        self.network = network.to(device).train()
-        self.weights = flatten(self.network)
-        self.m, self.v = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
+        super().__init__(network.to(device), config)
         self.loss = torch.zeros(2, dtype=torch.float64, device=device)  # sum, count
-        self._params = trained(self.network)
-        self._adam = Adam(self._params, self.weights, self.m, self.v, config)
 
     def tensors(self) -> list[Tensor]:
         """All that a step changes."""
-        return [self.weights, self.m, self.v, self.loss, *self.network.buffers()]
-
-    def begin_stage(self) -> None:
-        """Adam forgets."""
-        self.m.zero_()
-        self.v.zero_()
+        return [*super().tensors(), self.loss, *self.network.buffers()]
 
     def judge(self, sr: Tensor, hr: Tensor) -> Tensor:
         """The network's adversarial loss, of RGB pictures in 0..1."""
@@ -131,15 +120,15 @@ class Adversary:
         """The discriminator's loss and its gradient as a flat vector."""
         real, fake = self.network(hr).float(), self.network(sr.detach()).float()
         loss = discriminator_loss(self.form, fake, real)
-        grads = torch.autograd.grad(loss, self._params)
-        return loss.detach(), self._adam.flat(grads)
+        grads = torch.autograd.grad(loss, self.params)
+        return loss.detach(), self.adam.flat(grads)
 
     def update(
         self, loss: Tensor, grad: Tensor, rate: Tensor, corrections: tuple[Tensor, Tensor]
     ) -> Tensor:
         """Change the weights; whether loss and gradient were finite."""
-        grad, norm = self._adam.clipped(grad)
-        self._adam.step(grad, rate, corrections)
+        grad, norm = self.adam.clipped(grad)
+        self.adam.step(grad, rate, corrections)
         self.loss[0].add_(loss)
         self.loss[1].add_(1)
         return torch.isfinite(loss) & torch.isfinite(norm)

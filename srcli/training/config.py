@@ -3,6 +3,7 @@
 A recipe names an architecture and a scale and lists stages; each stage starts from the (averaged)
 weights of the stage before. Keys of a stage set without a number hold for all stages:
 ``--set batch=32``; with one, for that stage: ``--set 2.batch=32``. ``2.steps=0`` drops stage 2.
+``--set config.n_feats=32`` changes one key of a table.
 Every network of the catalogue has a recipe, by the name of its result (``drrn_b1u9-x3``): where
 none is written for it, a general one.
 """
@@ -13,7 +14,7 @@ import difflib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -42,6 +43,8 @@ LOSSES = (
     "adversarial",  # being told from hr by the discriminator
     "distill",  # mean |sr - the teacher's sr|
     "distill_feature",  # attention transfer: where the last features are strong
+    "imitation",  # of LR, by what a teacher is given that sees hr: see privileged
+    "variational",  # minus log likelihood of that teacher's features: see privileged
 )
 NEED_TEACHER = {"distill", "distill_feature"}
 PERCEPTUAL = {"lpips", "lpips_vgg", "dists"}
@@ -89,6 +92,16 @@ class Stage:
         """Whether the discriminator takes part."""
         return bool(self.loss.get("adversarial"))
 
+    @property
+    def teacher(self) -> bool:
+        """Whether the network is given what an encoder makes of HR: see ``privileged``."""
+        return bool(self.loss.get("imitation"))
+
+    @property
+    def student(self) -> bool:
+        """Whether the network learns from one that was given that."""
+        return bool(self.loss.get("variational"))
+
 
 @dataclass(frozen=True)
 class Config:
@@ -121,6 +134,7 @@ class Config:
         cuda_graph: replay the whole step as one graph; auto: on CUDA with one process.
         resident: photos on the device; auto: if they fit.
         teacher: file of weights, or model of the catalogue, for the distillation losses.
+        privileged_layer: the layer whose features the loss ``variational`` is of.
         targets: files of weights or models of the catalogue (``realesr_general denoise=0.5``): what
             the network shall give is the mean of their pictures, made once, instead of the photo.
             See ``targets``.
@@ -169,6 +183,7 @@ class Config:
     depthwise: Literal["shifts", "library"] = "shifts"
     resident: Auto = "auto"
     teacher: str = ""
+    privileged_layer: str = ""
     targets: tuple[str, ...] = ()
     target_ensemble: Literal[1, 8] = 1
     hr_share: float = 0.0
@@ -285,16 +300,21 @@ def _apply(raw: dict[str, Any], stages: list[dict[str, Any]], item: str) -> None
     if dot and number.isdigit():
         if not 1 <= int(number) <= len(stages):
             raise UsageError(f"--set {key}: the recipe has {len(stages)} stages.")
-        if inner not in _STAGE:
+        if not _put(stages[int(number) - 1], inner, value, _STAGE):
             raise UsageError(f"--set: a stage has no key {inner!r}.", _near(inner, _STAGE))
-        stages[int(number) - 1][inner] = value
-    elif key in _STAGE:
-        for stage in stages:
-            stage[key] = value
-    elif key in _CONFIG:
-        raw[key] = value
-    else:
+    elif not any(
+        [_put(stage, key, value, _STAGE) for stage in stages] + [_put(raw, key, value, _CONFIG)]
+    ):
         raise UsageError(f"--set: there is no key {key!r}.", _near(key, [*_STAGE, *_CONFIG]))
+
+
+def _put(table: dict[str, Any], key: str, value: Any, known: Mapping[str, Field[Any]]) -> bool:
+    """Set a key, or ``table.key`` of one that holds a table; False if there is none such."""
+    outer, dot, inner = key.partition(".")
+    if outer not in known or (dot and not str(known[outer].type).startswith("Mapping")):
+        return False
+    table[outer] = {**table.get(outer, {}), inner: value} if dot else value
+    return True
 
 
 def _typed(key: str, value: Any, kind: str) -> Any:
@@ -352,7 +372,7 @@ def _check(config: Config) -> None:
             raise UsageError(f"{key} must lie in 0..1, 1 excluded, not {getattr(config, key)}.")
     if not 0 <= config.hr_share <= 1:
         raise UsageError(f"hr_share must lie in 0..1, not {config.hr_share}.")
-    for stage in config.stages:
+    for k, stage in enumerate(config.stages):
         if stage.muon_rate < 0:
             raise UsageError(f"muon_rate must not be negative, as {stage.muon_rate} is.")
         if not 0 < stage.fall <= 1:
@@ -371,6 +391,18 @@ def _check(config: Config) -> None:
                 raise UsageError(f"loss: the weight of {name} must be a number, not {weight!r}.")
             if name in NEED_TEACHER and weight and not config.teacher:
                 raise UsageError(f"The loss {name} needs a teacher.", "--set teacher=bcrn.authors")
+        if stage.teacher and stage.student:
+            raise UsageError("imitation and variational are losses of two stages, not of one.")
+        if stage.student and not any(s.teacher for s in config.stages[:k]):
+            raise UsageError(
+                "The loss variational needs a stage with the loss imitation before it.",
+                "srcli/training/recipes/fsrcnn_pi-x2.toml is an example.",
+            )
+        if stage.student and not config.privileged_layer:
+            raise UsageError(
+                "The loss variational needs privileged_layer, the layer that is compared.",
+                "--set privileged_layer=expanding",
+            )
         if stage.discriminator_rate < 0:
             raise UsageError("discriminator_rate must not be negative.")
         if stage.adversarial and config.discriminator == "none":

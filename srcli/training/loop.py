@@ -17,12 +17,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from srcli.errors import UsageError
 from srcli.training import checkpoint, report
 from srcli.training.adversary import discriminator
+from srcli.training.begin import built
 from srcli.training.config import Config, adversarial_side
 from srcli.training.log import Event, Log
 from srcli.training.machine import agreed, join
 from srcli.training.networks import Spec, spec_of, weights_of
 from srcli.training.perceptual import opened
 from srcli.training.prepare import Run, check, prepare
+from srcli.training.privileged import Privileged
 from srcli.training.session import Session, resumed
 from srcli.training.step import Step
 from srcli.training.teachers import Teacher
@@ -127,6 +129,8 @@ def _check_networks(spec: Spec, config: Config, world: int) -> None:
             "Train with one process.",
         )
     networks = {config.arch: spec.build()} if world > 1 else {}
+    if any(stage.teacher for stage in config.stages):
+        Privileged(built(spec, config, None), config, spec.door, spec.scale)
     side = adversarial_side(config)
     if side:
         judge = discriminator(config.discriminator, side, config.discriminator_config)

@@ -75,7 +75,10 @@ class Loss(nn.Module):
         given = {name: w for name, w in weights.items() if w}
         assert all(name in LOSSES or is_layer(name) for name in given), given
         seen_through = [name for name in given if looks(name)]
-        self.adversarial = given.pop("adversarial", 0.0)  # its weight; the step adds that term
+        # weights of terms that the step adds
+        self.adversarial = given.pop("adversarial", 0.0)
+        self.imitation = given.pop("imitation", 0.0)
+        self.variational = given.pop("variational", 0.0)
         self.weights = {name: w for name, w in given.items() if not is_layer(name)}
         self.as_rgb = as_rgb
         self.perceptual = nn.ModuleDict()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from srcli.catalog.entries import Architecture, Door
+from srcli.archs.ghostsr import between_features
+from srcli.catalog.entries import Architecture, Door, Variant
 from srcli.catalog.load import default_catalogue
 from srcli.engine.doors import Doored
 from srcli.errors import SrcliError, UsageError, WeightsError
+from srcli.weights import new_network
 
 if TYPE_CHECKING:
     from srcli.weights import WeightsOptions
@@ -39,12 +40,7 @@ class Spec:
         return doored.enter(lr), doored.colour(hr)
 
     def build(self) -> nn.Module:
-        assert self.entry.network is not None
-        module, name = self.entry.network.split(":")
-        network: nn.Module = getattr(importlib.import_module(module), name)(
-            scale=self.scale, **self.config
-        )
-        return network
+        return new_network(Variant(self.scale, None, 0, config=self.config), self.entry)
 
 
 def spec_of(arch: str, scale: int, config: Mapping[str, Any] | None = None) -> Spec:
@@ -65,6 +61,8 @@ def spec_of(arch: str, scale: int, config: Mapping[str, Any] | None = None) -> S
         if not merged and model.variants:
             merged = dict(model.variants[0].config)
     spec = Spec(entry, scale, {**merged, **(config or {})}, door)
+    if spec.config.get("ghost") is True:
+        spec = _ghosted(spec)
     side = -(-max(16, entry.min_size) // entry.multiple) * entry.multiple
     try:
         network = spec.build().eval()
@@ -75,6 +73,22 @@ def spec_of(arch: str, scale: int, config: Mapping[str, Any] | None = None) -> S
     if tuple(size) != (side * scale, side * scale):
         raise UsageError(f"{arch} cannot enlarge by {scale}.", "See `srcli models show`.")
     return spec
+
+
+def _ghosted(spec: Spec) -> Spec:
+    """With ghost convolutions, by name, for all that make features of features.
+
+    Raises:
+        UsageError: there are none.
+    """
+    plain = replace(spec, config={k: v for k, v in spec.config.items() if k != "ghost"})
+    names = between_features(plain.build(), spec.door.channels)
+    if not names:
+        raise UsageError(
+            f"{spec.arch} has no regular convolutions between its features, for which ghost "
+            "convolutions could stand."
+        )
+    return replace(spec, config={**plain.config, "ghost": tuple(names)})
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

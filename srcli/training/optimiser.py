@@ -133,3 +133,28 @@ class Adam:
             step = step * (1 - self._matrices.mask)
             self._matrices.step(self.weights, grad, self.m, muon_rate * go)
         self.weights.sub_(step * (rate / corrections[0]))
+
+
+class Beside:
+    """A network that learns beside the run's own, its weights and Adam's moments flat as there.
+
+    Args:
+        network: on its device.
+        config: Adam's numbers.
+    """
+
+    def __init__(self, network: nn.Module, config: Config) -> None:
+        self.network = network.train()
+        self.weights = flatten(network)
+        self.m, self.v = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
+        self.params = trained(network)
+        self.adam = Adam(self.params, self.weights, self.m, self.v, config)
+
+    def tensors(self) -> list[Tensor]:
+        """Weights and moments."""
+        return [self.weights, self.m, self.v]
+
+    def begin_stage(self) -> None:
+        """Adam forgets."""
+        self.m.zero_()
+        self.v.zero_()

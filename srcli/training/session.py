@@ -24,6 +24,7 @@ from srcli.training.networks import Spec
 from srcli.training.optimiser import Vectors, trained
 from srcli.training.perceptual import Eyes
 from srcli.training.prepare import Run, crops_of
+from srcli.training.privileged import Privileged
 from srcli.training.rate import MEASURE_S, measure_rate
 from srcli.training.step import Step
 from srcli.training.teachers import Teacher
@@ -74,6 +75,7 @@ class Session:
     Attributes:
         network, shown, vectors: what is trained, its average as a network, both as vectors.
         adversary: the discriminator of adversarial stages.
+        privileged: what a teacher that sees HR needs.
         index, k: the stage it is in, and steps made of it.
         steps: of each stage; 0: to be measured when its turn comes.
         best: mean PSNR-Y of the best validation.
@@ -115,6 +117,8 @@ class Session:
         self.vectors = Vectors.of(network, self.shown)
         side = adversarial_side(config)
         self.adversary = Adversary(config, side, device) if side else None
+        taught = any(stage.teacher for stage in config.stages)
+        self.privileged = Privileged(network, config, spec.door, spec.scale) if taught else None
         self.teacher = teacher.to(device) if teacher is not None else None
         self.index, self.k, self.best, self._before = 0, 0, -1.0, 0.0
         self.steps: list[int] = [0 if run.minutes else s.steps for s in config.stages]
@@ -122,7 +126,7 @@ class Session:
         if saved is not None:
             self._take_up(saved)
         elif dist.is_initialized():
-            for tensor in self.vectors.all() + self._rival():
+            for tensor in self.vectors.all() + self._rival() + self._aid():
                 dist.broadcast(tensor, 0)
         fast()
 
@@ -147,13 +151,17 @@ class Session:
     def _rival(self) -> list[Tensor]:
         return self.adversary.tensors() if self.adversary is not None else []
 
+    def _aid(self) -> list[Tensor]:
+        return self.privileged.tensors() if self.privileged is not None else []
+
     def _take_up(self, saved: dict[str, Any]) -> None:
         self.how = f"resumed at step {saved['k']} of stage {saved['stage'] + 1}"
         self.index, self.k, self.best = saved["stage"], saved["k"], saved["best"]
         self._before, self.steps = saved["seconds"], saved["steps"]
         with torch.no_grad():
-            olds = saved["vectors"] + saved["adversary"]
-            for tensor, old in zip(self.vectors.all() + self._rival(), olds, strict=True):
+            olds = saved["vectors"] + saved["adversary"] + saved.get("privileged", [])
+            mine = self.vectors.all() + self._rival() + self._aid()
+            for tensor, old in zip(mine, olds, strict=True):
                 tensor.copy_(old)
             for name, buffer in self.network.named_buffers():
                 buffer.copy_(saved["buffers"][name])
@@ -163,6 +171,7 @@ class Session:
         state = {
             "vectors": [v.cpu() for v in self.vectors.all()],
             "adversary": [t.cpu() for t in self._rival()],
+            "privileged": [t.cpu() for t in self._aid()],
             "buffers": {name: b.cpu() for name, b in self.network.named_buffers()},
             "stage": self.index,
             "k": self.k,
@@ -183,6 +192,10 @@ class Session:
             vectors.v.zero_()
             if self.adversary is not None:
                 self.adversary.begin_stage()
+            if self.privileged is not None:
+                self.privileged.begin_stage()
+                if self.config.stages[self.index - 1].teacher:
+                    self.privileged.appoint(vectors.ema, self.network.buffers())
         self.network.train()
         teacher = self.teacher
         step = Step(
@@ -190,7 +203,7 @@ class Session:
             steps=max(self.steps[self.index], 1), offset=self.offset, door=self.spec.door,
             eyes=self.eyes, shown=self.shown, teacher=teacher,
             features=feature_layers(self.network, teacher) if teacher is not None else None,
-            adversary=self.adversary,
+            adversary=self.adversary, privileged=self.privileged,
         )  # fmt: skip
         if self.steps[self.index] == 0:
             assert self.run.minutes is not None

@@ -27,6 +27,7 @@ from srcli.training.forms import set_form
 from srcli.training.losses import Loss
 from srcli.training.optimiser import Adam, Vectors, trained
 from srcli.training.perceptual import Eyes, place
+from srcli.training.privileged import Privileged
 from srcli.training.schedule import ema_decay, learning_rate
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Step:
         teacher: for the distillation losses: takes and gives 0..1.
         features: last-layer modules of student and teacher, for feature distillation.
         adversary: of adversarial stages.
+        privileged: of stages with a teacher that sees HR, or its student.
         offset: steps made in the stages before: no two stages see the same crops.
     """
 
@@ -65,6 +67,7 @@ class Step:
         teacher: nn.Module | None = None,
         features: tuple[nn.Module, nn.Module] | None = None,
         adversary: Adversary | None = None,
+        privileged: Privileged | None = None,
     ) -> None:
         self.network, self.vectors, self.photos = network, vectors, photos
         self.config, self.stage, self.steps, self.offset = config, stage, steps, offset
@@ -80,6 +83,8 @@ class Step:
             self.params, vectors.weights, vectors.m, vectors.v, config, muon=stage.muon_rate > 0
         )
         self.adversary = adversary if stage.adversarial else None
+        self.privileged = privileged if stage.teacher or stage.student else None
+        self._beside = self.privileged.learner(stage) if self.privileged is not None else None
         self.loss = Loss(stage.loss, eyes, self.doored.as_rgb, moving=True).to(self.device)
         self.shown = shown if self.loss.needs_average else None
         self.precision: str = config.precision
@@ -189,7 +194,13 @@ class Step:
         on = self.precision != "fp32"
         levels: Callable[[Tensor], list[Tensor]] | None = getattr(self.network, "levels", None)
         with torch.autocast(self.device.type, dtype, enabled=on, cache_enabled=False):
-            outputs = levels(given) if levels is not None else [self.network(given)]
+            extra, seen = hr.new_zeros(()), given
+            if self.privileged is not None and self.stage.teacher:
+                encoded = self.privileged.encoded(hr / white).float()
+                extra, seen = (encoded - given / white).abs().mean(), encoded * white
+            outputs = levels(seen) if levels is not None else [self.network(seen)]
+            if self.privileged is not None and self.stage.student:
+                extra = self.privileged.surprise(hr / white, white)
             teacher_sr = None
             if self.loss.needs_teacher and self.teacher is not None:
                 with torch.no_grad():
@@ -203,7 +214,7 @@ class Step:
             teacher_sr = teacher_sr / white if teacher_sr is not None else None
             outputs = [sr / white for sr in outputs]
         features = (self._taps["student"], self._taps["teacher"]) if self._taps else None
-        total = hr.new_zeros(())
+        total = extra * (self.loss.imitation + self.loss.variational)  # a stage has one of them
         for sr in outputs:
             wanted, taught = hr, teacher_sr
             if sr.shape != hr.shape:  # a smaller picture of a pyramid
@@ -233,9 +244,14 @@ class Step:
         fp16 = self.precision == "fp16"
         scale = self.vectors.loss[3].float()
         goal = loss * scale if fp16 else loss
-        grads = torch.autograd.grad(goal, self.params, allow_unused=True, materialize_grads=True)
+        others = self._beside.params if self._beside is not None else []
+        grads = torch.autograd.grad(
+            goal, [*self.params, *others], allow_unused=True, materialize_grads=True
+        )
         with torch.no_grad():
-            grad = self._adam.flat(grads)
+            grad = self._adam.flat(grads[: len(self.params)])
+            if self._beside is not None:
+                grad = torch.cat((grad, self._beside.adam.flat(grads[len(self.params) :])))
             if fp16:
                 grad = grad / scale
         loss, grad = self._over_processes(loss.detach(), grad)
@@ -268,18 +284,28 @@ class Step:
             return self.adversary.update(loss, grad, rate, (corrections[0], corrections[1]))
 
     def _update(self, grad: Tensor, loss: Tensor, fine: Tensor | bool) -> None:
-        """Adam, after clipping the gradient's norm; the average; what has happened."""
+        """Adam, after clipping the gradient's norm; the average; what has happened.
+
+        ``grad``: the network's, and behind it that of what learns beside it.
+        """
         state = self.vectors
         rate, muon_rate, _, correct1, correct2, decay, k = self._knobs.unbind()
+        grad, other = grad.tensor_split([len(state.weights)])
         grad, norm = self._adam.clipped(grad)
+        if self._beside is not None:
+            other, other_norm = self._beside.adam.clipped(other)
+            norm = norm + other_norm  # not finite if one of them is not
         fine = fine & torch.isfinite(loss) & torch.isfinite(norm)
         go: float | Tensor = 1.0  # 0: this step changes no weights
         if self.precision == "fp16":
             overflow = self._rescale(loss, norm)
             fine, go = fine | overflow, (~overflow).float()
-            grad = torch.where(overflow, 0.0, grad)
+            grad, other = (torch.where(overflow, 0.0, g) for g in (grad, other))
         self._adam.step(grad, rate * go, (correct1, correct2), muon_rate=muon_rate, go=go)
         state.ema.lerp_(state.weights, (1 - decay) * go)
+        if self._beside is not None and self.privileged is not None:
+            self._beside.adam.step(other, rate * go, (correct1, correct2), go=go)
+            self.privileged.average.lerp_(self.privileged.encoder.weights, (1 - decay) * go)
         total, bad, n = state.loss[:3].unbind()
         bad.copy_(torch.where((bad < 0) & ~fine, k.double(), bad))
         total.add_(loss)
@@ -352,7 +378,8 @@ class Step:
 
     def _changing(self) -> list[Tensor]:
         rival = self.adversary.tensors() if self.adversary is not None else []
-        return [*self.vectors.all(), *self.network.buffers(), *rival]
+        aid = self.privileged.changing() if self.privileged is not None else []
+        return [*self.vectors.all(), *self.network.buffers(), *rival, *aid]
 
 
 def bf16_is_fast(device: torch.device) -> bool:

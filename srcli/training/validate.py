@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from srcli.archs.merging import Expanded
 from srcli.archs.quantised import attach, imitate, split
 from srcli.engine.passes import Network
 from srcli.engine.settings import Settings
@@ -81,8 +82,7 @@ class Validation:
 
     def _plain(self, network: nn.Module) -> nn.Module:
         """As the engine runs it: an expanded network merged."""
-        plain: nn.Module = cast("Any", network).merge() if self._spec.entry.expanded else network
-        return plain
+        return network.merge() if isinstance(network, Expanded) else network
 
     def strips(self, pictures: Mapping[str, Pixels]) -> Pixels:
         """Crops of the first folder's first pictures in rows: LR (pixels repeated), bicubic, now,

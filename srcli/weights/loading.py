@@ -48,6 +48,10 @@ DOOR_KEY = "srcli.door"
 PROVENANCE_KEY = "srcli.provenance"
 VERSION_KEY = "srcli.version"
 
+CHANGES = {  # keys of a config that no constructor knows: what changes the network that it has made
+    "ghost": "srcli.archs.ghostsr:ghosted",
+}
+
 
 def state_dict(
     model: Model,
@@ -117,17 +121,18 @@ def build(
         state: must have exactly the network's parameters, of an expanded architecture those of
             its expanded or its plain form. Besides, ranges for eight bits, which the network's
             convolutions then have: see ``srcli.archs.quantised``.
-        merge: if the architecture is expanded, return the equivalent plain network; False to train
+        merge: if the network is expanded, return the equivalent plain network; False to train
             (what is in the plain form already stays so).
 
     Raises:
         WeightsError: a parameter is missing, too many, or of another shape.
     """
-    from srcli.archs import quantised  # torch
+    from srcli.archs import quantised
+    from srcli.archs.merging import Expanded
 
     network = _filled(variant, arch, state)
-    if arch.expanded and merge:
-        network = cast("Any", network).merge()
+    if merge and isinstance(network, Expanded):
+        network = network.merge()
     try:
         quantised.attach(network, quantised.split(state)[1])
     except ValueError as exc:
@@ -136,11 +141,21 @@ def build(
 
 
 def new_network(variant: Variant, arch: Architecture) -> nn.Module:
-    """The network as its constructor leaves it: random weights, ready to train."""
+    """The network with random weights, ready to train: as its constructor leaves it, and changed
+    as the keys of its config say that stand in `CHANGES`."""
     assert arch.network is not None, "a resampler has no network"
-    module, _, name = arch.network.partition(":")
-    network = getattr(importlib.import_module(module), name)
-    return cast("nn.Module", network(scale=variant.scale, **variant.config))
+    config = dict(variant.config)
+    changes = {key: config.pop(key) for key in CHANGES if key in config}
+    network: nn.Module = _named(arch.network)(scale=variant.scale, **config)
+    for key, value in changes.items():
+        network = _named(CHANGES[key])(network, value)
+    return network
+
+
+def _named(place: str) -> Any:
+    """What ``module:name`` stands for."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 class _OtherNamesError(WeightsError):
@@ -291,19 +306,20 @@ def _recognised(
 ) -> tuple[Model, Variant] | None:
     """The network that a file's tensors fit; says which if they fit several unlike ones."""
     found: list[tuple[Model, Variant]] = []
-    hopeless: set[str | None] = set()  # networks with other names, whatever the scale
+    hopeless: set[Any] = set()  # networks with other names, whatever the scale
     for candidate in recognise.candidates(state, scale, catalogue):
         arch = candidate.model.arch
-        if arch.network in hopeless or (found and not candidate.close):
+        named = (arch.network, *(candidate.config.get(key) for key in CHANGES))
+        if named in hopeless or (found and not candidate.close):
             continue
         try:
             found.append(_own_model(path, candidate, state))
         except _OtherNamesError:
-            hopeless.add(arch.network)
+            hopeless.add(named)
         except WeightsError as exc:
             said = str(exc.__cause__)
             if not arch.expanded and "Missing key" in said and "Unexpected key" in said:
-                hopeless.add(arch.network)
+                hopeless.add(named)
     if not found:
         return None
     model, variant = found[0]

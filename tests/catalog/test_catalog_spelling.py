@@ -52,6 +52,7 @@ def test_every_name_is_its_own_spelling(name):
     ("written", "said", "hint"),
     [
         ("swinir", "srcli has no swinir", ["bsrn"]),
+        ("GLADSR", "srcli has no GLADSR: no code was published", ["esrn"]),
         ("real-esrgan", "several", ["realesr_general", "realesrgan_x4plus"]),
         ("ESRGAN", "several", ["realesrgan_x4plus", "(--weights FILE) rrdbnet"]),
         ("waifu2x", "several", ["waifu2x_photo", "waifu2x_art"]),

@@ -47,8 +47,6 @@ def bcrn(lively):
 @pytest.mark.parametrize(("model", "scale"), KINDS)
 def test_onnx(model, scale, lively, tmp_path):
     """At sizes other than the two that the export itself looks at, batches included."""
-    if model.arch.name == "ghostsr_edsr":
-        pytest.skip("torch's ONNX exporter cannot write its kernels, chosen while it runs")
     network = lively(model, scale)
     path = tmp_path / "net.onnx"
     if model.arch.tiling == "whole":

@@ -46,6 +46,9 @@ def test_sets():
     assert config.stages[0].loss == {"charbonnier": 1, "fft": 0.1}
     assert (config.ema, config.compile) == (0.5, "off")
     assert len(load("bcrn-x4", sets=["2.steps=0"]).stages) == 1
+    config = load("bcrn-x4", sets=["config.n_feats=8", "config.ghost=true", "2.loss.fft=0.5"])
+    assert config.config == {"n_feats": 8, "ghost": True}
+    assert config.stages[1].loss == {**load("bcrn-x4").stages[1].loss, "fft": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -63,6 +66,7 @@ def test_sets():
         ("discriminator_rate=-1", "must not be negative"),
         ("precision=fp8", "auto, bf16, fp16, fp32"),
         ("batch", "key=value"),
+        ("steps.n=1", "no key 'steps.n'"),
     ],
 )
 def test_wrong_sets_say_what_is_wrong(item, message):

@@ -4,9 +4,11 @@ import pytest
 import torch
 from safetensors.torch import load_file as tensors
 
+from srcli.archs.ghostsr import GhostConv
 from srcli.errors import UsageError
 from srcli.training.config import load
 from srcli.training.loop import train
+from srcli.training.networks import spec_of
 from srcli.training.prepare import Run
 from srcli.weights import build, load_file, new_network
 
@@ -75,3 +77,23 @@ def test_what_has_no_expanded_form_cannot_be_trained_merged(recipe, folder, cach
     )  # fmt: skip
     with pytest.raises(UsageError, match="no expanded form"):
         list(train(run))
+
+
+def test_ghost_convolutions_are_trained_and_read_back(folder, cache, benchmark, recipe, tmp_path):
+    """All between features, by ``ghost = true``; the file names them."""
+    sets = [
+        "arch=edsr_baseline", "config={n_feats=8, n_blocks=1}", "config.ghost=true", "quiet=[]",
+        "steps=2",
+    ]  # fmt: skip
+    config = load(str(recipe), sets=sets)
+    asked = Run(config, (folder,), tmp_path / "out", cache, validate=(benchmark,), device="cpu")
+    assert list(train(asked))[-1]["event"] == "done"
+    model, variant, state = load_file(tmp_path / "out" / "edsr_baseline-x2.safetensors")
+    assert variant.config["ghost"] == ("body.0.body.0", "body.0.body.2", "body.1")
+    network = build(variant, model.arch, state)
+    ghosts = [m for m in network.modules() if isinstance(m, GhostConv)]
+    assert len(ghosts) == 3
+    with pytest.raises(UsageError, match="bcrn has no regular convolutions"):
+        spec_of("bcrn", 2, {"ghost": True})
+    with pytest.raises(UsageError, match=r"no regular convolution 'tail.9'"):
+        spec_of("edsr_baseline", 2, {"ghost": ["tail.9"]})

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from srcli.archs import merging
+
 
 class Tiny(nn.Module):
     def __init__(self, *, scale: int, channels: int = 3) -> None:
@@ -14,7 +16,7 @@ class Tiny(nn.Module):
         return nn.functional.pixel_shuffle(self.up(lr), self.scale)
 
 
-class Expanded(nn.Module):
+class Expanded(merging.Expanded):
     """y = a x + b x in training, (a + b) x after ``merge``."""
 
     def __init__(self, *, scale: int) -> None:
