@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from srcli.cluster.ledger import DEATHS, GROUP_JOBS, Ledger, work_pixels
-from srcli.cluster.parts import Part
+from srcli.cluster.parts import MadePart, Part
 from srcli.jobs.events import Done, Failed, Noted, Started
 from srcli.jobs.job import Job
 
@@ -61,7 +61,8 @@ def test_films_are_looked_at_when_their_turn_comes():
     assert looked == [0]
     seen = []
     while group := ledger.take(0):
-        do_all(ledger, group, 0)
+        for k, one in group:
+            ledger.heard(0, k, MadePart(one.source, None))
         seen += [one.source for _, one in group]
         assert len(looked) <= len(set(seen)) + 2
     assert len(seen) == 200
