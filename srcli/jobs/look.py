@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from srcli import catalog
 from srcli.errors import MediaError, SrcliError, UsageError
-from srcli.film.formats import is_film
 from srcli.film.sequences import is_pattern
 from srcli.jobs.failures import failure_of
 from srcli.jobs.inputs import STREAM, Found
@@ -43,7 +42,7 @@ class Named:
 
     @property
     def is_film(self) -> bool:
-        return is_film(self.source) or is_pattern(self.source)
+        return self.found.is_film
 
 
 def target_of(found: Found, names: Naming, options: Options) -> Path | None:
