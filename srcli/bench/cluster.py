@@ -78,7 +78,9 @@ def measure(
     Raises:
         SrcliError: a picture fails, or there is no such cluster.
     """
-    with tempfile.TemporaryDirectory(prefix="srcli-bench-", dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="srcli-bench-", dir=Path.cwd(), ignore_cleanup_errors=True
+    ) as folder:
         source = Path(folder, "in")
         source.mkdir()
         for k in range(n_pictures):

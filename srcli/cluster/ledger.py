@@ -46,6 +46,11 @@ def work_pixels(item: Item) -> int:
     return item.lr_size[0] * item.lr_size[1] * n_frames + PICTURE_PIXELS
 
 
+def _is_film(item: Item) -> bool:
+    """Whether it is, or is of, a film that has been looked at."""
+    return isinstance(item, Part) or (isinstance(item, Job) and item.film is not None)
+
+
 @dataclass
 class _Entry:
     item: Item
@@ -125,8 +130,11 @@ class Ledger:
 
     def _fill(self) -> None:
         """Take more of the items; what exceeds a group begins first, so that nobody waits for it
-        in the end."""
-        fresh = []
+        in the end.
+
+        Films come one at a time: to look at one may take long, and it is held meanwhile.
+        """
+        fresh: list[int] = []
         for item in islice(self._items, WINDOW - len(self._waiting)):
             self._taken += 1
             if isinstance(item, Job) and (item.skip or item.failure is not None):
@@ -140,8 +148,17 @@ class Ledger:
                 self._entries[k] = _Entry(one, work_pixels(one))
                 self._pixels += self._entries[k].pixels
                 fresh.append(k)
+            if several and _is_film(several[0]):
+                break
         share = self._group_pixels()
         self._waiting.extend(sorted(fresh, key=lambda k: self._entries[k].pixels <= share))
+
+    def _is_short(self) -> bool:
+        """Whether more is to be had at hand."""
+        if len(self._waiting) >= WINDOW // 2:
+            return False
+        n_films = sum(_is_film(self._entries[k].item) for k in self._waiting)
+        return n_films < self._n_workers
 
     def _group_pixels(self) -> float:
         unknown = self._total - self._taken
@@ -158,7 +175,7 @@ class Ledger:
                 return []
             group = [self._suspects.popleft()]
         else:
-            if len(self._waiting) < WINDOW // 2:
+            if self._is_short():
                 self._fill()
             share, pixels = self._group_pixels(), 0
             group = []

@@ -35,6 +35,7 @@ from srcli.jobs.events import Event
 log = logging.getLogger(__name__)
 
 STARTS = 4  # in vain, one after the other
+END_S = 2.0  # in which workers that have nothing to do end
 CLOSE_S = 15.0  # in which Ray ends
 
 
@@ -120,7 +121,7 @@ class Session:
 
     def close(self) -> None:
         """Leave the cluster; one of our own ends, with all its processes."""
-        self.stop(0)
+        self.stop(END_S)
         self._hub.join(CLOSE_S)
         if self._hub.is_alive():
             self._hub.kill()

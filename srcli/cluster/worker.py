@@ -35,6 +35,7 @@ from srcli.jobs.events import (
 )
 from srcli.jobs.failures import failure_of
 from srcli.jobs.job import Job, Options
+from srcli.media import scratch
 from srcli.weights import WeightsOptions
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class Worker:
         self._stopping = True
         self._groups.put(())
         self._thread.join()
+        scratch.clear()
 
     def _run(self) -> None:
         try:

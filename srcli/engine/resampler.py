@@ -62,9 +62,11 @@ class Resampler:
         resizer = RowResizer(
             (height, width), size, dtype=np.float32, channels=channels, kernel=self.kernel
         )
-        free = self.memory_bytes - memory.taken_bytes() - reserve_bytes
-        band_bytes = min(BAND_BYTES, max(LEAST_BYTES, free // _SHARE))
         row_bytes = (width + size[1] * size[0] / height) * channels * 4
+        band_bytes = min(BAND_BYTES, LEAST_BYTES)
+        if row_bytes * height > band_bytes:  # else there is nothing to ask the system
+            free = self.memory_bytes - memory.taken_bytes() - reserve_bytes
+            band_bytes = min(BAND_BYTES, max(LEAST_BYTES, free // _SHARE))
         step = max(1, int(band_bytes / row_bytes))
         for top in range(0, height, step):
             rows = resizer.push(pixels[top : top + step].astype(np.float32))

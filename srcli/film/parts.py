@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
+import shutil
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Self
 
 from srcli.engine.open import Engine
 from srcli.errors import MediaError
@@ -17,6 +20,8 @@ from srcli.film.probe import Timeline
 from srcli.film.segments import LEAST_FRAMES, MOST_FRAMES, Segment, work_folder
 from srcli.film.upscale import FilmReport, FilmRun, Moment, Note
 from srcli.media.atomic import part_of
+from srcli.media.remote import UrlPath
+from srcli.media.scratch import new_folder
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Made:
     """A span's segment, in a file.
 
     Attributes:
-        file: in the film's work folder; it gets its name when it is taken in.
+        file: in the film's work folder; here, it gets its name when it is taken in.
         tick, times, checksum: as of a Segment.
         before: checksum of the source's frame before the first one; None: it was not decoded.
         report: what was done.
@@ -119,31 +124,58 @@ def make(
     Raises:
         MediaError, ResourceError: as upscale_film.
     """
-    segments = _One(plan, span)
-    run = _SpanRun(plan, timeline, span, segments, note)
-    run.enlarge(engine, passes, on_progress)
-    assert segments.made is not None
-    tick, times, checksum = segments.made
-    return Made(span, segments.file, tick, times, checksum, run.before_it, run.report)
+    with _One(plan, span) as segments:
+        run = _SpanRun(plan.here(), timeline, span, segments, note)
+        run.enlarge(engine, passes, on_progress)
+        tick, times, checksum = segments.made()
+        file = segments.keep()
+    return Made(span, file, tick, times, checksum, run.before_it, run.report)
 
 
 class _One:
-    """Where the one segment of a span goes."""
+    """Where the one segment of a span goes: into the work folder, wherever that is.
+
+    To be used in a ``with`` statement.
+    """
 
     def __init__(self, plan: FilmPlan, span: Span) -> None:
         self.segments: list[Segment] = []
         self.n_bytes = 0
-        self.folder = work_folder(plan.target)
-        self.file = part_of(self.folder / f"{span.number:06d}.nut")
-        self.made: tuple[Fraction, tuple[int, ...], str] | None = None
+        self._target = work_folder(plan.target)
+        self._elsewhere = isinstance(self._target, UrlPath)
+        self.folder = new_folder() if self._elsewhere else self._target
+        self._file = part_of(self.folder / f"{span.number:06d}.nut")
+        # of a part that two workers have made, one counts; here, it is given its name then
+        self._name = f"{span.number:06d}.{secrets.token_hex(4)}.nut"
+        self._made: tuple[Fraction, tuple[int, ...], str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._elsewhere:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def part(self) -> Path:
-        return self.file
+        return self._file
 
     def add(
         self, part: Path, tick: Fraction, times: Sequence[int], checksum: str, ffmpeg: FFmpeg
     ) -> None:
-        self.made = tick, tuple(times), checksum
+        self._made = tick, tuple(times), checksum
+
+    def made(self) -> tuple[Fraction, tuple[int, ...], str]:
+        """What was added."""
+        assert self._made is not None
+        return self._made
+
+    def keep(self) -> Path:
+        """The file, where whoever puts the film together finds it."""
+        there = self._target / self._name
+        if not isinstance(there, UrlPath):
+            return self._file
+        there.put(self._file)
+        return there
 
     def listing(self) -> Path:
         raise AssertionError("a part is not joined")

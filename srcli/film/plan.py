@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,11 +11,13 @@ from srcli.film.codecs import Encoding, choose, keeps_mastering
 from srcli.film.ffmpeg import FFmpeg, find_ffmpeg
 from srcli.film.formats import CONTAINERS, layout_of
 from srcli.film.options import FilmOptions
-from srcli.film.probe import Film, probe
+from srcli.film.probe import Film, here, probe
 from srcli.film.sequences import is_pattern, number_of, numbered, sequence_input
 from srcli.film.settle import settle_streams
 from srcli.film.tracks import Track
 from srcli.media.formats import check_output, format_of, is_picture
+from srcli.media.remote import UrlPath
+from srcli.media.scratch import LocalCopy
 
 _KEEPS_ALPHA = {
     ".mkv": "--codec vp9",
@@ -59,6 +61,10 @@ class FilmPlan:
     ffmpeg: FFmpeg
     notes: tuple[str, ...] = ()
 
+    def here(self) -> FilmPlan:
+        """As this process reads the film, which another one has planned."""
+        return replace(self, film=here(self.film))
+
     @property
     def frames_bytes(self) -> int:
         """Memory that raw frames take while they wait."""
@@ -94,6 +100,10 @@ class PicturesPlan:
     ffmpeg: FFmpeg
     notes: tuple[str, ...] = ()
 
+    def here(self) -> PicturesPlan:
+        """As this process reads the film, which another one has planned."""
+        return replace(self, film=here(self.film))
+
     @property
     def frames_bytes(self) -> int:
         """Memory that raw frames take while they wait."""
@@ -119,13 +129,16 @@ def about_frames(film: Film, options: FilmOptions) -> int | None:
 def open_film(path: Path, options: FilmOptions, max_pixels: int) -> tuple[Film, FFmpeg]:
     """A film's header, or that of a row of pictures, whose ``path`` is a pattern.
 
+    A film that lies elsewhere is fetched.
+
     Raises:
         MediaError: it cannot be read, or its frames are too large.
         UsageError: there is no such ffmpeg.
     """
     ffmpeg = find_ffmpeg(options.ffmpeg)
     source = sequence_input(path, options.rate) if is_pattern(path) else None
-    film = probe(path, ffmpeg, source)
+    copy = LocalCopy(path) if isinstance(path, UrlPath) else None
+    film = probe(path, ffmpeg, source, copy)
     pixels = film.size[0] * film.size[1]
     if pixels > max_pixels:
         raise MediaError(

@@ -16,6 +16,7 @@ from typing import Literal, cast
 
 from srcli.errors import MediaError, SrcliError
 from srcli.film.ffmpeg import Child, FFmpeg, plain, script_path
+from srcli.media.scratch import LocalCopy
 
 StreamKind = Literal["video", "audio", "subtitle", "data", "attachment"]
 
@@ -146,6 +147,7 @@ class Film:
         beside: what lies beside the first frame's samples, by ffmpeg's names.
         programs: names of the programs that share the file, as broadcasts have them.
         notes: what was found out that the user should know.
+        copy: on this machine, of a film that lies elsewhere.
     """
 
     path: Path
@@ -167,6 +169,12 @@ class Film:
     beside: frozenset[str] = frozenset()
     programs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    copy: LocalCopy | None = None
+
+    @property
+    def file(self) -> Path:
+        """Where it is on this machine."""
+        return self.path if self.copy is None else self.copy.file
 
     @property
     def stream(self) -> Stream:
@@ -213,17 +221,23 @@ def file_input(path: Path) -> tuple[str, ...]:
     return ("-i", script_path(path))
 
 
-def probe(path: Path, ffmpeg: FFmpeg, source: tuple[str, ...] | None = None) -> Film:
+def probe(
+    path: Path,
+    ffmpeg: FFmpeg,
+    source: tuple[str, ...] | None = None,
+    copy: LocalCopy | None = None,
+) -> Film:
     """Read the header and the first frame.
 
     Args:
         path: the film, named in messages.
         source: how ffmpeg is told to read it; None: as a file.
+        copy: of a film that lies elsewhere.
 
     Raises:
         MediaError: it cannot be read, or there is no video, or not one frame of it.
     """
-    source = source or file_input(path)
+    source = source or file_input(path if copy is None else copy.file)
     lines = _header(path, ffmpeg, source)
     streams = _streams(lines)
     main = _main_video(streams)
@@ -272,7 +286,16 @@ def probe(path: Path, ffmpeg: FFmpeg, source: tuple[str, ...] | None = None) -> 
         beside=frozenset(re.findall(r"side data - ([^:\n]+):", text)),
         programs=_programs(lines),
         notes=tuple(notes),
+        copy=copy,
     )
+
+
+def here(film: Film) -> Film:
+    """A film that another process has probed, as it is read by this one."""
+    if film.copy is None:
+        return film
+    # its last argument is its name, whatever is said before
+    return replace(film, input=(*film.input[:-1], script_path(film.file)))
 
 
 def turned(size: tuple[int, int], rotation: float) -> tuple[int, int]:

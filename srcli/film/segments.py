@@ -21,6 +21,8 @@ from srcli.film.encode import lead
 from srcli.film.ffmpeg import FFmpeg
 from srcli.film.probe import file_input, packets
 from srcli.media.atomic import make_folder, part_of, plain_errors, sync_folder
+from srcli.media.remote import UrlPath, names_in, remove_folder
+from srcli.media.scratch import new_folder
 
 LEAST_FRAMES, MOST_FRAMES = 60, 300
 LEAST_S, MOST_S = 20.0, 45.0  # of work: what an interruption costs at most is about a minute
@@ -48,18 +50,22 @@ class Segment:
 
 
 def work_folder(target: Path) -> Path:
-    """Where the parts of a film lie until it is complete: hidden, beside it."""
+    """Where the parts of a film lie until it is complete: hidden, beside it, elsewhere too."""
     return target.with_name(f".{target.name}.srcli")
 
 
 class Work:
     """A film's work folder, to be used in a ``with`` statement; one process at a time may.
 
+    That of a film that is made elsewhere is there too: each segment, and then the journal, goes
+    there when it is finished. What is here is a copy that ffmpeg can read.
+
     Args:
         target: the film that is made.
         key: stands for the input, the settings and the weights.
 
     Attributes:
+        folder: on this machine.
         segments: the finished ones, in order.
         n_bytes: of these.
         stale: there were segments made with other settings; they are gone.
@@ -71,6 +77,9 @@ class Work:
 
     def __init__(self, target: Path, key: str) -> None:
         self.target, self.folder, self.key = target, work_folder(target), key
+        self._elsewhere: UrlPath | None = None
+        if isinstance(self.folder, UrlPath):
+            self._elsewhere, self.folder = self.folder, new_folder()
         self.segments: list[Segment] = []
         self.n_bytes = 0
         self.stale = False
@@ -88,6 +97,8 @@ class Work:
             self._open()
         except BaseException:
             self._lock.release()
+            if self._elsewhere is not None:
+                shutil.rmtree(self.folder, ignore_errors=True)
             raise
         return self
 
@@ -102,8 +113,10 @@ class Work:
         if keep:
             self._tidy()
         self._lock.release()
-        if not keep:
+        if not keep or self._elsewhere is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+        if not keep and self._elsewhere is not None:
+            remove_folder(self._elsewhere)
 
     def part(self) -> Path:
         """A file for the segment that is being made."""
@@ -114,18 +127,28 @@ class Work:
     ) -> None:
         """Take a finished segment in.
 
+        Args:
+            part: its file; of a worker's, in the work folder elsewhere, where it stays.
+
         Raises:
             MediaError: its frames are not those that the encoder was given.
         """
+        name, is_there = f"{len(self.segments):06d}.nut", False
+        if isinstance(part, UrlPath):
+            name, is_there = part.name, True
+            self._fetch(name)
+            part = self.folder / name
         self._check(part, tick, times, ffmpeg)
-        name = f"{len(self.segments):06d}.nut"
         segment = Segment(name, _sha256(part), str(tick), tuple(times), checksum)
         with plain_errors(str(self.target), self.folder):
             with part.open("rb") as file:
                 os.fsync(file.fileno())
             part.replace(self.folder / name)
             sync_folder(self.folder)
+            if not is_there:
+                self._publish(name)
             self._append(asdict(segment))
+            self._publish("journal")
             self.n_bytes += (self.folder / name).stat().st_size
         self.segments.append(segment)
 
@@ -145,7 +168,28 @@ class Work:
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return path
 
+    def _publish(self, name: str) -> None:
+        """Have a file of the folder elsewhere too, if that is where the film is made."""
+        if self._elsewhere is not None:
+            path = self._elsewhere / name
+            assert isinstance(path, UrlPath)
+            path.put(self.folder / name)
+
+    def _fetch(self, name: str) -> None:
+        """Have a file of the folder elsewhere here too.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            MediaError: it cannot be read.
+        """
+        if self._elsewhere is not None:
+            path = self._elsewhere / name
+            assert isinstance(path, UrlPath)
+            path.fetch(self.folder / name)
+
     def _open(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._fetch("journal")
         entries = self._entries()
         if not entries or entries[0] != {"version": _VERSION, "key": self.key}:
             self.stale = len(entries) > 1
@@ -154,6 +198,7 @@ class Work:
         for entry in entries[1:]:
             try:
                 segment = Segment(**{**entry, "times": tuple(entry["times"])})
+                self._fetch(segment.file)
                 if _sha256(self.folder / segment.file) != segment.sha256:
                     break
             except (TypeError, KeyError, OSError):
@@ -171,6 +216,7 @@ class Work:
             self._append({"version": _VERSION, "key": self.key})
             for segment in self.segments:
                 self._append(asdict(segment))
+            self._publish("journal")
 
     def _entries(self) -> list[dict[str, Any]]:
         """The journal's lines, up to the first that is not whole."""
@@ -198,6 +244,11 @@ class Work:
             elif path.name not in named:
                 with contextlib.suppress(OSError):
                     path.unlink()
+        if self._elsewhere is not None:
+            for name in names_in(self._elsewhere) - named:
+                path_there = self._elsewhere / name
+                with contextlib.suppress(OSError, MediaError):
+                    path_there.unlink(missing_ok=True)
 
     def _check(self, part: Path, tick: Fraction, times: Sequence[int], ffmpeg: FFmpeg) -> None:
         timeline = packets(part, file_input(part), "v:0", ffmpeg)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ from srcli.errors import MediaError
 from srcli.film.check import Check, check
 from srcli.film.decode import LEAD_S, Decoder, Frame
 from srcli.film.encode import Encoder
-from srcli.film.ffmpeg import FFmpeg
+from srcli.film.ffmpeg import FFmpeg, script_path
 from srcli.film.formats import layout_of
 from srcli.film.frames import FrameUpscaler, conversions
 from srcli.film.mux import Cut, mux
@@ -33,10 +32,13 @@ from srcli.film.segments import (
     Work,
     digest,
     key_of,
+    work_folder,
 )
 from srcli.film.sequences import files_of
 from srcli.film.stages import Ahead, Behind
-from srcli.media.atomic import give_name, make_folder, open_part, plain_errors, sync_folder
+from srcli.media.atomic import make_folder, plain_errors, sync_folder
+from srcli.media.remote import UrlPath
+from srcli.media.target import open_file
 
 Note = Callable[[str], None]
 
@@ -257,13 +259,12 @@ class FilmRun:
         end = self.timeline.ends(expected[-1] + shift)
         if self.cut.end is not None:
             end = min(end, self.cut.end)
-        with plain_errors(str(plan.target), plan.target.parent):
-            part, file = open_part(plan.target)
+        target = open_file(plan.target)
         try:
             mux(
                 plan.film,
                 self.work.listing(),
-                part,
+                target.part,
                 plan.extension,
                 tracks=plan.tracks,
                 encoding=plan.encoding,
@@ -274,7 +275,7 @@ class FilmRun:
                 last=(expected[-1], end - shift) if end - shift > expected[-1] else None,
             )
             found = check(
-                part,
+                target.part,
                 plan.target,
                 expected,
                 plan.film,
@@ -296,15 +297,14 @@ class FilmRun:
                     f"all streams begin {found.shift_s:.3f} s later than in the "
                     "source, as the container holds no times before 0"
                 )
+            self.report.n_bytes = target.part.stat().st_size
+            target.commit()
+        except BaseException:
+            target.abort()
+            raise
+        if not isinstance(plan.target, UrlPath):
             with plain_errors(str(plan.target), plan.target.parent):
-                self.report.n_bytes = part.stat().st_size
-                os.fsync(file.fileno())
-                give_name(file, part, plan.target)
                 sync_folder(plan.target.parent)
-        finally:
-            with suppress(OSError):
-                file.close()
-                part.unlink(missing_ok=True)
 
     def _enlarged(self, upscaler: FrameUpscaler, frame: Frame) -> bytes:
         began = time.perf_counter()
@@ -334,7 +334,7 @@ class FilmRun:
                     return
             raise MediaError(
                 f"{self.plan.film.path} is not decoded as it was when the work was stopped",
-                f"remove {self.work.folder} to start afresh",
+                f"remove {work_folder(self.plan.target)} to start afresh",
             )
         start_s = None if self.cut.start is None else float(self.cut.start) - LEAD_S
         if start_s is not None and start_s <= float(self.timeline.seconds()[0]):
@@ -441,11 +441,12 @@ def n_wanted(timeline: Timeline, cut: Cut) -> int:
 def film_key(plan: FilmPlan, passes: Sequence[int], identity: str) -> str:
     """Stands for all that the segments of a film depend on."""
     film = plan.film
-    files = files_of(film.path) if film.is_sequence else [film.path]
+    files = files_of(film.path) if film.is_sequence else [film.file]
+    of_copy = None if film.copy is None else script_path(film.file)
     return key_of(
         {
             "input": [digest(path) for path in files],
-            "read": film.input,
+            "read": [str(film.path) if said == of_copy else said for said in film.input],
             "cut": [plan.options.start, plan.options.end],
             "identity": identity,
             "passes": list(passes),

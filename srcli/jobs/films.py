@@ -65,14 +65,15 @@ def run_film(job: Job, options: Options, engine: Engine, tell: Listener) -> Done
     for text in job.film.notes:
         notes.put(text)
     pass_notes()
+    plan = job.film.here()
     try:
-        if isinstance(job.film, PicturesPlan):
+        if isinstance(plan, PicturesPlan):
             report = upscale_to_pictures(
-                job.film, engine, job.passes, on_progress=moved, note=notes.put
+                plan, engine, job.passes, on_progress=moved, note=notes.put
             )
         else:
             report = upscale_film(
-                job.film,
+                plan,
                 engine,
                 job.passes,
                 identity=identity_of(options.model, job.passes, engine),

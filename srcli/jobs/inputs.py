@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from srcli.errors import MediaError, SrcliError, UsageError
+from srcli.film.formats import EXTENSIONS as FILM_EXTENSIONS
 from srcli.film.formats import is_film
 from srcli.film.sequences import is_pattern
 from srcli.jobs.events import LeftOut, Noted
@@ -45,6 +46,12 @@ class Found:
     @property
     def path(self) -> Path:
         return path_of(self.name)
+
+    @property
+    def is_film(self) -> bool:
+        """Whether the name is that of a film, or of a row of pictures."""
+        ending = os.path.splitext(self.name)[1]  # noqa: PTH122 -- of a million names
+        return ending.lower() in FILM_EXTENSIONS or ("%" in self.name and is_pattern(self.path))
 
 
 @dataclass(frozen=True)
@@ -181,7 +188,8 @@ def _pictures_in(folder: Path, recursive: bool, events: list[LeftOut | Noted]) -
     walked = walk(folder) if isinstance(folder, UrlPath) else os.walk(folder, onerror=errors.append)
     for parent, folders, names in walked:
         folders[:] = sorted(f for f in folders if not f.startswith(".")) if recursive else []
-        here = [path_of(parent) / n for n in sorted(names) if not n.startswith(".")]
+        place = path_of(parent)
+        here = [place / n for n in sorted(names) if not n.startswith(".")]
         pictures, others = _without_own([p for p in here if is_meant(p)])
         own += others
         yield from (Found(str(p), folder) for p in pictures)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from srcli import catalog
 from srcli.errors import MediaError, SrcliError, UsageError
-from srcli.film.formats import is_film
 from srcli.film.sequences import is_pattern
 from srcli.jobs.failures import failure_of
 from srcli.jobs.inputs import STREAM, Found
@@ -43,7 +42,7 @@ class Named:
 
     @property
     def is_film(self) -> bool:
-        return is_film(self.source) or is_pattern(self.source)
+        return self.found.is_film
 
 
 def target_of(found: Found, names: Naming, options: Options) -> Path | None:
@@ -154,13 +153,9 @@ def _film(path: Path, named: Named, options: Options, there: There) -> Job:
     from srcli.film.plan import open_film, plan_film, plan_pictures
     from srcli.film.probe import turned
 
-    for one in (path, named.target):
-        if isinstance(one, UrlPath):
-            raise MediaError(
-                f"{path}: films are read from, and written to, folders of this machine, and {one} "
-                "is none",
-                "copy the film to a folder first, and name one with -o",
-            )
+    _check_row(path, path)
+    if named.target is not None:
+        _check_row(path, previewed(named.target, options))
     film, ffmpeg = open_film(path, options.film, options.max_pixels)
     shown_size = options.sr_size(film.shown_size)  # names and wishes speak of what is shown
     sr_size = turned(shown_size, film.rotation)
@@ -174,6 +169,7 @@ def _film(path: Path, named: Named, options: Options, there: There) -> Job:
         factor = options.scale or max(sr_size[0] / film.size[0], sr_size[1] / film.size[1])
         job = replace(job, passes=catalog.chain(options.model, factor))
         pattern = previewed(target, options)
+        _check_row(path, pattern)
         if is_pattern(pattern):
             made: FilmPlan | PicturesPlan = plan_pictures(
                 film,
@@ -190,3 +186,13 @@ def _film(path: Path, named: Named, options: Options, there: There) -> Job:
         return replace(job, film=made, target=pattern)
     except SrcliError as exc:
         return replace(job, failure=exc)
+
+
+def _check_row(source: Path, row: Path) -> None:
+    """Raises MediaError for a row of pictures that lies elsewhere."""
+    if is_pattern(row) and isinstance(row, UrlPath):
+        raise MediaError(
+            f"{source}: rows of pictures are read from, and written to, folders of this machine, "
+            f"and {row} is none",
+            "name a folder, or a film, with -o",
+        )

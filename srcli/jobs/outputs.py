@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,12 @@ class Naming:
         if self.file is not None:
             return self.file
         path = found.path
-        of_film = is_film(path) or is_pattern(path)
-        if of_film:
+        if found.is_film:
             extension = self.film_extension or output_extension(path)
         else:
-            extension = self.extension or _own_extension(path)
+            extension = self.extension or _own_extension(path.suffix)
         stem = "stdin" if path == STREAM else path.stem
-        if is_pattern(path):
+        if found.is_film and is_pattern(path):
             stem = stem_of(path)
         size = f"{sr_size[1]}x{sr_size[0]}" if sr_size else ""
         if self.template is not None:
@@ -78,8 +78,15 @@ class Naming:
         name = f"{stem}_{f'x{scale:g}' if scale is not None else size}{extension}"
         if self.folder is None:
             return path.with_name(name)
-        inside = path.parent.relative_to(found.root) if found.root else Path()
-        return self.folder / inside / name
+        if found.root is None:
+            return self.folder / name
+        return _counterpart(self.folder, found.root, os.path.dirname(found.name)) / name  # noqa: PTH120
+
+
+@lru_cache(maxsize=256)
+def _counterpart(folder: Path, root: Path, inside: str) -> Path:
+    """Where the outputs lie of what lies somewhere below a root."""
+    return folder / path_of(inside).relative_to(root)
 
 
 def naming(
@@ -149,6 +156,8 @@ def _has_ending(template: str) -> bool:
     return "." in _FIELD.sub("", Path(template).name)
 
 
-def _own_extension(path: Path) -> str:
+@lru_cache(maxsize=256)
+def _own_extension(extension: str) -> str:
     """The input's, or .png where srcli does not write its format."""
-    return path.suffix if is_picture(path) and format_of(path).writable else ".png"
+    path = Path(f"name{extension}")
+    return extension if is_picture(path) and format_of(path).writable else ".png"

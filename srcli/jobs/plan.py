@@ -128,8 +128,7 @@ class Plan:
     @property
     def n_films(self) -> int:
         """Films among what is to be done."""
-        todo = (f for k, f in enumerate(self._found) if not self._is_over(k))
-        return sum(Named(found, self._names, None).is_film for found in todo)
+        return sum(f.is_film for k, f in enumerate(self._found) if not self._is_over(k))
 
     @property
     def scales(self) -> list[int]:

@@ -29,7 +29,7 @@ except ImportError:  # Windows, where an open file cannot be removed
 
 _logger = logging.getLogger(__name__)
 _NAME_BYTES = 255
-_FULL = {errno.ENOSPC, errno.EFBIG} | ({errno.EDQUOT} if hasattr(errno, "EDQUOT") else set())
+FULL = {errno.ENOSPC, errno.EFBIG} | ({errno.EDQUOT} if hasattr(errno, "EDQUOT") else set())
 _PART = re.compile(r"^\..*\.(?P<host>[0-9a-f]{8})[0-9a-f]{8}\.part$", re.DOTALL)
 _TRIES = 10
 _CLOSING_S = 60  # Windows: the file is closed for a moment before it gets its name
@@ -192,7 +192,7 @@ def plain_errors(name: str, folder: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         reason = exc.strerror or str(exc)
-        if exc.errno in _FULL:
+        if exc.errno in FULL:
             raise ResourceError(
                 f"{name} cannot be written: no space is left in {folder} ({reason})",
                 "free some space, or choose another folder with -o",

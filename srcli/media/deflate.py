@@ -82,6 +82,8 @@ class RowBlocks(Generic[T]):
         self._filled = 0
         self._limit = 2 * workers()
         self._waiting: deque[Future[T]] = deque()
+        self._is_small = self._per_block == height
+        # threads begin with the first block that they are given
         self._pool = ThreadPoolExecutor(workers(), thread_name_prefix="srcli-encode")
 
     def add(self, rows: Rows) -> None:
@@ -98,6 +100,9 @@ class RowBlocks(Generic[T]):
             if self._filled == len(self._block):
                 block, self._block = self._block, None
                 self._left -= len(block)
+                if self._is_small:  # beside which there is no other
+                    self._sink(self._encode(block, self._above))
+                    continue
                 self._waiting.append(self._pool.submit(self._encode, block, self._above))
                 self._above = block[-1]
                 self._drain(self._limit)

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from srcli.errors import MediaError, SrcliError, UsageError
+from srcli.errors import MediaError, ResourceError, SrcliError, UsageError
+from srcli.media.atomic import FULL
 
 if TYPE_CHECKING:
     import paramiko
@@ -163,6 +164,39 @@ class UrlPath(type(Path())):  # type: ignore[misc]
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         """Folders are made with what is put into them."""
 
+    def fetch(self, file: Path) -> None:
+        """Bring it to this machine, into a file, with the time at which it was changed.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            MediaError: it cannot be read.
+            ResourceError: it does not fit on the disk.
+        """
+
+        def fetch(fs: Any, at: str) -> None:
+            try:
+                n_bytes, changed_s = (None, 0.0) if self.scheme in _READ_ONLY else _state(fs, at)
+                fs.get_file(at, str(file))
+                there = file.stat().st_size
+                if n_bytes is not None and there != n_bytes:
+                    raise ConnectionError(f"{there} of {n_bytes} bytes came")
+                os.utime(file, (changed_s, changed_s))
+            except OSError as exc:
+                if exc.errno in FULL:
+                    raise ResourceError(
+                        f"{self} does not fit into {file.parent}", "TMPDIR names another folder"
+                    ) from exc
+                raise
+
+        _tried(self, fetch, "read")
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        try:
+            _tried(self, lambda fs, at: fs.rm_file(at), "removed")
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
     def put(self, file: Path) -> None:
         """Write it, from a file on this machine: it is there when it is complete.
 
@@ -192,6 +226,27 @@ def check_writable(path: Path) -> None:
         raise UsageError(
             f"{path} cannot be written: {path.scheme} is for reading", "name an output with -o"
         )
+
+
+def remove_folder(folder: UrlPath) -> None:
+    """Remove a folder of files, as far as that can be done."""
+    try:
+        for name in names_in(folder):
+            (folder / name).unlink(missing_ok=True)
+        if folder.scheme not in _WHOLE:  # where folders are more than a part of names
+            _tried(folder, lambda fs, at: fs.rmdir(at), "removed")
+    except (SrcliError, OSError) as exc:
+        _logger.debug("%s stays: %s", folder, exc)
+
+
+def _state(fs: Any, at: str) -> tuple[int | None, float]:
+    """Length and time of the last change, as they are now."""
+    fs.invalidate_cache()
+    try:
+        changed_s = fs.modified(at).timestamp()
+    except NotImplementedError:
+        changed_s = 0.0
+    return fs.info(at).get("size"), changed_s
 
 
 def names_in(folder: UrlPath) -> frozenset[str]:

@@ -10,6 +10,7 @@ from typing import IO, BinaryIO, Protocol
 from srcli.errors import MediaError
 from srcli.media.atomic import give_name, open_part, plain_errors
 from srcli.media.remote import UrlPath
+from srcli.media.scratch import new_file
 
 
 class Target(Protocol):
@@ -42,12 +43,16 @@ class _Written:
 
 
 class FileTarget(_Written):
-    """A hidden file beside the final one, renamed at the end."""
+    """A hidden file beside the final one, renamed at the end.
+
+    Attributes:
+        part: that file; another program may write it by its name.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         with self._errors():
-            self._part, self._file = open_part(path)
+            self.part, self._file = open_part(path)
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
         return plain_errors(str(self._path), self._path.parent)
@@ -58,23 +63,27 @@ class FileTarget(_Written):
             # Some disks report only now that they are full; and after a crash the name must not
             # stand for an empty file.
             os.fsync(self._file.fileno())
-            give_name(self._file, self._part, self._path)
+            give_name(self._file, self.part, self._path)
 
     def abort(self) -> None:
         with contextlib.suppress(OSError):
             self._file.close()
         with contextlib.suppress(OSError):
-            self._part.unlink(missing_ok=True)
+            self.part.unlink(missing_ok=True)
 
 
 class UrlTarget(_Written):
-    """A file elsewhere, written on this machine first."""
+    """A file elsewhere, written on this machine first.
+
+    Attributes:
+        part: as FileTarget's.
+    """
 
     def __init__(self, path: UrlPath) -> None:
         self._path = path
         with self._errors():
-            handle, name = tempfile.mkstemp(prefix="srcli-")
-            self._part, self._file = Path(name), os.fdopen(handle, "w+b")
+            handle, name = new_file()
+            self.part, self._file = Path(name), os.fdopen(handle, "w+b")
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
         return plain_errors(str(self._path), Path(tempfile.gettempdir()))
@@ -83,7 +92,7 @@ class UrlTarget(_Written):
         with self._errors():
             self._file.flush()
         try:
-            self._path.put(self._part)
+            self._path.put(self.part)
         finally:
             self.abort()
 
@@ -91,7 +100,7 @@ class UrlTarget(_Written):
         with contextlib.suppress(OSError):
             self._file.close()
         with contextlib.suppress(OSError):
-            self._part.unlink(missing_ok=True)
+            self.part.unlink(missing_ok=True)
 
 
 class StreamTarget(_Written):
@@ -125,6 +134,9 @@ class StreamTarget(_Written):
 
 def open_target(path: Path | BinaryIO) -> Target:
     """Where the bytes go: a file, one elsewhere, or a stream."""
-    if isinstance(path, UrlPath):
-        return UrlTarget(path)
-    return FileTarget(path) if isinstance(path, Path) else StreamTarget(path)
+    return open_file(path) if isinstance(path, Path) else StreamTarget(path)
+
+
+def open_file(path: Path) -> FileTarget | UrlTarget:
+    """Where the bytes of a file go."""
+    return UrlTarget(path) if isinstance(path, UrlPath) else FileTarget(path)

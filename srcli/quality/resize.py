@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -240,6 +241,7 @@ class _Axis:
     needed: NDArray[np.intp]  # (out_len,) first input sample that outputs o.. need, likewise
 
     @classmethod
+    @lru_cache(maxsize=4)  # many pictures of one size, and the frames of a film
     def plan(cls, in_len: int, out_len: int, scale: float, kernel: Kernel) -> _Axis:
         """MATLAB's ``contributions``; see ``imresize.m``."""
         if kernel not in get_args(Kernel):

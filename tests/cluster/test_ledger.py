@@ -1,10 +1,12 @@
 """Who does which job: shares, losses and blame, without workers."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from srcli.cluster.ledger import DEATHS, GROUP_JOBS, Ledger, work_pixels
+from srcli.cluster.parts import MadePart, Part
 from srcli.jobs.events import Done, Failed, Noted, Started
 from srcli.jobs.job import Job
 
@@ -43,6 +45,28 @@ def test_every_job_goes_out_once():
         do_all(ledger, group, worker)
     assert sorted(seen) == list(range(1000))
     assert ledger.left == 0
+
+
+def test_films_are_looked_at_when_their_turn_comes():
+    """To look at one may mean to fetch it; it is held until it is done."""
+    looked = []
+
+    def films():
+        for k in range(50):
+            looked.append(k)
+            span = SimpleNamespace(n_frames=300)
+            yield [Part(job(f"{k}.mkv"), span, None) for _ in range(4)]
+
+    ledger = Ledger(films(), 2, total=50)
+    assert looked == [0]
+    seen = []
+    while group := ledger.take(0):
+        for k, one in group:
+            ledger.heard(0, k, MadePart(one.source, None))
+        seen += [one.source for _, one in group]
+        assert len(looked) <= len(set(seen)) + 2
+    assert len(seen) == 200
+    assert len(looked) == 50
 
 
 def test_groups_are_of_about_equal_pixels():

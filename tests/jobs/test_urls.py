@@ -5,8 +5,10 @@ import getpass
 import http.server
 import importlib.util
 import io
+import os
 import pickle
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -140,8 +142,8 @@ def test_what_is_refused_there():
         upscale("memory://in/a.png", output="https://host/out/")
     with pytest.raises(UsageError, match="no magic://"):
         upscale("magic://in/a.png")
-    fsspec.filesystem("memory").pipe_file("/in/film.mp4", b"a film")
-    assert "folder" in upscale("memory://in/film.mp4")[1]["memory://in/film.mp4"]
+    rows = upscale("memory://in/%05d.png", output="out.mkv")[1]
+    assert "folders of this machine" in rows["memory://in/%05d.png"]
 
 
 def test_nothing_half_written_is_there(monkeypatch):
@@ -409,34 +411,64 @@ def test_over_sftp(here, home):
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 
 
-@pytest.mark.slow
-@needs("paramiko")
-@pytest.mark.skipif(SSHD is None, reason="OpenSSH's server is not installed")
-def test_over_openssh(here, home, monkeypatch):
+@pytest.fixture
+def openssh(here, home, monkeypatch):
+    """(server, URL of the current folder): OpenSSH's, as this user, with keys of its own."""
     for name in ("host", "user"):
         make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(here / name)]
         subprocess.run(make, check=True)
-    config = here / "sshd_config"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    config = here / "sshd_config"
     config.write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {here}/host\nStrictModes no\nUsePAM no\n"
         f"AuthorizedKeysFile {here}/user.pub\nSubsystem sftp internal-sftp\nPidFile none\n"
     )
-    server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=subprocess.DEVNULL)
-    try:
-        public = (here / "host.pub").read_text().rsplit(" ", 1)[0]
-        (home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{port} {public}\n")
-        shutil.copy(here / "user", home / ".ssh" / "id_ed25519")
-        monkeypatch.setenv("HOME", str(home))
-        (here / "in").mkdir()
-        (here / "in" / "a.png").write_bytes(png())
-        monkeypatch.setattr(remote, "WAIT_S", 0.5)  # until it listens
-        place = f"sftp://{getpass.getuser()}@127.0.0.1:{port}{here}"
-        done, failed, _ = upscale(f"{place}/in", output=f"{place}/out/")
-        assert (done, failed) == ([f"{place}/out/a_x2.png"], {})
-        assert [p.name for p in (here / "out").iterdir()] == ["a_x2.png"]
-    finally:
-        server.terminate()
+    public = (here / "host.pub").read_text().rsplit(" ", 1)[0]
+    (home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{port} {public}\n")
+    shutil.copy(here / "user", home / ".ssh" / "id_ed25519")
+    monkeypatch.setenv("HOME", str(home))
+    command = [SSHD, "-D", "-e", "-f", str(config)]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    said = server.stderr.readline()  # that it listens, or why it does not
+    if "listening" not in said:
+        server.kill()
         server.wait()
+        pytest.skip(f"OpenSSH's server does not run here: {said.strip()}")
+    yield server, f"sftp://{getpass.getuser()}@127.0.0.1:{port}{here}"
+    server.kill()
+    server.communicate()
+
+
+@pytest.mark.slow
+@needs("paramiko")
+@pytest.mark.skipif(SSHD is None, reason="OpenSSH's server is not installed")
+def test_over_openssh(here, openssh):
+    server, place = openssh
+    (here / "in").mkdir()
+    for name in "abc":
+        (here / "in" / f"{name}.png").write_bytes(png())
+    done, failed, _ = upscale(f"{place}/in", output=f"{place}/out/")
+    assert (done, failed) == ([f"{place}/out/{name}_x2.png" for name in "abc"], {})
+    assert sorted(p.name for p in (here / "out").iterdir()) == [f"{n}_x2.png" for n in "abc"]
+    assert len(upscale(f"{place}/in", output=f"{place}/out/", skip_existing=True)[2]) == 3
+    # the connection is cut, and made anew
+    assert cut(server) > 0
+    assert upscale(f"{place}/in/a.png", output=f"{place}/again/")[0] == [f"{place}/again/a_x2.png"]
+    server.send_signal(signal.SIGSTOP)  # so that no new one is let in
+    cut(server)
+    server.kill()
+    server.wait()
+    _, failed, _ = upscale(f"{place}/in/a.png", "b.png", output="here/")
+    assert f"{place}/in/a.png cannot be looked at, tried 4 times" in failed[f"{place}/in/a.png"]
+    assert [p.name for p in (here / "again").iterdir()] == ["a_x2.png"]
+
+
+def cut(server):
+    """Kill the processes that serve a connection; how many there were."""
+    asked = ["ps", "-o", "pid=", "--ppid", str(server.pid)]
+    found = subprocess.run(asked, capture_output=True, text=True).stdout.split()
+    for pid in found:
+        os.kill(int(pid), signal.SIGKILL)
+    return len(found)
