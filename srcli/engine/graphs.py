@@ -145,6 +145,8 @@ class Graph:
         self.hints: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": HINTS[precision],
             "PERFORMANCE_HINT": "LATENCY",
+            # processes of one thread each would all be bound to the first core
+            "ENABLE_CPU_PINNING": False,
         }
         if threads is not None:
             self.hints["INFERENCE_NUM_THREADS"] = threads
