@@ -89,7 +89,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Damage the LR pictures first: photo, real-esrgan, bsrgan, or FILE.toml.",
+            help="Damage the LR pictures first: photo, film, real-esrgan, bsrgan, or FILE.toml.",
         ),
     ] = None,
     metrics: Annotated[

@@ -107,6 +107,8 @@ def train(
         raise UsageError("--out DIR is missing: where is the run to be kept?")
     if shown is not None and not prepare:
         raise UsageError("--show is for --prepare")
+    if shown is not None and out is None:
+        raise UsageError("--out DIR is missing: where is pairs.png to be drawn?")
     from srcli.training import loop
     from srcli.training import measure as measuring
     from srcli.training import prepare as preparing
@@ -177,7 +179,7 @@ def _show(events: Iterator[dict[str, Any]], *, as_json: bool, quiet: bool) -> No
             text = _line(event, _scores(psnr))
             if quiet or not text:
                 continue
-            passing = event["event"] in ("step", "targets", "pool")
+            passing = event["event"] in ("step", "targets", "pool") and not _is_last(event)
             if live is not None and passing:
                 stepped = event["event"] == "step"
                 live.update(_table(event, psnr, best) if stepped else text)
@@ -189,6 +191,10 @@ def _show(events: Iterator[dict[str, Any]], *, as_json: bool, quiet: bool) -> No
     finally:
         if live is not None:
             live.stop()
+
+
+def _is_last(event: dict[str, Any]) -> bool:
+    return bool(event["event"] == "step" and event["step"] == event["of"])
 
 
 def _table(event: dict[str, Any], psnr: dict[str, float], best: dict[str, float]) -> Any:

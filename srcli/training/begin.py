@@ -15,6 +15,7 @@ from srcli.training.data import Photos
 from srcli.training.networks import Spec, take_over
 from srcli.training.start import fit_last, last_conv, start
 
+NAMED = 5  # tensors that a line lists
 START_CROPS, START_PATCH = 32, 48  # that the first weights are fitted to
 START_STEP = 2**31  # their number: no step of a run
 
@@ -53,7 +54,8 @@ def begin(
     if all(name.startswith(tail) for name in left):
         fit_last(network, lr, hr, squash=config.squash)
         return f"given; fitted anew: {', '.join(left)}"
-    return f"given; begun anew: {', '.join(left)}"
+    more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
+    return f"given; begun anew: {', '.join(left[:NAMED])}{more}"
 
 
 def in_eight_bits(network: nn.Module, photos: Photos, config: Config, spec: Spec) -> nn.Module:

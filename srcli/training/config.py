@@ -267,6 +267,8 @@ def load(name: str, *, preset: str | None = None, sets: Sequence[str] = ()) -> C
             if key not in known:
                 raise UsageError(f"{path.name}: unknown {where}key {key!r}.", _near(key, known))
             table[key] = _typed(key, value, str(known[key].type))
+    if stages and all(s.get("steps") == 0 for s in stages):
+        raise UsageError(f"No stage of {path.stem} has any steps.", "Set steps above 0.")
     stages = [s for s in stages if s.get("steps") != 0]
     missing = [k for k in ("arch", "scale") if k not in raw]
     if missing or not stages or not all("steps" in s for s in stages):

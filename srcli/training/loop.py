@@ -21,7 +21,7 @@ from srcli.training.begin import built
 from srcli.training.config import Config, adversarial_side
 from srcli.training.log import Event, Log
 from srcli.training.machine import agreed, join
-from srcli.training.networks import Spec, spec_of, weights_of
+from srcli.training.networks import Spec, check_patch, spec_of, weights_of
 from srcli.training.perceptual import opened
 from srcli.training.prepare import Run, check, prepare
 from srcli.training.privileged import Privileged
@@ -123,6 +123,7 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
 
 def _check_networks(spec: Spec, config: Config, world: int) -> None:
     """What cannot be built or trained comes out before any work."""
+    check_patch(spec, min(stage.patch for stage in config.stages))
     if config.quantise and world > 1:
         raise UsageError(
             "The ranges of quantise=true would differ between processes.",

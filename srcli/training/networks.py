@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from srcli.weights import WeightsOptions
 
 
+ENDINGS = (".safetensors", ".pth", ".pt", ".bin")  # of files, where a model's name has its training
+LEAST_SHARE = 0.5  # of a network's numbers that weights to begin with must give
+
+
 @dataclass(frozen=True)
 class Spec:
     """What to build: an architecture, its constructor's arguments, and what its door wants."""
@@ -91,6 +95,18 @@ def _ghosted(spec: Spec) -> Spec:
     return replace(spec, config={**plain.config, "ghost": tuple(names)})
 
 
+def check_patch(spec: Spec, side: int) -> None:
+    """UsageError if crops of so many LR pixels are too small for the network."""
+    network = spec.build().eval()
+    try:
+        with torch.no_grad():
+            Doored(network, spec.door, spec.scale)(torch.zeros(1, 3, side, side))
+    except (RuntimeError, ValueError) as exc:
+        raise UsageError(
+            f"Crops of {side} LR pixels are too small for {spec.arch}.", "Set a larger patch."
+        ) from exc
+
+
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors or .pth file, unnested.
 
@@ -115,7 +131,7 @@ def weights_of(name: str | Path, scale: int, options: WeightsOptions | None) -> 
     from srcli import catalog, weights
 
     path = Path(name)
-    if path.is_file() or path.suffix or len(path.parts) > 1:
+    if path.is_file() or path.suffix in ENDINGS or len(path.parts) > 1:
         return read_state(path)
     model = catalog.resolve(str(name))
     known = model.scales
@@ -127,7 +143,7 @@ def take_over(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     """Copy the tensors whose name and shape fit; the names of the others, in the network's order.
 
     Raises:
-        SrcliError: none fits.
+        SrcliError: none fits, or only those of the smaller part of the network.
     """
     own = network.state_dict()
     left = []
@@ -138,4 +154,11 @@ def take_over(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
             left.append(name)
     if len(left) == len(own):
         raise SrcliError("None of the weights to begin with fits this network.")
+    missing = sum(own[name].numel() for name in left)
+    if missing > (1 - LEAST_SHARE) * sum(t.numel() for t in own.values()):
+        fitting = len(own) - len(left)
+        raise SrcliError(
+            f"Of the weights to begin with only {fitting} of {len(own)} tensors fit this network: "
+            "they are another's, or config differs."
+        )
     return left

@@ -51,11 +51,26 @@ def resumed(run: Run) -> dict[str, Any]:
     then, now = asdict(Config.from_json(saved["config"])), asdict(run.config)
     other = sorted(k for k in now if k not in FREE and then[k] != now[k])
     if other:
+        told = "; ".join(_apart(key, then[key], now[key]) for key in other)
         raise UsageError(
-            f"{run.out} was started with another {', '.join(other)}.",
+            f"{run.out} was started with other settings: {told}.",
             "Resume with the same recipe and --set, or start a new run with --init.",
         )
     return saved
+
+
+def _apart(key: str, then: Any, now: Any) -> str:
+    """``patch: 32 then, 48 now``; of stages what differs in each."""
+    if key == "stages" and len(then) == len(now):
+        return "; ".join(
+            _apart(f"{number}.{name}", old[name], new[name])
+            for number, (old, new) in enumerate(zip(then, now, strict=True), 1)
+            for name in new
+            if old.get(name) != new[name]
+        )
+    if key == "stages":
+        then, now = f"{len(then)} stages", f"{len(now)}"
+    return f"{key}: {then} then, {now} now"
 
 
 class Session:

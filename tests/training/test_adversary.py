@@ -210,7 +210,7 @@ def test_a_run_resumes_bit_for_bit(run, name, rivalry):
 
 def test_another_discriminator_cannot_be_resumed(run):
     events(run("out"), 2)
-    with pytest.raises(UsageError, match="another discriminator"):
+    with pytest.raises(UsageError, match="discriminator: unet then, patch now"):
         events(run("out", "discriminator=patch", resume=True))
 
 

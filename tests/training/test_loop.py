@@ -109,7 +109,7 @@ def test_what_cannot_be_resumed(run, tmp_path):
     events(run("out"), 2)
     with pytest.raises(UsageError, match="holds a run"):
         events(run("out"))
-    with pytest.raises(UsageError, match="another ema"):
+    with pytest.raises(UsageError, match=r"ema: 0\.9 then"):
         events(run("out", "ema=0.5", resume=True))
 
 
@@ -384,3 +384,30 @@ def test_two_machines_meet_through_torchrun(run, recipe):
         lines = (run(name).out / "log.jsonl").read_text().splitlines()
         curves.append([e["loss"] for e in map(json.loads, lines) if e["event"] == "step"])
     assert curves[0] == pytest.approx(curves[1], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        (["1.patch=1"], "Crops of 1 LR pixels are too small for bcrn"),
+        (["steps=0"], "No stage of .* has any steps"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_any_work(run, sets, said):
+    with pytest.raises(UsageError, match=said):
+        next(train(run("out", *sets)))
+    assert not run("out").out.exists()
+
+
+def test_weights_of_another_network_are_no_start(run, tmp_path):
+    """Of two networks alike in a few small tensors the one is no beginning for the other."""
+    events(run("first", "2.steps=0", "1.steps=1"))
+    wider = run("wider", "config.n_feats=24", init=run("first").out / "bcrn-x2.safetensors")
+    with pytest.raises(SrcliError, match=r"only \d+ of \d+ tensors fit"):
+        events(wider)
+
+
+def test_what_differs_from_the_run_that_is_resumed_is_named(run):
+    events(run("out", "2.steps=0"))
+    with pytest.raises(UsageError, match=r"1\.batch: 4 then, 2 now"):
+        next(train(run("out", "2.steps=0", "1.batch=2", resume=True)))
