@@ -277,8 +277,10 @@ def upscale(
         film=films,
         suggest=model is None and weights is None,
     )
+    idle = False
     if scale is not None:
-        catalog.chain(chosen, scale)  # a scale that cannot be reached is refused at once
+        # a scale that cannot be reached is refused at once
+        idle = not catalog.chain(chosen, scale) and not chosen.is_resampler
     before: list[Event] = []
     plan = Plan(inputs, options, stdin=read_stdin, tell=before.append)
     to_stdout = plan.to_stdout
@@ -306,8 +308,11 @@ def upscale(
             backend = settings.backend
             if state is None:
                 backend = settled(chosen, settings, WeightsOptions.from_environment()).backend
-            library = None if chosen.is_resampler else _LIBRARIES[backend]
-            console.announce(opening(plan, chosen.name, options.scale, library))
+            library = None if chosen.is_resampler or idle else _LIBRARIES[backend]
+            name = "lanczos" if idle else chosen.name
+            console.announce(opening(plan, name, options.scale, library))
+        if idle and (model is not None or weights is not None):
+            console.announce(_idle_text(chosen, cast("float", scale)))
         if dry_run:
             summary = _show(plan, options, settings, state, console)
         else:
@@ -436,6 +441,13 @@ def _model(
 
     own, _, state = load_file(weights, name, scale, foreign=True)
     return own, state
+
+
+def _idle_text(model: Model, scale: float) -> str:
+    """Why a network that was asked for does not run."""
+    known = " and ".join(f"x{s}" for s in sorted(model.scales))
+    text = f"{model.name} enlarges by {known} and does not run at x{scale:g}: only resampled."
+    return text + " To repair without enlarging: -m dejpg." * (scale == 1)
 
 
 def _show(

@@ -139,7 +139,7 @@ class Graph:
     ) -> None:
         self.scale, self.convert, self.say = scale, convert, say
         self.suffix = f"{precision}-{compiled_for}"
-        if not (folder / f"{name}.graph").is_file() and why_not_writable(folder) is not None:
+        if not _is_there(folder / f"{name}.graph") and why_not_writable(folder) is not None:
             folder = scratch_dir()
         self.path = folder / f"{name}.graph"
         self.hints: dict[str, Any] = {
@@ -243,6 +243,13 @@ class Graph:
                 text = f"{self.path} cannot be written: {exc.strerror or exc}."
                 raise SrcliError(text) from exc
         return [parts[name] for name in names]
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:  # of a folder that is not ours to enter
+        return False
 
 
 def _prune(folder: Path, most_bytes: int) -> None:

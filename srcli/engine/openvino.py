@@ -7,13 +7,15 @@ which tiles.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import load
@@ -22,6 +24,7 @@ import srcli
 from srcli.catalog import Model
 from srcli.engine import graphs, memory
 from srcli.engine.graphs import Graph, NoGraphError, Parts
+from srcli.engine.resampler import Resampler
 from srcli.engine.result import GREY, Pixels, Report, native_size, pass_shares, peak, quantised
 from srcli.engine.settings import MARGIN, Settings
 from srcli.errors import SrcliError, UsageError
@@ -80,6 +83,13 @@ def in_eight_bits(settings: Settings) -> Settings:
     if settings.backend == "torch":
         raise UsageError("int8 runs in OpenVINO only", "use --backend openvino")
     return replace(settings, backend="openvino")
+
+
+@cache
+def multiplies_bf16() -> bool:
+    """Whether OpenVINO computes in bf16 here; where it does not, it takes fp32 in silence."""
+    openvino: Any = importlib.import_module("openvino")
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def packaged(model: Model, scale: int) -> Parts | None:
@@ -195,9 +205,12 @@ class OpenVinoUpscaler:
         parts = None if self.precision == "int8" else packaged(self.model, scale)
         if parts is not None:
             return parts
-        from srcli.engine.export import to_openvino  # torch
+        from srcli.engine.eight_bits import convolutions  # torch
+        from srcli.engine.export import to_openvino
 
         network, int8 = self._load(scale), self.precision == "int8"
+        if int8:
+            convolutions(network)  # says at once if the weights are not for eight bits
         self._say(f"Converting {self.model.name} x{scale} for OpenVINO, once.")
         try:
             return to_openvino(network, int8=int8)
@@ -236,8 +249,18 @@ class OpenVinoUpscaler:
     ) -> Iterator[Pixels]:
         """As Upscaler.strips."""
         report = report or Report()
-        if passes and self._fits((pixels.shape[0], pixels.shape[1]), passes, reserve_bytes, report):
+        if not passes:
+            resampler = Resampler("lanczos", self.settings.memory_bytes)
+            yield from resampler.strips(
+                pixels, passes, size, reserve_bytes=reserve_bytes, on_progress=on_progress,
+                report=report,
+            )  # fmt: skip
+            return
+        if self._fits((pixels.shape[0], pixels.shape[1]), passes, reserve_bytes, report):
             report.device, report.precision = "cpu", self.precision
+            if self.precision == "bf16" and not multiplies_bf16():
+                report.precision = "fp32"
+                report.note("this processor does not multiply bf16: computed in fp32")
             sr = pixels.astype(np.float32)
             sr *= np.float32(1 / peak(pixels.dtype))
             done = 0.0

@@ -168,6 +168,7 @@ def run(
             except BaseException:  # interrupted: nothing half-written stays
                 if output is not None:
                     output.abort()
+                settle(0, 0)  # what is complete is told
                 raise
             settle(options.jobs - 1, memory_bytes // SHARE)
             if output is not None:

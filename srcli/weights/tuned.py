@@ -93,7 +93,7 @@ def choices(options: WeightsOptions) -> Mapping[str, Choice]:
             key: Choice(**{**fields, "size": tuple(fields["size"])})
             for key, fields in data["choices"].items()
         }
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # somebody else's cache holds nothing for us
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         log.warning("%s cannot be read (%s); measure again with srcli bench --tune", path, exc)

@@ -290,6 +290,15 @@ def test_durations(seconds, text):
     assert duration_text(seconds) == text
 
 
+def test_a_network_that_does_not_run_is_not_named_as_if_it_did(srcli_upscale):
+    put("a.png", size=(24, 20))
+    code, _, err = srcli_upscale("a.png", "-x1", "-m", "bcrn.photo")
+    assert code == 0
+    assert err.splitlines()[0] == "lanczos x1: a.png, 24x20 to 24x20"
+    assert "bcrn.photo enlarges by x2 and x4 and does not run at x1" in err
+    assert "-m dejpg" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

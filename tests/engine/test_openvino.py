@@ -509,3 +509,21 @@ def test_a_small_picture_without_torch(tmp_path, alone):
     made = [np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int) for name in "bcd"]
     assert np.array_equal(made[0], made[1])
     assert np.abs(made[1] - made[2]).max() <= 1
+
+
+@needs_openvino
+def test_bf16_that_the_processor_has_not_is_said(both, picture, monkeypatch):
+    monkeypatch.setattr(openvino, "multiplies_bf16", lambda: False)
+    compiled, _ = both(tiny, precision="bf16")
+    _, report = run(compiled, picture(20, 30))
+    assert report.precision == "fp32"
+    assert report.notes == ["this processor does not multiply bf16: computed in fp32"]
+
+
+@needs_openvino
+def test_what_needs_no_network_needs_no_pytorch(both, picture):
+    compiled, plain = both(forbidden)
+    pixels = picture(20, 30)
+    got, _ = run(compiled, pixels, passes=(), size=(10, 15))
+    wanted, _ = run(plain, pixels, passes=(), size=(10, 15))
+    assert levels(got, wanted) <= 1
