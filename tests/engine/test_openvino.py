@@ -154,7 +154,7 @@ def test_bf16_is_near(lively, both, picture):
     loaded = lively(model, 2)
     compiled, _ = both(lambda scale: loaded, precision="bf16")
     got, report = run(compiled, picture(40, 40))
-    assert report.precision == "bf16"
+    assert report.precision == ("bf16" if openvino.multiplies_bf16() else "fp32")
     wanted = np.concatenate(
         list(
             Upscaler(lambda scale: loaded, Settings(device="cpu")).strips(
