@@ -267,7 +267,7 @@ def test_a_cluster(tmp_path, monkeypatch, alone):
     assert list(tmp_path.glob("srcli-bench-*")) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(tuned.version("openvino") is None, reason="OpenVINO is not installed")
 def test_eight_bits(run, tmp_path):
     """Measured, and a picture enlarged, with weights that have ranges; refused without."""

@@ -402,7 +402,14 @@ def test_the_packages_networks_are_converted_already(model, scale):
 
 @needs_openvino
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "scale"), PACKAGED, ids=lambda v: getattr(v, "name", f"x{v}"))
+@pytest.mark.parametrize(
+    ("model", "scale"),
+    [
+        pytest.param(model, scale, marks=[] if scale == 2 else [pytest.mark.long])
+        for model, scale in PACKAGED
+    ],
+    ids=lambda v: getattr(v, "name", f"x{v}"),
+)
 def test_and_they_compute_what_pytorch_does(model, scale, tmp_path, picture):
     options = WeightsOptions(tmp_path, offline=True)
     pixels = picture(33, 42)
