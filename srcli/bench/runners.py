@@ -22,6 +22,7 @@ from srcli.bench.eager import Eager
 from srcli.catalog import Model
 from srcli.engine.export import export_onnx
 from srcli.engine.open import open_engine
+from srcli.engine.openvino_import import import_openvino
 from srcli.engine.passes import Network
 from srcli.engine.result import Pixels, Report
 from srcli.engine.settings import Backend, Precision, Settings
@@ -143,7 +144,7 @@ def onnx_runner(setup: Setup, file: Path, cost: Cost, lr: Pixels) -> Runner:
 
 def openvino_runner(setup: Setup, file: Path, cost: Cost, lr: Pixels) -> Runner:
     """OpenVINO on an exported network."""
-    openvino: Any = importlib.import_module("openvino")
+    openvino: Any = import_openvino()
     array = _nchw(lr)
     hints = {
         "INFERENCE_NUM_THREADS": setup.threads,

@@ -45,7 +45,9 @@ def torch() -> Facts:
 
 def openvino() -> Facts:
     """OpenVINO: the devices that it sees; srcli uses the CPU."""
-    found = importlib.import_module("openvino")  # has no annotations
+    from srcli.engine.openvino_import import import_openvino
+
+    found = import_openvino()  # has no annotations
     return {"version": found.__version__, "devices": found.Core().available_devices}
 
 

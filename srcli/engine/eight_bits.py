@@ -7,7 +7,6 @@ runtimes take that for a convolution of bytes, and any other reader computes the
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +16,7 @@ import numpy as np
 from torch import nn
 
 from srcli.archs.quantised import LEVELS, RANGE, grid, imitation, integers, quantised
+from srcli.engine.openvino_import import import_openvino
 from srcli.engine.passes import Network
 from srcli.errors import SrcliError, WeightsError
 
@@ -108,7 +108,7 @@ def quantise_openvino(graph: Any, network: Network) -> None:
     Raises:
         SrcliError: the weights have no ranges, or the graph hides a convolution.
     """
-    ops: Any = importlib.import_module("openvino.opset13")
+    ops: Any = import_openvino("openvino.opset13")
     left = convolutions(network)
     made: dict[tuple[Any, ...], Any] = {}  # as in `quantise_onnx`
     for node in graph.get_ordered_ops():

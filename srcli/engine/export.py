@@ -28,6 +28,7 @@ import srcli
 from srcli.archs.inference import folded
 from srcli.catalog import Model
 from srcli.engine import eight_bits, graphs
+from srcli.engine.openvino_import import import_openvino
 from srcli.engine.passes import Network
 from srcli.engine.profile import profile
 from srcli.engine.testcard import testcard
@@ -149,7 +150,7 @@ def export_openvino(
     """
     assert not (half and int8)
     _check_graph(model)
-    openvino: Any = importlib.import_module("openvino")
+    openvino: Any = import_openvino()
     graph = _openvino_graph(network.doored(), network, [-1, 3, -1, -1])
     if int8:
         eight_bits.quantise_openvino(graph, network)
@@ -306,8 +307,8 @@ def to_openvino(network: Network, *, int8: bool = False) -> dict[str, bytes]:
 
 def _openvino_graph(module: nn.Module, network: Network, shape: list[int]) -> Any:
     """A module as OpenVINO's frontend converts it, for pictures of this shape; -1 is free."""
-    decoders: Any = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
-    frontends: Any = importlib.import_module("openvino.frontend")
+    decoders: Any = import_openvino("openvino.frontend.pytorch.ts_decoder")
+    frontends: Any = import_openvino("openvino.frontend")
     height, width = sizes(network)[0]
     more = network.arch.multiple  # another size than any that is compared
     free = iter((height + more, width + more))
@@ -332,7 +333,7 @@ def _openvino_graph(module: nn.Module, network: Network, shape: list[int]) -> An
 
 def _compiled(graph: Any, network: Network) -> Any:
     """A graph ready to run, in fp32 but for what is quantised."""
-    openvino: Any = importlib.import_module("openvino")
+    openvino: Any = import_openvino()
     try:
         return openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     except Exception as exc:  # as the converter
@@ -362,7 +363,7 @@ def _openvino_run(run: Callable[[Pixels], Pixels], network: Network) -> Callable
 
 def _saved(graph: Any, *, compress_to_fp16: bool = False) -> tuple[bytes, bytes]:
     """OpenVINO's two files."""
-    openvino: Any = importlib.import_module("openvino")
+    openvino: Any = import_openvino()
     with tempfile.TemporaryDirectory(prefix="srcli-openvino-") as folder:
         xml = Path(folder) / graphs.GRAPH
         openvino.save_model(graph, xml, compress_to_fp16=compress_to_fp16)

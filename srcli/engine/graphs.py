@@ -9,7 +9,6 @@ which most of their constants are, and which `together` puts back.
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import logging
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from srcli.engine.openvino_import import import_openvino
 from srcli.engine.result import Pixels
 from srcli.errors import SrcliError
 from srcli.weights import Announce
@@ -168,7 +168,7 @@ class Graph:
 
     def __call__(self, lr: Pixels) -> Pixels:
         """(h, w, 3) float32, RGB in 0..1, to (h s, w s, 3), not clipped."""
-        openvino: Any = importlib.import_module("openvino")
+        openvino: Any = import_openvino()
         height, width = lr.shape[:2]
         sr = np.empty((1, height * self.scale, width * self.scale, 3), np.float32)
         request = self._request((height, width))
@@ -193,7 +193,7 @@ class Graph:
 
     def _compiled(self, size: tuple[int, int] | None) -> Any:
         """The network for pictures of one size, which is faster by up to a tenth, or of any."""
-        openvino: Any = importlib.import_module("openvino")
+        openvino: Any = import_openvino()
         core = openvino.Core()
         text = "any" if size is None else f"{size[1]}x{size[0]}"
         path = self.path.with_name(f"{self.path.stem}-{text}-{self.suffix}.compiled")

@@ -24,6 +24,7 @@ import srcli
 from srcli.catalog import Model
 from srcli.engine import graphs, memory
 from srcli.engine.graphs import Graph, NoGraphError, Parts
+from srcli.engine.openvino_import import import_openvino
 from srcli.engine.resampler import Resampler
 from srcli.engine.result import GREY, Pixels, Report, native_size, pass_shares, peak, quantised
 from srcli.engine.settings import MARGIN, Settings
@@ -88,7 +89,7 @@ def in_eight_bits(settings: Settings) -> Settings:
 @cache
 def multiplies_bf16() -> bool:
     """Whether OpenVINO computes in bf16 here; where it does not, it takes fp32 in silence."""
-    openvino: Any = importlib.import_module("openvino")
+    openvino: Any = import_openvino()
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
