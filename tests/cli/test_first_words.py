@@ -73,7 +73,8 @@ def test_the_first_line_comes_before_the_network_s_library(here, backend, name, 
     imported = [line.rpartition("|")[2].strip().partition(".")[0] for line in lines]
     assert said < imported.index(library)
     assert other not in imported
-    assert "openvino_telemetry" not in imported  # which reports each import to its makers
+    # OpenVINO's own reports each import to its makers
+    assert library != "openvino" or "openvino_telemetry.main" not in done.stderr
 
 
 @pytest.mark.parametrize(
