@@ -88,7 +88,9 @@ def test_a_white_picture(weights, name, without, most):
     worst = {}
     for border in ("network", "reflect"):
         engine = open_engine(
-            catalog.resolve(name, 4), Settings(device="cpu", border=border), weights=weights
+            catalog.resolve(name, 4),
+            Settings(device="cpu", backend="torch", border=border),
+            weights=weights,
         )
         worst[border] = 255 - int(engine(white, (4,)).min())
     assert abs(worst["network"] - without) <= 1 and worst["reflect"] <= most

@@ -94,7 +94,9 @@ def test_faithful_networks_are_not_touched(weights, shared, name):
     pixels = np.asarray(Image.open(shared / "benchmarks/Set5/LRx4/baby.png").convert("RGB"))
     results = [
         open_engine(
-            catalog.resolve(name, 4), Settings(device="cpu", color_fix=fix), weights=weights
+            catalog.resolve(name, 4),
+            Settings(device="cpu", backend="torch", color_fix=fix),
+            weights=weights,
         )(pixels, (4,))
         for fix in (False, True)
     ]

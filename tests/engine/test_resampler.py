@@ -81,8 +81,9 @@ def test_open_engine_with_weights(shared, weights, picture):
 
     model = catalog.resolve("rlfn_ntire.authors")
     said = []
-    engine = open_engine(model, Settings(device="cpu"), weights=weights, announce=said.append)
+    settings = Settings(device="cpu", backend="torch")
+    engine = open_engine(model, settings, weights=weights, announce=said.append)
     result = engine(picture(20, 24), [4])
     state = state_dict(model, 4, weights)
-    own = open_engine(model, Settings(device="cpu"), state=state)
+    own = open_engine(model, settings, state=state)
     assert np.array_equal(own(picture(20, 24), [4]), result)
