@@ -1,4 +1,4 @@
-"""What becomes of what a picture has: the table in docs/fidelity.md is what this test finds.
+"""What becomes of what a picture has: the table in docs/fidelity-tables.md is what this test finds.
 
 Every cell is kept, changed with a word about it, or refused with a reason. `python
 tests/media/test_fidelity.py` writes the table.
@@ -26,7 +26,7 @@ from srcli.jobs.run import run
 from srcli.media.image import inspect, read
 from srcli.media.metadata import resources_of_iptc
 
-DOCS = Path(__file__).parents[2] / "docs" / "fidelity.md"
+DOCS = Path(__file__).parents[2] / "docs" / "fidelity-tables.md"
 FORMATS = {"PNG": "png", "JPEG": "jpg", "TIFF": "tif", "WebP": "webp", "AVIF": "avif"}
 PROPERTIES = ("pixels", "ICC", "EXIF", "XMP", "IPTC", "DPI", "text")
 XMP = (

@@ -1,5 +1,5 @@
 """What a picture file may hold beside its picture: kept, or named in a line, and never announced
-in vain. The first table of docs/fidelity.md is what this test finds; `python
+in vain. The last table of docs/fidelity-tables.md is what this test finds; `python
 tests/media/test_media_beside.py` writes it.
 """
 
@@ -29,7 +29,7 @@ from srcli.jobs.run import run
 from srcli.media.exif import pack_ifd
 from srcli.media.image import inspect, read
 
-DOCS = Path(__file__).parents[2] / "docs" / "fidelity.md"
+DOCS = Path(__file__).parents[2] / "docs" / "fidelity-tables.md"
 GOOGLE = "http://ns.google.com/photos/1.0/"
 
 

@@ -1,0 +1,58 @@
+"""The command reference, from the command line itself."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from typer.main import get_command
+
+from srcli.cli import application
+
+HEAD = """# Commands
+
+Made from the program: `srcli COMMAND --help` says the same. The [guides](../photographs.md) show the
+commands at work.
+"""
+
+
+def page() -> str:
+    """Every command, its arguments and its options."""
+    return "\n".join([HEAD, *_commands(get_command(application()), "srcli")])
+
+
+def _commands(command: Any, name: str) -> Iterator[str]:
+    below = getattr(command, "commands", {})
+    if name.count(" ") or not below:
+        yield from _command(command, name)
+    for word, each in below.items():
+        if not each.hidden:
+            yield from _commands(each, f"{name} {word}")
+
+
+def _command(command: Any, name: str) -> Iterator[str]:
+    yield f"{'#' * (1 + name.count(' '))} `{name}`\n"
+    for text in (command.help, command.epilog):
+        if text:
+            yield inspect.cleandoc(text).replace("\b\n", "") + "\n"
+    groups: dict[str, list[Any]] = {}
+    for parameter in command.params:
+        if not getattr(parameter, "hidden", False) and "--help" not in parameter.opts:
+            title = getattr(parameter, "rich_help_panel", None) or "Options"
+            kind = "Arguments" if parameter.param_type_name == "argument" else title
+            groups.setdefault(kind, []).append(parameter)
+    context = command.make_context(name, [], resilient_parsing=True)
+    for title, parameters in groups.items():
+        yield f"| {title} | |\n|---|---|"
+        for parameter in parameters:
+            names, text = parameter.get_help_record(context)
+            yield f"| `{names.strip()}` | {_cell(text)} |"
+        yield ""
+
+
+def _cell(text: str) -> str:
+    """A text as a table takes it."""
+    for special in "|<*_`[":
+        text = text.replace(special, f"\\{special}")
+    return " ".join(text.split())
