@@ -10,16 +10,10 @@ from typer.main import get_command
 
 from srcli.cli import application
 
-HEAD = """# Commands
 
-Made from the program: `srcli COMMAND --help` says the same. The [guides](../photographs.md) show the
-commands at work.
-"""
-
-
-def page() -> str:
+def commands() -> str:
     """Every command, its arguments and its options."""
-    return "\n".join([HEAD, *_commands(get_command(application()), "srcli")])
+    return "\n".join(_commands(get_command(application()), "srcli"))
 
 
 def _commands(command: Any, name: str) -> Iterator[str]:

@@ -1,7 +1,9 @@
-"""What MkDocs makes anew at each build: pages from the program, and the project's own files."""
+"""What MkDocs makes anew at each build: tables from the program, and the project's own files."""
 
 from __future__ import annotations
 
+import functools
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,17 +23,33 @@ def _of_the_project(name: str) -> str:
     return (HERE.parent / name).read_text("utf-8").replace("](docs/", "](")
 
 
-PAGES: dict[str, Callable[[], str | bytes]] = {
-    "reference/commands.md": commands_page.page,
-    "models.md": models_page.page,
+FILES: dict[str, Callable[[], str | bytes]] = {
     "models.svg": models_page.plot,
     "contributing.md": lambda: _of_the_project("CONTRIBUTING.md"),
     "changes.md": lambda: _of_the_project("CHANGELOG.md"),
 }
+# what stands in pages in place of comments of these names; once, as some take seconds
+PARTS: dict[str, Callable[[], str]] = {
+    part.__name__: functools.cache(part)
+    for part in (
+        commands_page.commands,
+        models_page.purposes,
+        models_page.advice,
+        models_page.families,
+        models_page.remarks,
+        models_page.absent,
+    )
+}
+PLACE = re.compile(rf"<!-- ({'|'.join(PARTS)}) -->")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that are not in docs/."""
-    for name, make in PAGES.items():
+    """Add the files that are not in docs/."""
+    for name, make in FILES.items():
         files.append(File.generated(config, name, content=make()))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put what is made from the program into its places."""
+    return PLACE.sub(lambda found: PARTS[found[1]](), markdown)

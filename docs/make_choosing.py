@@ -1,7 +1,7 @@
-"""Makes the sheets of docs/choosing.md: `pip install scikit-image`, then `python docs/make_choosing.py`.
+"""Makes the sheets of docs/choosing.md, by `python docs/make_choosing.py`.
 
-Photographs come from scikit-image (CC0 or public domain); the drawing, the screenshot and the logo
-are drawn here. Each input is a small picture, which every model enlarges four times; a sheet shows
+Photographs come from the package scikit-image, which has to be installed (CC0 or public domain);
+drawing, screenshot and logo are drawn here. Each input is a small picture, which every model enlarges four times; a sheet shows
 the same part of all results.
 """
 
@@ -76,7 +76,9 @@ def drawing() -> Image.Image:
     draw = ImageDraw.Draw(canvas)
     line = {"outline": "#20242c", "width": 7}
     draw.ellipse((470, 30, 590, 150), fill="#ffd94a", **line)
-    draw.polygon([(0, 480), (0, 350), (210, 270), (420, 360), (640, 290), (640, 480)], fill="#7cc46b")
+    draw.polygon(
+        [(0, 480), (0, 350), (210, 270), (420, 360), (640, 290), (640, 480)], fill="#7cc46b"
+    )
     draw.line([(0, 350), (210, 270), (420, 360), (640, 290)], fill="#20242c", width=7)
     draw.ellipse((190, 140, 450, 400), fill="#f4a259", **line)
     draw.polygon([(215, 210), (205, 85), (300, 150)], fill="#f4a259", **line)
@@ -122,7 +124,9 @@ def logo() -> Image.Image:
     draw.polygon([(240, 110), (350, 330), (240, 270), (130, 330)], fill="#f59e0b")
     draw.text((150, 392), "NORTH", fill="white", font=ImageFont.load_default(52))
     shadow = Image.new("RGBA", large.size, (0, 0, 0, 0))
-    shadow.putalpha(large.getchannel("A").filter(ImageFilter.GaussianBlur(14)).point(lambda v: v // 2))
+    shadow.putalpha(
+        large.getchannel("A").filter(ImageFilter.GaussianBlur(14)).point(lambda v: v // 2)
+    )
     return Image.alpha_composite(shadow, large).reduce(4)
 
 

@@ -29,71 +29,6 @@ FAMILIES: dict[str, str] = {
 }
 assert set(FAMILIES) == set(get_args(Family))
 
-HEAD = """# All networks
-
-You can use each of these names with `srcli upscale -m`, `eval`, `bench`, `train` and `export`. The part before the dot is
-enough; `bcrn` means the first network of that architecture that has weights at your scale. The families are the six designs of the
-lightweight-SR survey (Gendy, He and Sabor, Information Fusion 2023,
-[doi:10.1016/j.inffus.2023.01.024](https://doi.org/10.1016/j.inffus.2023.01.024)).
-
-```sh
-srcli models --for drawing
-srcli models --family attention --scale 4
-srcli models --scale 3 --sort speed --all
-srcli models show fsrcnn
-```
-
-Parameters and multiply-adds (MACs) per output pixel are those of the largest scale up to x4. PSNR-Y is in dB on Set5
-([how it is computed](eval.md#scores)); a dot means that the network has the scale and no score. Networks without public weights are
-trained by `srcli train NAME-x4`, with NAME up to the dot ([how](training.md)).
-
-![PSNR against parameters at x4, by family](models.svg)
-
-*The networks with weights at x4 that aim at PSNR. Named are those that no smaller network beats, and those that come with srcli.*
-"""
-
-MISSING = """## What is missing, and why
-
-- The networks that ESRN's search found (ESRN, ESRN-F, ESRN-V): their lists of blocks were never published. `esrn` is
-  the example in the documentation of its code; `config.blocks` takes any list.
-- VDSR-half's distillation without data, which uses generated pictures. `srcli train vdsr_half-x4 --preset distilled`
-  distils VDSR on your photographs instead.
-"""
-
-CHANGES = """## Ghost convolutions
-
-GhostSR (Nie et al., TMLR 2022, [arXiv:2101.08525](https://arxiv.org/abs/2101.08525)) computes only half of a convolution's
-channels, and makes the other half by shifting the first by at most a pixel, in a direction that is learned. Half of the weights and
-multiply-adds remain. `ghostsr_edsr` is EDSR-baseline changed in this way, as in the paper's code. Any network with regular
-convolutions between its features can be trained so, with `--set config.ghost=true`, or with the names of the convolutions to
-change:
-
-```text
-srcli train rlfn_s-x4 --set config.ghost=true --data photos --out run
-srcli train carn-x2 --set config.ghost="['b?.b?.body.*']" --data photos --out run
-srcli upscale --weights run/rlfn_s-x4.safetensors photo.png
-```
-
-The file records the change, so that it loads strictly, and tiles give the same result as the whole picture. Networks
-without such convolutions are refused, such as BCRN and BSRN, whose convolutions are already separated.
-"""
-
-PURPOSES = """## By purpose
-
-A purpose may stand for a model: `srcli upscale photo.jpg -m photo`. srcli takes the first of its models that has the scale.
-
-| name | for | what `-m` takes at x4 |
-|---|---|---|
-"""
-
-ADVICE = """## What each does well and badly
-
-Written after looking at results for clean, compressed, noisy and scanned photographs, drawings and screenshots.
-
-| name | for | |
-|---|---|---|
-"""
-
 
 def _absent() -> Iterator[str]:
     """The networks that are known by name alone, and why."""
@@ -108,9 +43,9 @@ def _absent() -> Iterator[str]:
         yield textwrap.fill(text, 100, subsequent_indent="  ", break_on_hyphens=False)
 
 
-def page() -> str:
-    """The text of docs/models.md."""
-    parts = [HEAD, _purposes(), _advice()]
+def families() -> str:
+    """The tables of networks."""
+    parts = []
     for family, words in FAMILIES.items():
         rows = [m for m in catalog.models() if m.arch.family == family and not m.is_own]
         parts.append(f"## {family.capitalize()}\n\n{words}\n")
@@ -118,10 +53,18 @@ def page() -> str:
             "| name | network | parameters | MACs/px | x2 | x3 | x4 | weights |\n"
             "|---|---|---|---|---|---|---|---|\n" + "\n".join(map(_line, rows)) + "\n"
         )
-    notes = [f"- `{m.name}`: {m.note}" for m in catalog.models() if m.note]
-    parts.append("## Remarks\n\n" + "\n".join(notes) + "\n")
-    parts += [CHANGES, MISSING + "\n".join(_absent()) + "\n"]
     return "\n".join(parts)
+
+
+def remarks() -> str:
+    """What the catalogue notes of networks."""
+    noted = [m for m in catalog.models() if m.note and not m.is_own]
+    return "\n".join(f"- `{m.name}`: {m.note}" for m in noted)
+
+
+def absent() -> str:
+    """The networks that are known by name alone, and why."""
+    return "\n".join(_absent())
 
 
 def _line(model: Model) -> str:
@@ -134,23 +77,25 @@ def _line(model: Model) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _purposes() -> str:
+def purposes() -> str:
+    """The table of purposes."""
     taken = {p.name: catalog.resolve(p.name, SCALE) for p in catalog.purposes()}
     rows = [
         f"| `{p.name}` | *{p.title}.* {p.about} | `{catalog.short_name(taken[p.name])}` |"
         for p in catalog.purposes()
     ]
-    return PURPOSES + "\n".join(rows) + "\n"
+    return "| name | for | what `-m` takes at x4 |\n|---|---|---|\n" + "\n".join(rows)
 
 
-def _advice() -> str:
+def advice() -> str:
+    """The table of what networks do well and badly."""
     titles = {p.name: p.title for p in catalog.purposes()}
     models = [m for m in catalog.models() if m.advice and not m.is_own]
     rows = [
         f"| `{catalog.short_name(m)}` | {', '.join(titles[p] for p in m.purposes)} | {m.advice} |"
         for m in models
     ]
-    return ADVICE + "\n".join(rows) + "\n"
+    return "| name | for | |\n|---|---|---|\n" + "\n".join(rows)
 
 
 def _shown(model: Model) -> Variant | None:

@@ -19,6 +19,8 @@ LONG = {
     "export.md",
     "faq.md",
     "films.md",
+    "install.md",
+    "models.md",
     "performance.md",
     "photographs.md",
     "pipelines.md",
@@ -30,7 +32,7 @@ PAGES = sorted(p for p in (ROOT / "docs").rglob("*.md"))
 
 def commands(page: Path) -> list[str]:
     """The lines of a page's shell blocks, backslash continuations joined."""
-    blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.M | re.S)
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [line for line in lines if line.strip() and not line.startswith("#")]
 

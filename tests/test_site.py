@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def commands():
-    return runpy.run_path(str(ROOT / "docs" / "commands_page.py"))["page"]()
+    return runpy.run_path(str(ROOT / "docs" / "commands_page.py"))["commands"]()
 
 
 def test_every_command_is_in_the_reference(commands):

@@ -29,6 +29,7 @@ from srcli.cli.options import (
     whole_scales,
 )
 from srcli.errors import MediaError, SrcliError, UsageError
+from srcli.media.figure import check as check_charts
 from srcli.weights import WeightsOptions, tuned
 from srcli.weights.cache import write_atomic
 
@@ -167,6 +168,8 @@ def bench(
     for path in (csv_file, plot_file):
         if path is not None and path.exists() and not overwrite:
             raise UsageError(f"{path} exists", "add --overwrite")
+    if plot_file is not None:
+        check_charts()
     from srcli.bench import run  # imports torch
 
     request = run.Request(
@@ -350,8 +353,8 @@ def _table(rows: tuple[Row, ...]) -> None:
     for head in heads:
         table.add_column(head, no_wrap=True)
     figures = ("ms", "quartiles", "MP/s", "of limit", "to fp32", "first s", "MiB", "params", "MACs")
-    for figure in figures:
-        table.add_column(figure, justify="right", no_wrap=True)
+    for head in figures:
+        table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
         setup, (low, high) = row.setup, row.spread_s
         height, width = setup.size
@@ -410,7 +413,7 @@ def _plot(entries: list[tuple[catalog.Model, int]], rows: tuple[Row, ...]) -> by
     if not drawn:
         raise SrcliError("the catalogue has no PSNR of these networks to draw")
     size = f"{rows[0].setup.size[1]}x{rows[0].setup.size[0]}"
-    title = f"PSNR-Y on Set5, dB, against ms for {size} LR pixels, {rows[0].setup.threads} threads"
+    title = f"Quality and time: {size} pixels, {rows[0].setup.threads} threads"
     return plot([row for row, _ in drawn], [value for _, value in drawn], title)
 
 

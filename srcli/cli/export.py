@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FORMATS = (".onnx", ".xml", ".safetensors")
 PACKAGES = {".onnx": ("onnx", "onnxruntime"), ".xml": ("openvino",)}
+EXTRAS = {".onnx": "onnx", ".xml": "openvino"}
 LEAST_OPSET, LARGEST_OPSET = 11, 20  # engine.export's, known here without torch
 LEAST_INT8_OPSET = 13  # engine.eight_bits'
 
@@ -195,5 +196,5 @@ def _check_packages(kind: str) -> None:
     if missing:
         raise SrcliError(
             f"{kind} files need {' and '.join(packages)}; not installed: {', '.join(missing)}",
-            f"run: pip install {' '.join(missing)}",
+            f'run: pip install "srcli[{EXTRAS[kind]}]"',
         )

@@ -362,7 +362,7 @@ def _pyiqa() -> Any:
             raise SrcliError(text, "run: pip install --upgrade pyiqa") from exc
         raise SrcliError(
             "further metrics are computed by the library pyiqa, which is not installed",
-            "run: pip install pyiqa",
+            'its licence forbids commercial use; if that suits you: pip install "srcli[metrics]"',
         ) from exc
     except Exception as exc:  # it imports half of PyPI, and any of that may be broken
         raise SrcliError(f"pyiqa cannot be imported: {_line(exc)}") from exc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from srcli.errors import SrcliError
-from srcli.media.chart import COLOURS, Axis, Chart, png
+from srcli.media import figure
 from srcli.training import checkpoint
 from srcli.training.config import Config
 from srcli.training.packing import Pack
@@ -42,7 +43,9 @@ def pairs(path: Path, lr: NDArray[Any], hr: NDArray[Any]) -> None:
 
 
 def curves(out: Path) -> None:
-    """``curves.png`` from ``log.jsonl``: loss (logarithmic), PSNR-Y, learning rate."""
+    """``curves.png`` from ``log.jsonl``, if matplotlib is there: loss, PSNR-Y, learning rate."""
+    if not figure.is_installed():
+        return
     events = [json.loads(x) for x in (out / "log.jsonl").read_text("utf-8").splitlines()]
     steps = [e for e in events if e["event"] == "step"]
     loss = {"loss": [(e["step"], e["loss"]) for e in steps if e["loss"] > 0]}
@@ -53,24 +56,32 @@ def curves(out: Path) -> None:
         if e["event"] == "validation":
             for name, value in e["psnr_y"].items():
                 psnr.setdefault(name, []).append((e["step"], value))
-    told = {"discriminator": rival} if rival else {}
     panels = [
-        ("loss", loss, True),
-        ("discriminator's loss", told, False),
-        ("PSNR-Y, dB", psnr, False),
-        ("learning rate", rate, False),
+        ("loss", loss, "log"),
+        ("loss of the discriminator", {"discriminator": rival}, "linear"),
+        ("PSNR-Y, dB", psnr, "linear"),
+        ("learning rate", rate, "linear"),
     ]
     panels = [p for p in panels if any(len(line) > 1 for line in p[1].values())]
     if not panels:
         return
-    canvas = Image.new("RGB", (900, 300 * len(panels)), "white")
-    for k, (title, lines, logarithmic) in enumerate(panels):
-        _panel(canvas, 300 * k, title, lines, logarithmic=logarithmic)
-    _write_png(out / "curves.png", canvas)
+    drawn = figure.new(900, 300 * len(panels))
+    drawn.suptitle(f"Training of {out.name}")
+    every = drawn.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    for axes, (title, lines, scale) in zip(every, panels, strict=True):
+        for name, line in lines.items():
+            axes.plot(*zip(*line, strict=True), label=f"{name}, at last {line[-1][1]:.4g}")
+        axes.set(ylabel=title, yscale=scale)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    every[-1].set_xlabel("step")
+    checkpoint.write_atomic(out / "curves.png", figure.png(drawn))
 
 
 def _write_png(path: Path, picture: Image.Image) -> None:
-    checkpoint.write_atomic(path, png(picture))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    checkpoint.write_atomic(path, buffer.getvalue())
 
 
 class Board:
@@ -112,31 +123,8 @@ def check_tensorboard() -> None:
     if importlib.util.find_spec("tensorboard") is None:
         raise SrcliError(
             "--tensorboard needs TensorBoard, which is not installed.",
-            'Run: pip install "tensorboard>=2.17"',
+            'Run: pip install "srcli[tensorboard]"',
         )
-
-
-def _panel(
-    canvas: Image.Image,
-    top: int,
-    title: str,
-    lines: Mapping[str, Sequence[tuple[float, float]]],
-    *,
-    logarithmic: bool,
-) -> None:
-    points = [p for line in lines.values() for p in line]
-    chart = Chart(
-        canvas,
-        (80, top + 30, 880, top + 270),
-        title,
-        Axis(0, max(x for x, _ in points) or 1),
-        Axis.around([y for _, y in points], logarithmic=logarithmic),
-        digits=".0f",
-    )
-    for k, (name, line) in enumerate(lines.items()):
-        colour = COLOURS[k % len(COLOURS)]
-        chart.line(line, colour)
-        chart.name(k, f"{name} {line[-1][1]:.4g}", colour)
 
 
 def card(

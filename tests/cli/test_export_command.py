@@ -139,7 +139,7 @@ def test_without_the_packages(run, mine, monkeypatch):
     )
     with pytest.raises(SrcliError, match="not installed: onnxruntime") as caught:
         run("export", "bcrn.authors", "-o", "a.onnx")  # which offline would fail otherwise
-    assert caught.value.hint == "run: pip install onnxruntime"
+    assert caught.value.hint == 'run: pip install "srcli[onnx]"'
     run("export", "--weights", mine, "-o", "a.safetensors")  # needs neither
 
 

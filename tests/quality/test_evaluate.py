@@ -298,7 +298,8 @@ def test_the_library_is_named_if_it_is_missing(monkeypatch):
     with pytest.raises(SrcliError) as caught:
         check_metrics(["vif"])
     assert "pyiqa" in caught.value.message
-    assert caught.value.hint == "run: pip install pyiqa"
+    assert "licence forbids commercial use" in caught.value.hint
+    assert 'pip install "srcli[metrics]"' in caught.value.hint
     check_metrics(["lpips", "lpips-vgg", "dists", "niqe"])  # computed without it
 
 

