@@ -41,12 +41,14 @@ def _command(command: Any, name: str) -> Iterator[str]:
         yield f"| {title} | |\n|---|---|"
         for parameter in parameters:
             names, text = parameter.get_help_record(context)
-            yield f"| `{names.strip()}` | {_cell(text)} |"
+            names = names.strip().partition(" <")[0]  # after which Typer names the type
+            yield f"| `{names}` | {_cell(text)} |"
         yield ""
 
 
 def _cell(text: str) -> str:
     """A text as a table takes it."""
-    for special in "|<*_`[":
+    text = text.replace("<", "&lt;")
+    for special in "|*_`[":
         text = text.replace(special, f"\\{special}")
     return " ".join(text.split())

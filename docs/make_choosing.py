@@ -1,8 +1,8 @@
 """Makes the sheets of docs/choosing.md, by `python docs/make_choosing.py`.
 
 Photographs come from the package scikit-image, which has to be installed (CC0 or public domain);
-drawing, screenshot and logo are drawn here. Each input is a small picture, which every model enlarges four times; a sheet shows
-the same part of all results.
+drawing, screenshot and logo are drawn here. Each input is a small picture, which every model
+enlarges four times; a sheet shows the same part of all results.
 """
 
 from __future__ import annotations

@@ -190,13 +190,14 @@ def plot() -> bytes:
                 point.name,
                 (point.parameters, point.psnr),
                 textcoords="offset points",
-                xytext=(-6, 5),
-                ha="right",
+                xytext=(0, -15) if point.is_bundled else (-6, 5),
+                ha="center" if point.is_bundled else "right",
+                weight="bold" if point.is_bundled else "normal",
             )
         axes.set_xlim(6e3, 1.2e6)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower right")
+        axes.legend(loc="upper left")
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
