@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -167,7 +168,7 @@ def show(
         ("name", model.name if short == model.name else f"{model.name}, or {short} alone"),
         ("architecture", f"{arch.title} ({arch.name}), {arch.family}"),
         ("paper", f"{arch.paper}, {arch.reference}"),
-        ("source", model.source),
+        ("source", _source(model)),
         ("licence", model.terms),
         ("scales", scales_of(model)),
     ]
@@ -201,6 +202,18 @@ def show(
         print(f"x{variant.scale}")
         for key, text in variant_facts(variant, arch.name, options):
             print(f"  {key:<{width - 2}}{text}")
+
+
+def _source(model: Model) -> str:
+    """An address, or for our own weights their card, which is installed among the licences."""
+    if "://" in model.source:
+        return model.source
+    try:
+        files = metadata.files("srcli") or []
+    except metadata.PackageNotFoundError:  # run from a copy of the source
+        files = []
+    found = (file for file in files if file.as_posix().endswith(model.source))
+    return next((str(file.locate()) for file in found), model.source)
 
 
 @app.command("download")
