@@ -93,7 +93,7 @@ def picture():
 def _lively(model, scale, seed):
     import torch
 
-    from srcli.engine.passes import Network
+    from srcli.engine.pytorch.network import Network
     from srcli.weights import new_network
 
     module = new_network(model.variant(scale), model.arch)

@@ -22,8 +22,8 @@ import torch
 
 from srcli import catalog
 from srcli.catalog import Model
-from srcli.engine.device import make_exact
-from srcli.engine.passes import Network
+from srcli.engine.pytorch.device import make_exact
+from srcli.engine.pytorch.network import Network
 from srcli.engine.result import Pixels
 from srcli.errors import SrcliError
 from srcli.weights import WeightsOptions, build, load

@@ -25,9 +25,9 @@ from srcli.bench.runners import (
     plain_run,
 )
 from srcli.catalog import Model
-from srcli.engine.device import DTYPES, choose_device, make_exact
 from srcli.engine.open import open_engine
-from srcli.engine.passes import Network
+from srcli.engine.pytorch.device import DTYPES, choose_device, make_exact
+from srcli.engine.pytorch.network import Network
 from srcli.engine.result import Pixels
 from srcli.engine.settings import Settings
 from srcli.engine.testcard import testcard

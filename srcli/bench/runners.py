@@ -22,8 +22,8 @@ from srcli.bench.eager import Eager
 from srcli.catalog import Model
 from srcli.engine.export import export_onnx
 from srcli.engine.open import open_engine
-from srcli.engine.openvino_import import import_openvino
-from srcli.engine.passes import Network
+from srcli.engine.openvino.importing import import_openvino
+from srcli.engine.pytorch.network import Network
 from srcli.engine.result import Pixels, Report
 from srcli.engine.settings import Backend, Precision, Settings
 from srcli.errors import SrcliError

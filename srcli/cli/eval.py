@@ -42,7 +42,7 @@ from srcli.weights.features import check_files
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from srcli.engine.open import Engine
+    from srcli.engine.engine import Engine
     from srcli.engine.settings import Settings
     from srcli.quality.evaluate import Evaluation, Failure, Metric, Pixels, Score, ScoreLog
     from srcli.training.degradations import Pipeline

@@ -108,7 +108,7 @@ def export(
     if kind in PACKAGES:
         _check_packages(kind)
     from srcli.engine import export as engine  # imports torch
-    from srcli.engine.passes import Network
+    from srcli.engine.pytorch.network import Network
     from srcli.weights import WeightsOptions, build, load_file, state_dict
     from srcli.weights.loading import check_output, file_metadata
 

@@ -295,7 +295,8 @@ def upscale(
             console.announce(told)
         for event in before:
             console.tell(event)
-        from srcli.engine.open import open_engine, settled
+        from srcli.engine.choice import settled
+        from srcli.engine.open import open_engine
 
         settings = replace(
             how.settings(),
@@ -458,11 +459,11 @@ def _show(
     console: Console,
 ) -> Summary:
     """--dry-run: what would be written, how large, with how much memory."""
+    from srcli.engine.choice import settled
     from srcli.engine.forecast import forecast
-    from srcli.engine.open import settled
-    from srcli.engine.passes import Network
+    from srcli.engine.pytorch.network import Network
+    from srcli.engine.pytorch.upscaler import Upscaler
     from srcli.engine.resampler import Resampler
-    from srcli.engine.upscaler import Upscaler
     from srcli.film.plan import about_frames
     from srcli.jobs.events import Failed, Skipped, Summary
     from srcli.weights import build, new_network

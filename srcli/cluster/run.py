@@ -38,7 +38,7 @@ from srcli.weights import Announce, Progress, WeightsOptions, locate
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from srcli.engine.open import Engine
+    from srcli.engine.engine import Engine
 
 log = logging.getLogger(__name__)
 

@@ -41,7 +41,7 @@ from srcli.weights import WeightsOptions
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from srcli.engine.open import Engine
+    from srcli.engine.engine import Engine
 
 WAIT_S = 1.0  # until an empty answer
 FILM_S = 0.5  # between two words about a film's progress

@@ -29,7 +29,7 @@ class Settings:
         device: ``auto`` (CUDA, else MPS, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: of the products; ``int8`` is OpenVINO's alone, and for weights that were trained
             for it.
-        backend: ``torch``, ``openvino`` or ``auto``; see srcli.engine.open.
+        backend: ``torch``, ``openvino`` or ``auto``; see srcli.engine.choice.
         threads: of the CPU; None: as the backend likes.
         tile: largest tile in LR pixels; 0: the whole picture at once; None: chosen.
         memory_bytes: most resident memory; None: half of what is available.

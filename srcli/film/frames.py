@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from srcli.engine.open import Engine
+from srcli.engine.engine import Engine
 from srcli.engine.resampler import Resampler
 from srcli.engine.result import Report
 from srcli.film.colour import MATRICES, Conversion, assumed_matrix

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
-from srcli.engine.open import Engine
+from srcli.engine.engine import Engine
 from srcli.errors import MediaError
 from srcli.film.decode import LEAD_S, Frame
 from srcli.film.ffmpeg import FFmpeg

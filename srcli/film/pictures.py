@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from srcli.engine.open import Engine
+from srcli.engine.engine import Engine
 from srcli.engine.result import Pixels
 from srcli.errors import MediaError
 from srcli.film.colour import Conversion

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
-from srcli.engine.open import Engine
+from srcli.engine.engine import Engine
 from srcli.engine.result import Report
 from srcli.errors import MediaError
 from srcli.film.check import Check, check

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from srcli.engine.open import Engine
+from srcli.engine.engine import Engine
 from srcli.engine.result import Pixels, Report
 from srcli.errors import ResourceError
 from srcli.jobs.enlarge import enlarge

@@ -46,7 +46,7 @@ Metric = Callable[[Pixels, Pixels], float]
 
 
 class Engine(Protocol):
-    """What `evaluate` needs of srcli.engine.open.Engine."""
+    """What `evaluate` needs of srcli.engine.engine.Engine."""
 
     def strips(
         self,

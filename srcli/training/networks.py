@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from srcli.archs.ghostsr import between_features
 from srcli.catalog.entries import Architecture, Door, Variant
 from srcli.catalog.load import default_catalogue
-from srcli.engine.doors import Doored
+from srcli.engine.pytorch.doors import Doored
 from srcli.errors import SrcliError, UsageError, WeightsError
 from srcli.weights import new_network
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srcli.catalog.entries import Door
-from srcli.engine.doors import Doored
+from srcli.engine.pytorch.doors import Doored
 from srcli.training.adversary import Adversary
 from srcli.training.config import Config, Stage
 from srcli.training.data import Crops, Photos, Where

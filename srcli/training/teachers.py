@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from srcli.engine.doors import Doored
+from srcli.engine.pytorch.doors import Doored
 from srcli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from srcli import catalog
-from srcli.engine.passes import Network
-from srcli.engine.upscaler import Settings, Upscaler
+from srcli.engine.pytorch.network import Network
+from srcli.engine.pytorch.upscaler import Settings, Upscaler
 from srcli.weights import load, new_network
 
 VARIANTS = [

@@ -8,9 +8,9 @@ from catalogue_samples import NETWORKS, at_one_scale, one_of_a_kind, short
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srcli.engine.maps import Source
-from srcli.engine.storage import Budget
-from srcli.engine.tiling import TileRun
+from srcli.engine.pytorch.maps import Source
+from srcli.engine.pytorch.storage import Budget
+from srcli.engine.pytorch.tiling import TileRun
 
 EXACT = [m for m in NETWORKS if m.arch.tiling == "exact"]
 OTHER_SCALES = [

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from srcli import catalog
-from srcli.engine.passes import Network
-from srcli.engine.upscaler import Settings, Upscaler
+from srcli.engine.pytorch.network import Network
+from srcli.engine.pytorch.upscaler import Settings, Upscaler
 from srcli.weights import build, load_file
 
 SHARED = Path(os.environ.get("SRCLI_SHARED", Path(__file__).parents[3] / "shared"))

@@ -9,7 +9,7 @@ import pytest
 from srcli import catalog
 from srcli.bench.eager import Eager
 from srcli.bench.runners import plain_run
-from srcli.engine.passes import Network
+from srcli.engine.pytorch.network import Network
 from srcli.errors import SrcliError
 from srcli.weights import WeightsOptions, load
 

@@ -17,7 +17,7 @@ from srcli.bench.measure import Row, agreement, alternate
 from srcli.bench.plot import plot
 from srcli.bench.run import best
 from srcli.bench.runners import Runner, Setup
-from srcli.engine.passes import Network
+from srcli.engine.pytorch.network import Network
 from srcli.media.chart import Axis
 from srcli.weights import new_network
 

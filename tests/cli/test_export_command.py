@@ -149,11 +149,10 @@ def test_weights_that_are_not_at_hand(run):
 
 
 def test_opsets_are_the_engine_s():
-    from srcli.engine import eight_bits
-    from srcli.engine.export import DEFAULT_OPSET, OPSETS
+    from srcli.engine.export import DEFAULT_OPSET, OPSETS, onnx_int8
 
     assert (OPSETS[0], OPSETS[-1]) == (LEAST_OPSET, LARGEST_OPSET)
-    assert eight_bits.LEAST_OPSET == LEAST_INT8_OPSET
+    assert onnx_int8.LEAST_OPSET == LEAST_INT8_OPSET
     assert DEFAULT_OPSET in OPSETS
 
 

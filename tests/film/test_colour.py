@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srcli.catalog import Architecture, Door
-from srcli.engine.passes import Network
-from srcli.engine.upscaler import Settings, Upscaler
+from srcli.engine.pytorch.network import Network
+from srcli.engine.pytorch.upscaler import Settings, Upscaler
 from srcli.film.colour import MATRICES, Conversion, halved, interpolated
 from srcli.film.formats import LAYOUTS
 from srcli.film.frames import FrameUpscaler, conversions

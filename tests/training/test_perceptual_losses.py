@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from srcli.archs.alexnet import AlexNet
 from srcli.archs.vgg import VGG
 from srcli.catalog import Door
-from srcli.engine.doors import Doored
+from srcli.engine.pytorch.doors import Doored
 from srcli.errors import UsageError, WeightsError
 from srcli.quality.perceptual import Dists, Lpips
 from srcli.training.config import load

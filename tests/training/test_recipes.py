@@ -9,8 +9,8 @@ import torch
 from srcli.archs.alexnet import AlexNet
 from srcli.archs.mobilenet_v2 import MobileNetV2
 from srcli.archs.vgg import VGG
-from srcli.engine.passes import Network
-from srcli.engine.upscaler import Settings, Upscaler
+from srcli.engine.pytorch.network import Network
+from srcli.engine.pytorch.upscaler import Settings, Upscaler
 from srcli.training.config import load, recipes
 from srcli.training.loop import train
 from srcli.training.networks import spec_of
