@@ -22,12 +22,12 @@ ORDER = (
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
-DOORS = {
+FRONT = {
     "srcli",
     "srcli.__main__",
     "srcli.api",
     "srcli.api_words",
-}  # the package's own front doors stand outside
+}  # the package's own front stands outside
 
 
 def name_of(path):
@@ -83,22 +83,22 @@ def test_the_rule_itself():
 
 
 def test_every_room_is_in_the_plan():
-    rooms = {room(module) for module in MODULES if module not in DOORS}
+    rooms = {room(module) for module in MODULES if module not in FRONT}
     assert rooms <= set(RANK)
     assert {"errors", "catalog", "archs", "weights", "media", "engine", "jobs", "cli"} <= rooms
     assert not rooms & {"utils", "helpers", "common", "base", "manager", "factory"}
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m not in DOORS])
+@pytest.mark.parametrize("module", [m for m in MODULES if m not in FRONT])
 def test_imports(module):
     for target in imported(module):
-        if target.split(".")[0] == "srcli" and target not in DOORS:
+        if target.split(".")[0] == "srcli" and target not in FRONT:
             assert allowed(room(module), room(target)), f"{module} imports {target}"
 
 
 def test_no_circles():
     """No two modules import each other, by way of others neither."""
-    inner = MODULES.keys() - DOORS
+    inner = MODULES.keys() - FRONT
     graph = {m: [t for t in imported(m) if t in inner and t != m] for m in inner}
     assert list(TopologicalSorter(graph).static_order())
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from srcli.archs.stages import Keep, Moments
-from srcli.catalog import Architecture, Door
+from srcli.catalog import Architecture, Preprocessing
 from srcli.engine.pytorch.network import Network
 
 
@@ -69,9 +69,11 @@ class Nearest(nn.Module):
         return run.local(self.forward, lr, scale=self.scale)
 
 
-def network(module, *, door=None, **arch):
+def network(module, *, preprocessing=None, **arch):
     entry = Architecture("tiny", "Tiny", "residual", "p", "r", "tiny_networks:Enlarge", **arch)
-    return Network(module.eval().requires_grad_(False), entry, door or Door(), module.scale)
+    return Network(
+        module.eval().requires_grad_(False), entry, preprocessing or Preprocessing(), module.scale
+    )
 
 
 def whole(module, pixels):

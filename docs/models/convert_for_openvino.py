@@ -27,7 +27,7 @@ def main() -> None:
                 continue
             path = bundled_path(weights)
             network = load_network(model, variant.scale, options)
-            parts = dict(convert(Network(network, model.arch, model.door, variant.scale)))
+            parts = dict(convert(Network(network, model.arch, model.preprocessing, variant.scale)))
             facts = json.loads(parts[graph_files.FACTS]) | {"weights": weights.sha256}
             parts[graph_files.FACTS] = json.dumps(facts).encode()
             tensors = {name: a.tobytes() for name, a in load(path.read_bytes()).items()}

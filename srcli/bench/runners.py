@@ -111,7 +111,7 @@ def engine_runner(
 def plain_run(network: Network, lr: Pixels) -> Pixels:
     """What eager PyTorch makes of the whole picture in fp32: what all others are held against."""
     with torch.inference_mode():
-        return _hwc(network.doored()(torch.from_numpy(_nchw(lr))).numpy())
+        return _hwc(network.adapted()(torch.from_numpy(_nchw(lr))).numpy())
 
 
 def eager_runner(

@@ -19,6 +19,7 @@ from srcli.catalog.load import Catalogue, read_model
 from srcli.catalog.tables import CatalogueError, EntryError, Table
 
 _HEAD = "# Your own models: written by `srcli models add` and `srcli models remove`.\n"
+_RENAMED = {"door": "preprocessing"}  # keys of tables that earlier versions have written
 Entry = dict[str, Any]
 
 
@@ -55,7 +56,7 @@ def read_entries(path: Path) -> list[Entry]:
             raise EntryError("top level: model must be a list of tables")
     except EntryError as exc:
         raise CatalogueError(f"The table of your own models {path} is wrong: {exc}") from exc
-    return entries
+    return [{_RENAMED.get(k, k): v for k, v in entry.items()} for entry in entries]
 
 
 def read_own(path: Path, folder: Path, built_in: Catalogue) -> Own:

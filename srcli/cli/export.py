@@ -128,7 +128,7 @@ def export(
     module = build(chosen.variant(scale), chosen.arch, state)
     if weights is not None:
         check_output(module, chosen, chosen.variant(scale), weights)
-    network = Network(module, chosen.arch, chosen.door, scale)
+    network = Network(module, chosen.arch, chosen.preprocessing, scale)
     precision = "int8" if int8 else "fp16" if half else "fp32"
     if kind == ".onnx":
         done = engine.export_onnx(

@@ -476,7 +476,7 @@ def _show(
         module = (
             new_network(variant, model.arch) if state is None else build(variant, model.arch, state)
         )
-        return Network(module, model.arch, model.door, scale)
+        return Network(module, model.arch, model.preprocessing, scale)
 
     engine = Resampler("bicubic") if model.is_resampler else Upscaler(untrained, settings)
     weights = WeightsOptions.from_environment()

@@ -61,7 +61,7 @@ def open_engine(
             module = build(model.variant(scale), model.arch, state)
         else:
             module = load(model, scale, options, announce=announce, progress=progress)
-        return Network(module, model.arch, model.door, scale)
+        return Network(module, model.arch, model.preprocessing, scale)
 
     return backend.open(
         Request(

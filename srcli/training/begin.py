@@ -83,11 +83,11 @@ def _crops(network: nn.Module, photos: Photos, config: Config, spec: Spec) -> tu
     where = photos.draw(START_STEP, START_CROPS, patch, config.seed)
     device = photos.lr.device
     crops = photos.crops(where.lr.to(device), where.hr.to(device), patch)
-    return spec.entered(network, *(crop.cpu().float() / 255 for crop in crops))
+    return spec.preprocessed(network, *(crop.cpu().float() / 255 for crop in crops))
 
 
 def feature_layers(network: nn.Module, teacher: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """The layers before whose doors the two networks' features are compared: their last."""
+    """The layers whose inputs, the two networks' features, are compared: their last."""
     device = next(network.parameters()).device
     probe = torch.zeros(1, 3, 32, 32, device=device)
     teacher.requires_grad_(True)  # the search looks at what could be trained

@@ -131,7 +131,7 @@ def _check_networks(spec: Spec, config: Config, world: int) -> None:
         )
     networks = {config.arch: spec.build()} if world > 1 else {}
     if any(stage.teacher for stage in config.stages):
-        Privileged(built(spec, config, None), config, spec.door, spec.scale)
+        Privileged(built(spec, config, None), config, spec.preprocessing, spec.scale)
     side = adversarial_side(config)
     if side:
         judge = discriminator(config.discriminator, side, config.discriminator_config)

@@ -52,7 +52,7 @@ def measure(run: Run) -> Iterator[Event]:
             config,
             stage,
             steps=stage.steps,
-            door=spec.door,
+            preprocessing=spec.preprocessing,
             eyes=eyes,
             shown=shown,
             adversary=adversary,

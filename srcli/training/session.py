@@ -133,7 +133,9 @@ class Session:
         side = adversarial_side(config)
         self.adversary = Adversary(config, side, device) if side else None
         taught = any(stage.teacher for stage in config.stages)
-        self.privileged = Privileged(network, config, spec.door, spec.scale) if taught else None
+        self.privileged = (
+            Privileged(network, config, spec.preprocessing, spec.scale) if taught else None
+        )
         self.teacher = teacher.to(device) if teacher is not None else None
         self.index, self.k, self.best, self._before = 0, 0, -1.0, 0.0
         self.steps: list[int] = [0 if run.minutes else s.steps for s in config.stages]
@@ -215,8 +217,9 @@ class Session:
         teacher = self.teacher
         step = Step(
             self.network, vectors, self.photos, self.config, stage,
-            steps=max(self.steps[self.index], 1), offset=self.offset, door=self.spec.door,
-            eyes=self.eyes, shown=self.shown, teacher=teacher,
+            steps=max(self.steps[self.index], 1), offset=self.offset,
+            preprocessing=self.spec.preprocessing, eyes=self.eyes, shown=self.shown,
+            teacher=teacher,
             features=feature_layers(self.network, teacher) if teacher is not None else None,
             adversary=self.adversary, privileged=self.privileged,
         )  # fmt: skip
@@ -296,7 +299,7 @@ class Session:
         }  # fmt: skip
         save_file(
             path, state, arch=spec.arch, scale=spec.scale, config=dict(spec.config),
-            provenance=provenance, door=spec.door,
+            provenance=provenance, preprocessing=spec.preprocessing,
         )  # fmt: skip
 
     def started(self, processes: int) -> Event:

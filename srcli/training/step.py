@@ -18,8 +18,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srcli.catalog.entries import Door
-from srcli.engine.pytorch.doors import Doored
+from srcli.catalog.entries import Preprocessing
+from srcli.engine.pytorch.adapter import RgbAdapter
 from srcli.training.adversary import Adversary
 from srcli.training.config import Config, Stage
 from srcli.training.data import Crops, Photos, Where
@@ -41,7 +41,7 @@ class Step:
 
     Args:
         network: its parameters views of ``vectors.weights``.
-        door: what the network takes and gives: the loss is of what it sees, in 0..1.
+        preprocessing: what the network takes and gives: the loss is of what it sees, in 0..1.
         eyes: opens the networks of perceptual losses.
         shown: the network of the averaged weights, for the losses that compare with it.
         teacher: for the distillation losses: takes and gives 0..1.
@@ -61,7 +61,7 @@ class Step:
         *,
         steps: int,
         offset: int = 0,
-        door: Door | None = None,
+        preprocessing: Preprocessing | None = None,
         eyes: Eyes | None = None,
         shown: nn.Module | None = None,
         teacher: nn.Module | None = None,
@@ -71,7 +71,7 @@ class Step:
     ) -> None:
         self.network, self.vectors, self.photos = network, vectors, photos
         self.config, self.stage, self.steps, self.offset = config, stage, steps, offset
-        self.doored = Doored(network, door or Door(), photos.scale)
+        self.adapted = RgbAdapter(network, preprocessing or Preprocessing(), photos.scale)
         self.teacher = teacher
         self.device = vectors.weights.device
         self.world, self.rank = (
@@ -85,7 +85,7 @@ class Step:
         self.adversary = adversary if stage.adversarial else None
         self.privileged = privileged if stage.teacher or stage.student else None
         self._beside = self.privileged.learner(stage) if self.privileged is not None else None
-        self.loss = Loss(stage.loss, eyes, self.doored.as_rgb, moving=True).to(self.device)
+        self.loss = Loss(stage.loss, eyes, self.adapted.as_rgb, moving=True).to(self.device)
         self.shown = shown if self.loss.needs_average else None
         self.precision: str = config.precision
         if self.precision == "auto":
@@ -187,9 +187,9 @@ class Step:
     def _loss_of(self, lr8: Tensor, hr8: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """uint8 crops -> loss without its adversarial term, and for that the two RGB pictures: what
         is given and what shall be. This is what is compiled."""
-        rgb, white = lr8.float() / 255, self.doored.door.maximum
-        given, hr = self.doored.enter(rgb), self.doored.colour(hr8.float() / 255)
-        lr = self.doored.colour(rgb)
+        rgb, white = lr8.float() / 255, self.adapted.preprocessing.maximum
+        given, hr = self.adapted.preprocess(rgb), self.adapted.colour(hr8.float() / 255)
+        lr = self.adapted.colour(rgb)
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
         on = self.precision != "fp32"
         levels: Callable[[Tensor], list[Tensor]] | None = getattr(self.network, "levels", None)
@@ -204,7 +204,7 @@ class Step:
             teacher_sr = None
             if self.loss.needs_teacher and self.teacher is not None:
                 with torch.no_grad():
-                    teacher_sr = self.doored.colour(self.teacher(rgb).float())
+                    teacher_sr = self.adapted.colour(self.teacher(rgb).float())
             average = None
             if self.shown is not None:
                 with torch.no_grad():
@@ -224,7 +224,7 @@ class Step:
             total = total + self.loss(sr.float(), wanted, lr, taught, features, known)
         if self.adversary is None:
             return total, None
-        return total, (self.doored.as_rgb(outputs[-1].float()), self.doored.as_rgb(hr))
+        return total, (self.adapted.as_rgb(outputs[-1].float()), self.adapted.as_rgb(hr))
 
     def _tap(self, name: str, _: nn.Module, args: tuple[Tensor, ...]) -> None:
         self._taps[name] = args[0]

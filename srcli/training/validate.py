@@ -78,7 +78,7 @@ class Validation:
         return scores, pictures
 
     def _network(self, scale: int) -> Network:
-        return Network(self._module, self._spec.entry, self._spec.door, scale)
+        return Network(self._module, self._spec.entry, self._spec.preprocessing, scale)
 
     def _plain(self, network: nn.Module) -> nn.Module:
         """As the engine runs it: an expanded network merged."""

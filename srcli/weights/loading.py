@@ -17,8 +17,8 @@ from srcli.catalog import (
     Architecture,
     Catalogue,
     Colour,
-    Door,
     Model,
+    Preprocessing,
     Variant,
     architectures,
     canonical,
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 ARCH_KEY = "srcli.arch"
 SCALE_KEY = "srcli.scale"
 CONFIG_KEY = "srcli.config"
-DOOR_KEY = "srcli.door"
+PREPROCESSING_KEY = "srcli.door"  # its name in files since the first of them
 PROVENANCE_KEY = "srcli.provenance"
 VERSION_KEY = "srcli.version"
 
@@ -253,7 +253,9 @@ def load_file(
     wrong: WeightsError | None = None
     for native, config in _candidates(template, said, scale, state):
         try:
-            model, variant = _own_model(path, Candidate(template, native, config), state, said.door)
+            model, variant = _own_model(
+                path, Candidate(template, native, config), state, said.preprocessing
+            )
         except WeightsError as exc:
             wrong = wrong or exc  # the first candidate is the likeliest
         else:
@@ -266,7 +268,10 @@ def load_file(
 
 
 def _own_model(
-    path: Path, candidate: Candidate, state: Mapping[str, Tensor], door: Door | None = None
+    path: Path,
+    candidate: Candidate,
+    state: Mapping[str, Tensor],
+    preprocessing: Preprocessing | None = None,
 ) -> tuple[Model, Variant]:
     """The model that a file is, if it fits the candidate.
 
@@ -290,7 +295,7 @@ def _own_model(
         arch=replace(template.arch, multiple=multiple),
         licence="unknown",
         source=str(path),
-        door=door or template.door,
+        preprocessing=preprocessing or template.preprocessing,
         variants=(variant,),
         border=template.border,
     )
@@ -331,7 +336,7 @@ def _recognised(
             f"{', '.join(dict.fromkeys(others))}; it is taken for {model.arch.name}. Another one "
             "is named with --model."
         )
-    if len(scales) > 1 and scale != variant.scale and not model.door.enlarged:
+    if len(scales) > 1 and scale != variant.scale and not model.preprocessing.enlarged:
         every = ", ".join(f"x{s}" for s in sorted(scales))
         announce(
             f"{path} fits {model.arch.name} at {every}, for its tensors are the same; it is taken "
@@ -366,7 +371,7 @@ def save_file(
     scale: int,
     config: Mapping[str, Any],
     provenance: Mapping[str, Any],
-    door: Door | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> None:
     """Write safetensors that `load_file` reads without being told anything. Atomic.
 
@@ -376,13 +381,13 @@ def save_file(
         arch: architecture name in the catalogue.
         scale, config: constructor arguments of the network.
         provenance: where the weights come from (data, steps, commit); JSON.
-        door: what the network wants at its door, if it is not what the catalogue says.
+        preprocessing: what the network takes, if it is not what the catalogue says.
 
     Raises:
         ResourceError: no room.
         WeightsError: the path cannot be written.
     """
-    metadata = network_metadata(arch, scale, config, provenance, door)
+    metadata = network_metadata(arch, scale, config, provenance, preprocessing)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, stored.pack(state, metadata))
@@ -395,7 +400,7 @@ def network_metadata(
     scale: int,
     config: Mapping[str, Any],
     provenance: Mapping[str, Any],
-    door: Door | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> dict[str, str]:
     """What `save_file` writes beside the tensors, and `load_file` reads."""
     metadata = {
@@ -405,8 +410,8 @@ def network_metadata(
         PROVENANCE_KEY: json.dumps(dict(provenance), sort_keys=True),
         VERSION_KEY: srcli.__version__,
     }
-    if door is not None:
-        metadata[DOOR_KEY] = json.dumps(asdict(door), sort_keys=True)
+    if preprocessing is not None:
+        metadata[PREPROCESSING_KEY] = json.dumps(asdict(preprocessing), sort_keys=True)
     return metadata
 
 
@@ -435,9 +440,9 @@ def check_output(network: nn.Module, model: Model, variant: Variant, path: Path)
 
     arch, scale = model.arch, variant.scale
     side = -(-max(16, arch.min_size) // arch.multiple) * arch.multiple
-    channels = model.door.channels
-    enter = side * scale if model.door.enlarged else side
-    grey = torch.full((1, channels, enter, enter), model.door.maximum / 2)
+    channels = model.preprocessing.channels
+    enter = side * scale if model.preprocessing.enlarged else side
+    grey = torch.full((1, channels, enter, enter), model.preprocessing.maximum / 2)
     try:
         with torch.inference_mode():
             sr = network(grey)
@@ -459,7 +464,7 @@ class _Metadata:
     def __init__(self, path: Path, metadata: Mapping[str, str]) -> None:
         self.scale: int | None = None
         self.config: dict[str, Any] | None = None
-        self.door: Door | None = None
+        self.preprocessing: Preprocessing | None = None
         try:
             if SCALE_KEY in metadata:
                 self.scale = int(metadata[SCALE_KEY])
@@ -468,17 +473,17 @@ class _Metadata:
             if CONFIG_KEY in metadata:
                 config = json.loads(metadata[CONFIG_KEY])
                 self.config = {str(k): _modest(frozen(v)) for k, v in config.items()}
-            if DOOR_KEY in metadata:
-                self.door = _door(json.loads(metadata[DOOR_KEY]))
+            if PREPROCESSING_KEY in metadata:
+                self.preprocessing = _preprocessing(json.loads(metadata[PREPROCESSING_KEY]))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
             raise WeightsError(f"The metadata of {path} make no sense: {exc}.") from exc
 
 
-def _door(said: Any) -> Door:
+def _preprocessing(said: Any) -> Preprocessing:
     colour, maximum = said["colour"], float(said["maximum"])
     if colour not in get_args(Colour) or not 0 < maximum < float("inf"):
-        raise ValueError(f"door {said}")
-    return Door(cast("Colour", colour), maximum, bool(said["enlarged"]))
+        raise ValueError(f"preprocessing {said}")
+    return Preprocessing(cast("Colour", colour), maximum, bool(said["enlarged"]))
 
 
 def _modest(value: Any) -> Any:
@@ -514,7 +519,7 @@ def read_file(path: Path) -> bytes:
 def _template(
     path: Path, model_name: str | None, metadata: Mapping[str, str], catalogue: Catalogue
 ) -> Model | None:
-    """The model whose network, door and usual scales the file is taken to have, if one is named."""
+    """The model whose network, preprocessing and scales the file is taken to have, if any."""
     said = metadata.get(ARCH_KEY)
     if model_name is None and said is None:
         return None

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from srcli.catalog import Catalogue, Door, Model, Variant, built_in
+from srcli.catalog import Catalogue, Model, Preprocessing, Variant, built_in
 from srcli.catalog.own import Entry, Own, merged, own_model, read_entries, read_own, to_toml
 from srcli.catalog.tables import EntryError
 from srcli.errors import ResourceError, UsageError, WeightsError
@@ -142,18 +142,18 @@ def add(
     with _changing(folder, announce) as entries:
         number = _find(entries, name)
         entry: Entry = entries[number] if number is not None else {"name": name}
-        door = asdict(found.door)
-        known_door: Entry = {**asdict(Door()), **entry.get("door", {})}
+        preprocessing = asdict(found.preprocessing)
+        known_preprocessing: Entry = {**asdict(Preprocessing()), **entry.get("preprocessing", {})}
         old = [v for v in _variants(entry) if v.get("scale") == variant.scale]
         if old and not overwrite:
             raise UsageError(
                 f"{name} has x{variant.scale} already.", "Replace it with --overwrite."
             )
         others = [v for v in _variants(entry) if v.get("scale") != variant.scale]
-        if others and known_door != door:
+        if others and known_preprocessing != preprocessing:
             raise WeightsError(
-                f"{file} wants {_door_text(found.door)} at its door, unlike the other scales "
-                f"of {name}.",
+                f"{file} is for a network that takes {_preprocessing_text(found.preprocessing)}, "
+                f"unlike the other scales of {name}.",
                 "Add it under another name.",
             )
         changed: Entry = {
@@ -161,7 +161,7 @@ def add(
             "licence": licence or entry.get("licence") or "unknown",
             "source": str(file.absolute()),
             "note": note if note is not None else entry.get("note", ""),
-            "door": door,
+            "preprocessing": preprocessing,
             "variant": [*others, addition],
         }
         try:
@@ -240,7 +240,9 @@ def _packed(file: Path, model: Model, variant: Variant, state: Mapping[str, Tens
     """The safetensors file that is kept: as `save_file` writes it, with the file's provenance."""
     said = file_metadata(file).get(PROVENANCE_KEY)
     provenance = {PROVENANCE_KEY: said or json.dumps({"added_from": file.name})}
-    basic = network_metadata(model.arch.name, variant.scale, variant.config, {}, model.door)
+    basic = network_metadata(
+        model.arch.name, variant.scale, variant.config, {}, model.preprocessing
+    )
     return stored.pack(state, {**basic, **provenance})
 
 
@@ -253,8 +255,10 @@ def _plain(value: Any, key: str, file: Path) -> Any:
     return value
 
 
-def _door_text(door: Door) -> str:
-    return f"{door.colour} in 0..{door.maximum:g}" + (", enlarged," if door.enlarged else "")
+def _preprocessing_text(preprocessing: Preprocessing) -> str:
+    return f"{preprocessing.colour} in 0..{preprocessing.maximum:g}" + (
+        ", enlarged," if preprocessing.enlarged else ""
+    )
 
 
 def _find(entries: list[Entry], name: str) -> int | None:

@@ -52,7 +52,7 @@ def candidates(
     near = (c for c in _near(state, scale, catalogue) if c.model.arch.network not in settled)
     for candidate in chain(told_by_shapes, near):
         model = candidate.model
-        run_as = (model.arch.network, model.door, model.border)
+        run_as = (model.arch.network, model.preprocessing, model.border)
         key = (run_as, candidate.scale, tuple(sorted(candidate.config.items())))
         if key not in seen:
             seen.add(key)
@@ -80,7 +80,8 @@ def told(arch: Architecture, state: Mapping[str, Tensor]) -> tuple[int, dict[str
 def same_network(a: Model, b: Model) -> bool:
     """True if it makes no difference, but for the scale, which of the two a file is run as."""
     return all(
-        (a.arch.network, a.door, a.border, v.config) == (b.arch.network, b.door, b.border, w.config)
+        (a.arch.network, a.preprocessing, a.border, v.config)
+        == (b.arch.network, b.preprocessing, b.border, w.config)
         for v in a.variants
         for w in b.variants
     )

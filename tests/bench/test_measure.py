@@ -106,7 +106,7 @@ def test_multiply_adds_are_those_of_the_convolutions():
     wanted = sum(seen)
     for layer in module.modules():
         layer._forward_hooks.clear()
-    network = Network(module, entry.arch, entry.door, scale)
+    network = Network(module, entry.arch, entry.preprocessing, scale)
     assert cost(network, (20, 16), 5) == Cost(5, wanted)
     assert next(module.parameters()).device.type == "cpu"  # it was not moved
 

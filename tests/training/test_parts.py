@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from srcli.archs.blocks import CCA
-from srcli.catalog import Door
+from srcli.catalog import Preprocessing
 from srcli.errors import UsageError
 from srcli.training import packing
 from srcli.training.config import load
@@ -92,7 +92,7 @@ def test_contrastive_prefers_the_truth():
 
 
 def entered(spec, crops):
-    return spec.entered(spec.build(), *(c.float() / 255 for c in crops))
+    return spec.preprocessed(spec.build(), *(c.float() / 255 for c in crops))
 
 
 STARTED = (
@@ -159,10 +159,10 @@ def test_the_loss_is_of_what_the_network_sees(arch, photos):
     network = spec.build()
     vectors = Vectors.of(network, copy.deepcopy(network))
     stage = config.stages[0]
-    step = Step(network, vectors, quarter, config, stage, steps=4, door=spec.door)
+    step = Step(network, vectors, quarter, config, stage, steps=4, preprocessing=spec.preprocessing)
     where = step.draw(0)
     lr8, hr8 = quarter.crops(where.lr, where.hr, stage.patch)
-    given, hr = spec.entered(network, lr8.float() / 255, hr8.float() / 255)
+    given, hr = spec.preprocessed(network, lr8.float() / 255, hr8.float() / 255)
     assert given.shape[1] == hr.shape[1] == 1
     loss = Loss(stage.loss)
     with torch.no_grad():
@@ -184,8 +184,10 @@ def fp16(photos):
     torch.manual_seed(0)
     network = spec_of("rlfn_s", 2, {"channels": 8, "hidden": 8, "n_blocks": 1}).build()
     vectors = Vectors.of(network, copy.deepcopy(network))
-    door = Door(maximum=255)
-    return Step(network, vectors, photos, config, config.stages[0], steps=100, door=door), vectors
+    preprocessing = Preprocessing(maximum=255)
+    return Step(
+        network, vectors, photos, config, config.stages[0], steps=100, preprocessing=preprocessing
+    ), vectors
 
 
 def test_fp16_skips_what_overflows_and_halves_the_scale(fp16):

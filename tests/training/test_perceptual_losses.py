@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from srcli.archs.alexnet import AlexNet
 from srcli.archs.vgg import VGG
-from srcli.catalog import Door
-from srcli.engine.pytorch.doors import Doored
+from srcli.catalog import Preprocessing
+from srcli.engine.pytorch.adapter import RgbAdapter
 from srcli.errors import UsageError, WeightsError
 from srcli.quality.perceptual import Dists, Lpips
 from srcli.training.config import load
@@ -113,10 +113,10 @@ def test_metrics_as_losses(eyes, files):
 
 @pytest.mark.parametrize("colour", ["y", "bgr", "ycbcr"])
 def test_pictures_are_looked_at_in_rgb(eyes, colour):
-    door = Doored(torch.nn.Identity(), Door(colour=colour), 2)
+    preprocessing = RgbAdapter(torch.nn.Identity(), Preprocessing(colour=colour), 2)
     hr, sr = waves(1, 64), waves(1, 64, 1)
-    seen = [door.colour(x) for x in (sr, hr)]
-    loss = one(eyes, "lpips", *seen, as_rgb=door.as_rgb)
+    seen = [preprocessing.colour(x) for x in (sr, hr)]
+    loss = one(eyes, "lpips", *seen, as_rgb=preprocessing.as_rgb)
     plain = [x.expand(-1, 3, -1, -1) for x in seen] if colour == "y" else [sr, hr]
     assert float(loss) == pytest.approx(float(one(eyes, "lpips", *plain)), rel=1e-3)
 
@@ -222,7 +222,16 @@ def test_the_average_is_what_ldl_compares_with(photos):
     network = spec.build()
     shown = copy.deepcopy(network).eval()
     vectors, stage = Vectors.of(network, shown), config.stages[0]
-    step = Step(network, vectors, photos, config, stage, steps=4, door=spec.door, shown=shown)
+    step = Step(
+        network,
+        vectors,
+        photos,
+        config,
+        stage,
+        steps=4,
+        preprocessing=spec.preprocessing,
+        shown=shown,
+    )
     vectors.ema.add_(0.01 * torch.randn(vectors.ema.shape))
     where = step.draw(0)
     lr8, hr8 = photos.crops(where.lr, where.hr, 16)

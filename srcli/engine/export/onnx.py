@@ -51,7 +51,7 @@ def export_onnx(
 ) -> Exported:
     """Write ONNX: ``lr`` (n, 3, h, w) RGB float32 in 0..1 to ``sr`` (n, 3, h s, w s), not clipped.
 
-    n, h and w are free (h, w at least the architecture's min_size). What the network's door does
+    n, h and w are free (h, w at least the architecture's min_size). The network's preprocessing
     (colours, luma alone, enlargement) is in the graph. Atomic. Needs the packages onnx and
     onnxruntime.
 
@@ -71,7 +71,7 @@ def export_onnx(
     assert opset >= onnx_int8.LEAST_OPSET or not int8
     stored_as = precision_of_weights(half=half, int8=int8)
     check_graph(model)
-    graph = _traced(network.doored(), network, opset)
+    graph = _traced(network.adapted(), network, opset)
     if half:
         _halve(graph)
     if int8:

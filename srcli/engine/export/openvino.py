@@ -34,7 +34,7 @@ def export_openvino(
     stored_as = precision_of_weights(half=half, int8=int8)
     check_graph(model)
     openvino: Any = import_openvino()
-    graph = traced(network.doored(), network, [-1, 3, -1, -1])
+    graph = traced(network.adapted(), network, [-1, 3, -1, -1])
     if int8:
         quantise(graph, network)
         network = imitated(network)

@@ -55,14 +55,14 @@ def export_safetensors(
             scale=network.scale,
             config=model.variant(network.scale).config,
             provenance=provenance,
-            door=model.door,
+            preprocessing=model.preprocessing,
         )
         found, variant, loaded = load_file(temporary)
-        if variant.scale != network.scale or found.door != network.door:
+        if variant.scale != network.scale or found.preprocessing != network.preprocessing:
             raise SrcliError(f"{path} was read back as another network; it was not kept.")
         again = Network(
-            build(variant, found.arch, loaded), found.arch, found.door, variant.scale
-        ).doored()
+            build(variant, found.arch, loaded), found.arch, found.preprocessing, variant.scale
+        ).adapted()
 
         def run(pixels: Pixels) -> Pixels:
             with torch.inference_mode():

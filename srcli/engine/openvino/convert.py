@@ -31,7 +31,7 @@ def convert(network: Network, *, int8: bool = False) -> dict[str, bytes]:
     (1, h, w, 3) RGB float32 in 0..1 to (1, h s, w s, 3), not clipped; h and w are free.
 
     Args:
-        network: on the CPU, in fp32; its door becomes part of the graph.
+        network: on the CPU, in fp32; its preprocessing becomes part of the graph.
         int8: convolutions in eight bits; the network has ranges for it.
 
     Raises:
@@ -39,8 +39,8 @@ def convert(network: Network, *, int8: bool = False) -> dict[str, bytes]:
     """
     # what is folded has other convolutions than those that have ranges
     module = network.module if int8 else folded(network.module)
-    doored = replace(network, module=module).doored()
-    graph = traced(_Nhwc(doored), network, [1, -1, -1, 3])
+    adapted = replace(network, module=module).adapted()
+    graph = traced(_Nhwc(adapted), network, [1, -1, -1, 3])
     if int8:
         quantise(graph, network)
         network = imitated(network)
@@ -52,7 +52,7 @@ def convert(network: Network, *, int8: bool = False) -> dict[str, bytes]:
         return np.concatenate(made).transpose(0, 3, 1, 2)
 
     compare("its graph", checked(run, network), network, "int8" if int8 else "fp32")
-    facts = {"widest_bytes": profile(doored).widest_bytes}
+    facts = {"widest_bytes": profile(adapted).widest_bytes}
     xml, constants = saved(graph)
     return {
         graph_files.GRAPH: xml,

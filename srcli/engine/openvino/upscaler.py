@@ -152,7 +152,7 @@ class OpenVinoUpscaler:
         of = (
             variant.parts,
             sorted(variant.config.items()),
-            self.model.door,
+            self.model.preprocessing,
             self.model.arch,
             srcli.__version__,
             tuned.version("openvino"),

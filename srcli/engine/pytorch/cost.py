@@ -22,11 +22,11 @@ def multiply_adds(network: Network, size: tuple[int, int]) -> int:
     Sides are rounded up to what the network takes. Nothing is computed: it runs on tensors without
     values.
     """
-    doored = copy.deepcopy(network.doored()).to("meta").eval()
+    adapted = copy.deepcopy(network.adapted()).to("meta").eval()
     multiple, least = network.arch.multiple, network.arch.min_size
     sides = [max(least, -(-n // multiple) * multiple) for n in size]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        doored(torch.empty((1, 3, *sides), device="meta"))
+        adapted(torch.empty((1, 3, *sides), device="meta"))
     return int(counter.get_total_flops()) // 2
 
 
@@ -35,5 +35,5 @@ def per_pixel(model: Model, scale: int) -> float:
     module: nn.Module = new_network(model.variant(scale), model.arch).eval()
     if model.arch.expanded:
         module = cast("Any", module).merge()
-    network = Network(module, model.arch, model.door, scale)
+    network = Network(module, model.arch, model.preprocessing, scale)
     return multiply_adds(network, (SIDE, SIDE)) / (SIDE * scale) ** 2

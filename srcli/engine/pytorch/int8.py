@@ -14,7 +14,7 @@ from srcli.errors import SrcliError, WeightsError
 
 
 def convolutions(network: Network) -> dict[str, nn.Conv2d]:
-    """The network's convolutions that run in eight bits, by their names behind its door.
+    """The network's convolutions that run in eight bits, by their names in its adapter.
 
     Raises:
         WeightsError: it was not trained for that.

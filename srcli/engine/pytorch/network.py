@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from srcli.catalog.entries import Architecture, Door
-from srcli.engine.pytorch.doors import Doored
+from srcli.catalog.entries import Architecture, Preprocessing
+from srcli.engine.pytorch.adapter import RgbAdapter
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class Network:
 
     module: nn.Module
     arch: Architecture
-    door: Door
+    preprocessing: Preprocessing
     scale: int
 
-    def doored(self) -> Doored:
+    def adapted(self) -> RgbAdapter:
         """The network as the rest of the program sees it: RGB in 0..1 in and out."""
-        return Doored(self.module, self.door, self.scale).eval()
+        return RgbAdapter(self.module, self.preprocessing, self.scale).eval()

@@ -130,7 +130,7 @@ class Pass:
         note: Callable[[str], None],
     ) -> None:
         self.network, self.source, self.dtype = network, picture, dtype
-        self.doored = network.doored()
+        self.adapted = network.adapted()
         self.device, self.budget = device, budget
         self.note = note
         self.tiles = 0
@@ -238,7 +238,7 @@ class Pass:
             on_tile=on_tile,
         )
         with torch.inference_mode():
-            return run, self.doored.stages(run, Source(self._read))
+            return run, self.adapted.stages(run, Source(self._read))
 
     def _whole(self) -> Tensor | None:
         """The result in one go; None if tiles are wanted, or memory leaves no other way."""
@@ -246,7 +246,7 @@ class Pass:
             return None
         try:
             with torch.inference_mode():
-                sr: Tensor = self.doored(self._read(Region(0, 0, *self.padded)))
+                sr: Tensor = self.adapted(self._read(Region(0, 0, *self.padded)))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

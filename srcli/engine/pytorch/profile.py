@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from srcli.engine.pytorch.doors import Doored
+from srcli.engine.pytorch.adapter import RgbAdapter
 from srcli.engine.pytorch.maps import Source
 from srcli.engine.pytorch.storage import Budget
 from srcli.engine.pytorch.tiling import TileRun
@@ -52,15 +52,15 @@ class _Widest(TorchFunctionMode):
         return out
 
 
-def profile(doored: Doored) -> Profile:
+def profile(adapted: RgbAdapter) -> Profile:
     """Run the network by stages over SIDE x SIDE pixels on its own device."""
-    first = next(doored.parameters())
+    first = next(adapted.parameters())
     budget = Budget(2**34)
     run = TileRun((SIDE, SIDE), (SIDE, SIDE), budget, device=first.device, dtype=torch.float32)
     lr = torch.zeros((1, 3, SIDE, SIDE), device=first.device)
     widest = _Widest()
     with torch.inference_mode(), widest:
-        result = doored.stages(run, Source(lambda region: lr[:, :, *region.index]))
+        result = adapted.stages(run, Source(lambda region: lr[:, :, *region.index]))
         for _ in run.rows(result, 3, torch.float32):
             pass
     pixels = SIDE * SIDE

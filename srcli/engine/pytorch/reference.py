@@ -56,7 +56,7 @@ def compare(
     """
     bound = BOUNDS[stored_as] if bound is None else bound
     measure = _root_mean_square if stored_as == "int8" else _largest
-    module = network.doored()
+    module = network.adapted()
     largest = 0.0
     for count, (height, width) in enumerate(sizes(network), 1):
         lr = np.stack([testcard(height, width, seed) for seed in range(count)])

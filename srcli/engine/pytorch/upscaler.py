@@ -1,4 +1,4 @@
-"""The engine's front door: pixels in, larger pixels out, strip by strip."""
+"""PyTorch's engine: pixels in, larger pixels out, strip by strip."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ class Upscaler:
             plain = self._networks[scale]
             if dtype != torch.float32 and not getattr(plain.module, "halvable", True):
                 raise UsageError(f"{plain.arch.title} runs in fp32 only", "use --precision fp32")
-            module = derive(plain.module, dtype, 1 if plain.door.colour == "y" else 3)
+            module = derive(plain.module, dtype, 1 if plain.preprocessing.colour == "y" else 3)
             module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             self._derived[key] = replace(plain, module=module)
         return self._derived[key]
@@ -245,7 +245,7 @@ class Upscaler:
     def profile(self, scale: int) -> Profile:
         """What the network of a native scale asks of memory."""
         if scale not in self._profiles:
-            self._profiles[scale] = profile(self.network(scale).doored())
+            self._profiles[scale] = profile(self.network(scale).adapted())
         return self._profiles[scale]
 
 

@@ -10,7 +10,7 @@ from catalogue_samples import one_of_a_kind
 from torch import nn
 
 from srcli import catalog
-from srcli.catalog import Door
+from srcli.catalog import Preprocessing
 from srcli.engine.export import OPSETS, export_onnx, export_safetensors, onnx, provenance_of
 from srcli.engine.pytorch.network import Network
 from srcli.engine.pytorch.reference import BOUNDS
@@ -65,7 +65,7 @@ def test_onnx(model, scale, lively, tmp_path):
     assert facts["srcli.scale"] == str(scale)
     assert facts["srcli.licence"] == model.licence
     assert "srcli.version" in facts
-    module = network.doored()
+    module = network.adapted()
     least, multiple = model.arch.min_size, model.arch.multiple
     for n, h, w in [(1, 1, 1), (1, 16, 73), (3, 33, 20), (1, 64, 48)]:
         size = (-(-max(side, least) // multiple) * multiple for side in (h, w))
@@ -91,8 +91,10 @@ def test_opsets(opset, bcrn, tmp_path):
 
 
 @needs_onnx
-@pytest.mark.parametrize("door", [Door("bgr", 255.0), Door("rgb", 255.0)])
-def test_the_door_is_in_the_graph(door, tmp_path):
+@pytest.mark.parametrize(
+    "preprocessing", [Preprocessing("bgr", 255.0), Preprocessing("rgb", 255.0)]
+)
+def test_the_door_is_in_the_graph(preprocessing, tmp_path):
     class Shift(nn.Module):
         """Adds 255, 510 and 765: which channel is which, and what white is, shows."""
 
@@ -102,9 +104,9 @@ def test_the_door_is_in_the_graph(door, tmp_path):
 
     model = catalog.get("lesrcnn.authors")
     path = tmp_path / "net.onnx"
-    export_onnx(path, Network(Shift(), model.arch, door, 2), model)
+    export_onnx(path, Network(Shift(), model.arch, preprocessing, 2), model)
     (got,) = session(path).run(None, {"lr": np.zeros((1, 3, 5, 4), np.float32)})
-    order = [3, 2, 1] if door.colour == "bgr" else [1, 2, 3]
+    order = [3, 2, 1] if preprocessing.colour == "bgr" else [1, 2, 3]
     assert got.shape == (1, 3, 10, 8)
     assert got[0, :, 0, 0].tolist() == order
 
@@ -158,7 +160,7 @@ def test_what_cannot_be_traced_is_said(tmp_path):
 
     model = catalog.get("lesrcnn.authors")
     with pytest.raises(SrcliError, match="cannot be written as ONNX with opset 17"):
-        export_onnx(tmp_path / "a.onnx", Network(Odd(), model.arch, model.door, 2), model)
+        export_onnx(tmp_path / "a.onnx", Network(Odd(), model.arch, model.preprocessing, 2), model)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -168,12 +170,16 @@ def test_safetensors(model, scale, half, tmp_path):
     torch.manual_seed(0)
     variant = model.variant(scale)
     state = new_network(variant, model.arch).state_dict()
-    network = Network(build(variant, model.arch, state), model.arch, model.door, scale)
+    network = Network(build(variant, model.arch, state), model.arch, model.preprocessing, scale)
     path = tmp_path / "net.safetensors"
     done = export_safetensors(path, network, model, state, half=half)
     assert (done.difference > 0) == half
     found, again, tensors = load_file(path)
-    assert (found.arch, found.door, again.scale) == (model.arch, model.door, scale)
+    assert (found.arch, found.preprocessing, again.scale) == (
+        model.arch,
+        model.preprocessing,
+        scale,
+    )
     assert dict(again.config) == dict(variant.config)
     for name, tensor in state.items():
         kept = tensor.half() if half and tensor.is_floating_point() else tensor
@@ -193,7 +199,9 @@ def small():
 def test_values_that_half_cannot_hold(tmp_path):
     model, state = small()
     state["conv1.0.weight"][0, 0, 0, 0] = 1e5
-    network = Network(build(model.variant(2), model.arch, state), model.arch, model.door, 2)
+    network = Network(
+        build(model.variant(2), model.arch, state), model.arch, model.preprocessing, 2
+    )
     with pytest.raises(WeightsError, match=r"conv1\.0\.weight holds values over 65504"):
         export_safetensors(tmp_path / "a.safetensors", network, model, state, half=True)
     assert list(tmp_path.iterdir()) == []
@@ -201,7 +209,9 @@ def test_values_that_half_cannot_hold(tmp_path):
 
 def test_a_wrong_safetensors_is_not_kept(tmp_path):
     model, state = small()
-    network = Network(build(model.variant(2), model.arch, state), model.arch, model.door, 2)
+    network = Network(
+        build(model.variant(2), model.arch, state), model.arch, model.preprocessing, 2
+    )
     other = {name: tensor + 0.01 for name, tensor in state.items()}
     with pytest.raises(SrcliError, match="not kept"):
         export_safetensors(tmp_path / "a.safetensors", network, model, other)

@@ -46,7 +46,7 @@ def ranged(lively):
         shared = lively(model, scale)
         network = replace(shared, module=copy.deepcopy(shared.module))
         rgb = torch.from_numpy(np.stack([cards.testcard(40, 48, seed) for seed in range(2)]))
-        calibrate(network.module, network.doored().enter(rgb))
+        calibrate(network.module, network.adapted().preprocess(rgb))
         return model, network
 
     return make
@@ -72,8 +72,8 @@ def test_exports(name, scale, ranged, tmp_path):
 
     lr = cards.testcard(50, 34, seed=5)[None]
     with torch.inference_mode():
-        wanted = imitated(network).doored()(torch.from_numpy(lr)).numpy()
-        plain = network.doored()(torch.from_numpy(lr)).numpy()
+        wanted = imitated(network).adapted()(torch.from_numpy(lr)).numpy()
+        plain = network.adapted()(torch.from_numpy(lr)).numpy()
     (onnx_sr,) = session.run(None, {"lr": lr})
     rounding = _spread(wanted - plain)
     assert rounding > 1e-4

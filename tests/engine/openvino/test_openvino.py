@@ -52,7 +52,7 @@ VARIANTS = [
     # drrn_b1u9 with more turns; and one that OpenVINO converts and cannot run, tested below
     if model.arch.name not in ("drrn_b1u25", "esrt")
     # what is given the enlarged picture is the same at every scale
-    for variant in (model.variants[:1] if model.door.enlarged else model.variants)
+    for variant in (model.variants[:1] if model.preprocessing.enlarged else model.variants)
 ]
 
 

@@ -52,7 +52,7 @@ def real(model, scale, shared, weights):
     file = model.variant(scale).weights
     if file is None or not (shared / "weights" / file.file).is_file():
         pytest.skip("the shared folder has no weights of it")
-    return Network(load(model, scale, weights), model.arch, model.door, scale)
+    return Network(load(model, scale, weights), model.arch, model.preprocessing, scale)
 
 
 @pytest.mark.parametrize(("model", "scale"), at_one_scale())
@@ -82,7 +82,7 @@ def test_published_weights(model, scale, shared, weights, picture):
 def test_published_weights_on_larger_pictures(model, shared, weights, picture):
     """At one scale: what sees the whole picture works before the enlarging."""
     there = [v.scale for v in model.variants if (shared / "weights" / v.weights.file).is_file()]
-    size = (80, 113) if model.door.enlarged else (160, 225)  # as much work as the others
+    size = (80, 113) if model.preprocessing.enlarged else (160, 225)  # as much work as the others
     assert_no_seam(
         real(model, min(there, default=model.scales[0]), shared, weights), picture(*size)
     )

@@ -1,4 +1,4 @@
-"""The engine's front door: types, sizes, chains, precision, memory."""
+"""PyTorch's engine: types, sizes, chains, precision, memory."""
 
 import copy
 import gc
@@ -14,7 +14,7 @@ from catalogue_samples import NETWORKS, one_of_a_kind
 from tiny_networks import Enlarge, Spot, network, whole
 
 from srcli import catalog
-from srcli.catalog import Door
+from srcli.catalog import Preprocessing
 from srcli.engine import memory
 from srcli.engine.pytorch import upscaler as upscaler_module
 from srcli.engine.pytorch.profile import profile
@@ -113,7 +113,7 @@ def test_the_input_is_not_touched(picture):
     run(engine(Enlarge), pixels[:, ::-1], [2])  # a view of negative strides
 
 
-# doors
+# preprocessing
 
 
 @pytest.mark.parametrize("tile", [0, 16])
@@ -121,15 +121,18 @@ def test_doors(tile, picture):
     """A network of 0..255 and one of BGR see what they were trained on, and the user RGB."""
     seen = []
 
-    class Door255(Spot):
+    class In255(Spot):
         def head(self, x):
             seen.append((float(x.max()), x.clone()))
             return x
 
     pixels = picture(20, 24)
     plain, _ = run(engine(Spot, tile=tile), pixels, [2])
-    door = Door(colour="bgr", maximum=255)
-    made = Upscaler(lambda s: network(Door255(s), door=door), Settings(device="cpu", tile=tile))
+    preprocessing = Preprocessing(colour="bgr", maximum=255)
+    made = Upscaler(
+        lambda s: network(In255(s), preprocessing=preprocessing),
+        Settings(device="cpu", tile=tile),
+    )
     result, _ = run(made, pixels, [2])
     assert max(value for value, _ in seen) == pytest.approx(int(pixels.max()), abs=1e-3)
     if tile == 0:
@@ -152,13 +155,13 @@ def test_pictures_smaller_than_the_network_can_take(model, scale, size, lively, 
     assert result.shape == (size[0] * scale, size[1] * scale, 3)
     tiled = Upscaler(lambda s: loaded, Settings(device="cpu", tile=16))
     assert levels(run(tiled, pixels, [scale])[0], result) <= 1
-    if model.door == Door(maximum=model.door.maximum):
+    if model.preprocessing == Preprocessing(maximum=model.preprocessing.maximum):
         least, multiple = model.arch.min_size, model.arch.multiple
         height, width = (max(least, -(-n // multiple) * multiple) for n in size)
         padded = np.pad(pixels, ((0, height - size[0]), (0, width - size[1]), (0, 0)), "edge")
-        floats = padded.astype(np.float32) * np.float32(model.door.maximum / 255)
+        floats = padded.astype(np.float32) * np.float32(model.preprocessing.maximum / 255)
         expected = whole(loaded.module, floats)[: result.shape[0], : result.shape[1]]
-        expected = (expected / model.door.maximum).clip(0, 1) * 255
+        expected = (expected / model.preprocessing.maximum).clip(0, 1) * 255
         assert np.abs(result - expected).max() <= 0.51
 
 
@@ -320,7 +323,7 @@ def test_half_precision_is_near_fp32(model, scale, precision, lively, picture):
     b, _ = run(full, pixels, [scale])
     assert a.shape == b.shape
     assert report.precision in (precision, "fp32")
-    # random networks amplify rounding; this catches wrong colours, shifts and unscaled doors
+    # random networks amplify rounding; this catches wrong colours, shifts and unscaled inputs
     assert np.abs(a.astype(int) - b).mean() < 12
 
 
@@ -500,7 +503,7 @@ def test_spilling_real_networks(model, scale, lively, picture, tmp_path, budgets
     assert np.array_equal(tight, roomy)
     stored = budgets[0].peak_bytes
     assert (report.spilled_bytes > 0) == (stored > 0)
-    needs = profile(lively(model, scale).doored())
+    needs = profile(lively(model, scale).adapted())
     # networks that want even sides (ESRN) store a row and a column more
     assert stored in (needs.map_bytes * 21 * 23, needs.map_bytes * 22 * 24)
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tiny_networks import Enlarge, network
 from torch import nn
 
-from srcli.catalog import Colour, Door
-from srcli.engine.pytorch.doors import SPACES, Doored, enlarged
+from srcli.catalog import Colour, Preprocessing
+from srcli.engine.pytorch.adapter import SPACES, RgbAdapter, enlarged
 from srcli.engine.pytorch.upscaler import Settings, Upscaler
 from srcli.quality.metrics import luma
 from srcli.quality.resize import resize
@@ -75,25 +75,25 @@ class Repeat(nn.Module):
 @pytest.mark.parametrize("maximum", [1.0, 255.0])
 @pytest.mark.parametrize("colour", COLOURS)
 def test_a_door(colour, maximum, bigger, picture):
-    """What the network sees, and what comes of it, for every door; at once and tiled."""
+    """What the network sees, and what comes of it, for every preprocessing; at once and tiled."""
     scale, shot = 3, picture(40, 37)
-    door = Door(colour, maximum, bigger)
+    preprocessing = Preprocessing(colour, maximum, bigger)
     module = Repeat(scale, 1 if bigger else scale)
     rgb = shot.astype(np.float64) / 255
     large = resize(rgb, (120, 111))
     seen = large if bigger else rgb
     matrix, offset = np.array(SPACES[colour].matrix), np.array(SPACES[colour].offset)
-    channels = (seen @ matrix.T + offset)[:, :, : door.channels]
+    channels = (seen @ matrix.T + offset)[:, :, : preprocessing.channels]
 
-    doored = Doored(module, door, scale)
-    whole = pixels(doored(tensor(rgb).float()).detach())
+    adapted = RgbAdapter(module, preprocessing, scale)
+    whole = pixels(adapted(tensor(rgb).float()).detach())
     assert np.abs(pixels(module.saw) / maximum - channels).max() < 1e-6
     repeated = channels if bigger else channels.repeat(scale, 0).repeat(scale, 1)
-    around = (large @ matrix.T + offset)[:, :, door.channels :]
+    around = (large @ matrix.T + offset)[:, :, preprocessing.channels :]
     back = (np.concatenate((repeated, around), 2) - offset) @ np.array(SPACES[colour].inverse).T
     assert np.abs(whole - back).max() < 2e-6
 
-    made = network(module, door=door)
+    made = network(module, preprocessing=preprocessing)
     results = [
         Upscaler(lambda _: made, Settings(device="cpu", tile=tile))(rgb.astype(np.float32), [scale])
         for tile in (0, 16)
@@ -104,7 +104,7 @@ def test_a_door(colour, maximum, bigger, picture):
 
 def test_grey_stays_grey(picture):
     """A grey picture's chroma is none, before and after."""
-    made = network(Repeat(2, 2), door=Door("y"))
+    made = network(Repeat(2, 2), preprocessing=Preprocessing("y"))
     engine = Upscaler(lambda _: made, Settings(device="cpu"))
     grey = picture(20, 21, 1)
     (single,) = {tuple(engine(grey, [2]).shape)}
@@ -115,9 +115,9 @@ def test_grey_stays_grey(picture):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_deep_pixels_and_chains(dtype, picture):
-    """A door between two passes is crossed in float."""
+    """Between two passes colours stay in float."""
     shot = picture(16, 18).astype(dtype) * (257 if dtype == np.uint16 else 1)
-    made = network(Repeat(2, 2), door=Door("y", 1.0))
+    made = network(Repeat(2, 2), preprocessing=Preprocessing("y", 1.0))
     result = Upscaler(lambda _: made, Settings(device="cpu"))(shot, [2, 2])
     assert result.dtype == dtype
     assert result.shape == (64, 72, 3)
@@ -133,7 +133,7 @@ def test_a_bgr_network_and_its_rgb_twin(picture):
     shot = picture(20, 21)
     module = Enlarge(2)
     straight = network(module)
-    turned = network(module, door=Door("bgr"))
+    turned = network(module, preprocessing=Preprocessing("bgr"))
     engine = {k: Upscaler(lambda _, k=k: k, Settings(device="cpu")) for k in (straight, turned)}
     a, b = (engine[k](shot, [2]) for k in (straight, turned))
     assert np.array_equal(a, b)  # it does the same to each channel

@@ -1,10 +1,10 @@
-"""What stands before and behind a network, as its catalogue entry's door says.
+"""What goes into a network and what comes out of it, converted: preprocessing and postprocessing.
 
 Every network is given and gives what it was trained on: RGB or BGR, luma alone, YCbCr, 0..1 or
-0..255, the picture as it is or enlarged already. Everything else in the program sees RGB in 0..1.
-The door is one affine map of the three channels, and bicubic enlargement of what the network does
-not see or wants larger; both are written over maps as a network is, so they are tiled with it, and
-both are part of an exported graph.
+0..255, the picture as it is or enlarged already; its catalogue entry says which. Everything else in
+the program sees RGB in 0..1. The adapter is one affine map of the three channels, and bicubic
+enlargement of what the network does not see or wants larger; both are written over maps as a
+network is, so they are tiled with it, and both are part of an exported graph.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from srcli.archs.stages import Map, Run
-from srcli.catalog.entries import Colour, Door
+from srcli.catalog.entries import Colour, Preprocessing
 from srcli.quality.resize import phase_weights
 
 BICUBIC_HALO = 2  # four taps: two on either side of the nearest sample
@@ -123,61 +123,63 @@ def _weights(scale: int) -> tuple[tuple[float, ...], ...]:
     return tuple(map(tuple, phase_weights(scale).tolist()))
 
 
-class Doored(nn.Module):
-    """A network behind its door: RGB (n, 3, h, w) in 0..1 to RGB (n, 3, h s, w s), about 0..1.
+class RgbAdapter(nn.Module):
+    """A network with preprocessing and postprocessing.
+
+    RGB (n, 3, h, w) in 0..1 to RGB (n, 3, h s, w s), about 0..1.
 
     Args:
-        network: takes and gives what ``door`` says, in its parameters' dtype.
-        door: of the catalogue entry.
+        network: takes and gives what ``preprocessing`` says, in its parameters' dtype.
+        preprocessing: of the catalogue entry.
         scale: native factor.
     """
 
-    def __init__(self, network: nn.Module, door: Door, scale: int) -> None:
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing, scale: int) -> None:
         super().__init__()
-        self.network, self.door, self.scale = network, door, scale
-        self.space = SPACES[door.colour]
-        self.seen = range(door.channels)
-        self.unseen = range(door.channels, 3)
+        self.network, self.preprocessing, self.scale = network, preprocessing, scale
+        self.space = SPACES[preprocessing.colour]
+        self.seen = range(preprocessing.channels)
+        self.unseen = range(preprocessing.channels, 3)
 
     def colour(self, rgb: Tensor) -> Tensor:
         """What the network sees of a picture of any size, in its own range, fp32."""
         x = self.space.of(rgb, self.seen)
-        return x * self.door.maximum if self.door.maximum != 1 else x
+        return x * self.preprocessing.maximum if self.preprocessing.maximum != 1 else x
 
     def as_rgb(self, seen: Tensor) -> Tensor:
         """What `colour` gave, white being 1, as RGB; luma alone as grey."""
         return self.space.rgb(seen) if not self.unseen else seen.expand(-1, 3, -1, -1)
 
-    def enter(self, rgb: Tensor) -> Tensor:
+    def preprocess(self, rgb: Tensor) -> Tensor:
         """``colour``, enlarged if the network wants that, in fp32."""
         x = self.colour(rgb)
-        return enlarged(x, self.scale) if self.door.enlarged else x
+        return enlarged(x, self.scale) if self.preprocessing.enlarged else x
 
     def around(self, rgb: Tensor) -> Tensor:
         """The channels that the network does not see, enlarged."""
         return enlarged(self.space.of(rgb, self.unseen), self.scale)
 
-    def leave(self, sr: Tensor, *around: Tensor) -> Tensor:
+    def postprocess(self, sr: Tensor, *around: Tensor) -> Tensor:
         """The network's output, with ``around`` if there is any, as RGB in fp32."""
         sr = sr.float()
-        if self.door.maximum != 1:
-            sr = sr / self.door.maximum
+        if self.preprocessing.maximum != 1:
+            sr = sr / self.preprocessing.maximum
         return self.space.rgb(torch.cat((sr, *around), 1) if around else sr)
 
     def forward(self, rgb: Tensor) -> Tensor:
         around = (self.around(rgb),) if self.unseen else ()
-        return self.leave(self.network(self._cast(self.enter(rgb))), *around)
+        return self.postprocess(self.network(self._cast(self.preprocess(rgb))), *around)
 
     def stages(self, run: Run, rgb: Map) -> Map:
         """``forward`` over maps."""
-        halo, scale = (BICUBIC_HALO, self.scale) if self.door.enlarged else (0, 1)
-        x = run.local(lambda rgb: self._cast(self.enter(rgb)), rgb, halo=halo, scale=scale)
+        halo, scale = (BICUBIC_HALO, self.scale) if self.preprocessing.enlarged else (0, 1)
+        x = run.local(lambda rgb: self._cast(self.preprocess(rgb)), rgb, halo=halo, scale=scale)
         network: Any = self.network
         sr = network.stages(run, x)
         if not self.unseen:
-            return run.local(self.leave, sr)
+            return run.local(self.postprocess, sr)
         around = run.local(self.around, rgb, halo=BICUBIC_HALO, scale=self.scale)
-        return run.local(self.leave, sr, around)
+        return run.local(self.postprocess, sr, around)
 
     def _cast(self, x: Tensor) -> Tensor:
         """In the network's dtype and the memory layout that convolutions like."""
