@@ -19,7 +19,7 @@ from srcli.errors import ResourceError
 from srcli.sizes import sizes_apart
 
 
-class Spares:
+class BufferPool:
     """Memory of maps that are gone, for the next ones of the same size.
 
     A map on fresh pages costs ten times as much to write: a fault at every page's first touch.
@@ -50,15 +50,15 @@ class Budget:
     """Bytes that stored maps may take in memory; beyond, they go to a file in ``folder``.
 
     Args:
-        spares: where freed maps' memory goes and new ones' comes from.
+        pool: where freed maps' memory goes and new ones' comes from.
     """
 
     def __init__(
-        self, memory_bytes: int, folder: Path | None = None, spares: Spares | None = None
+        self, memory_bytes: int, folder: Path | None = None, pool: BufferPool | None = None
     ) -> None:
         self._files: dict[int, list[FileIO]] = {}  # of maps that are gone, by size
         self.memory_bytes = memory_bytes
-        self.spares = spares or Spares()
+        self.pool = pool or BufferPool()
         self.stored_bytes = self.peak_bytes = 0  # in memory: now, and at most so far
         self.folder = Path(folder or tempfile.gettempdir())
         self.spilled_bytes = 0
@@ -97,11 +97,11 @@ class Budget:
 
     def buffer(self, n_bytes: int) -> Tensor:
         """Host memory (n_bytes,), uint8, for a map that fits."""
-        spare = self.spares.take(n_bytes)
+        spare = self.pool.take(n_bytes)
         if spare is not None:
             return spare
-        if self.stored_bytes + self.spares.n_bytes + n_bytes > self.memory_bytes:
-            self.spares.clear()
+        if self.stored_bytes + self.pool.n_bytes + n_bytes > self.memory_bytes:
+            self.pool.clear()
         return torch.empty(n_bytes, dtype=torch.uint8)
 
     def file(self, n_bytes: int) -> FileIO:
@@ -193,7 +193,7 @@ class MemoryStorage(Storage):
         if hasattr(self, "_map"):
             self.budget.stored_bytes -= self.n_bytes
             if self._buffer is not None:
-                self.budget.spares.give(self._buffer)
+                self.budget.pool.give(self._buffer)
 
 
 class FileStorage(Storage):

@@ -101,7 +101,7 @@ class TileRun:
     def keep(self, source: Map, over: Map | None = None) -> Stored:
         return self.sweep(Keep(source, over))[0]  # type: ignore[no-any-return]
 
-    def rest(self, source: Map) -> Map:
+    def cache(self, source: Map) -> Map:
         return self.keep(source)
 
     def sweep(self, *outputs: Output) -> tuple[Any, ...]:

@@ -13,12 +13,12 @@ from torch import Tensor
 from srcli.archs.inference import derive
 from srcli.engine import memory
 from srcli.engine.pytorch.device import DTYPES, choose_device, choose_precision, make_exact
-from srcli.engine.pytorch.guard import Guard
+from srcli.engine.pytorch.color_fix import ColorFix
 from srcli.engine.pytorch.network import Network
 from srcli.engine.pytorch.passes import Pass, Picture, estimate_bytes
 from srcli.engine.pytorch.profile import Profile, profile
 from srcli.engine.pytorch.regions import Region
-from srcli.engine.pytorch.storage import Budget, Spares
+from srcli.engine.pytorch.storage import Budget, BufferPool
 from srcli.engine.result import GREY, Pixels, Report, native_size, pass_shares, peak
 from srcli.engine.settings import MARGIN, Settings
 from srcli.errors import UsageError
@@ -47,8 +47,8 @@ class Upscaler:
         self._networks: dict[int, Network] = {}
         self._derived: dict[tuple[int, torch.dtype], Network] = {}
         self._profiles: dict[int, Profile] = {}
-        self._spares = Spares()
-        self._spares_are_for: object = None
+        self._pool = BufferPool()
+        self._pool_is_for: object = None
         make_exact()
         if self.device.type == "cpu":
             memory.reuse_freed()
@@ -67,7 +67,7 @@ class Upscaler:
 
     def _free_bytes(self, reserve_bytes: int) -> int:
         """What may still be taken; memory of maps that are gone can be had."""
-        return self.memory_bytes - memory.taken_bytes() + self._spares.n_bytes - reserve_bytes
+        return self.memory_bytes - memory.taken_bytes() + self._pool.n_bytes - reserve_bytes
 
     def prepare(self, scales: Iterable[int]) -> None:
         """Load the networks of these native scales; raises what srcli.weights.load raises."""
@@ -116,10 +116,10 @@ class Upscaler:
         if self.settings.threads is not None:
             torch.set_num_threads(self.settings.threads)
         native = native_size(pixels, passes)
-        guard = Guard(pixels, native) if self.settings.color_fix and passes else None
-        finish = _Finish(pixels, native, size, guard)
-        if guard is not None:
-            reserve_bytes += guard.n_bytes
+        color_fix = ColorFix(pixels, native) if self.settings.color_fix and passes else None
+        finish = _Finish(pixels, native, size, color_fix)
+        if color_fix is not None:
+            reserve_bytes += color_fix.n_bytes
         if not passes:
             scale = np.float32(1 / peak(pixels.dtype))
             yield from finish.rows(torch.from_numpy(pixels.astype(np.float32) * scale))
@@ -156,11 +156,11 @@ class Upscaler:
         report: Report,
     ) -> Iterator[Tensor]:
         """Bands (rows, width, 3) of the native result, fp32 in about 0..1, on the device."""
-        if self._spares_are_for != (pixels.shape, tuple(passes)):
-            self._spares_are_for = pixels.shape, tuple(passes)
-            self._spares.clear()
+        if self._pool_is_for != (pixels.shape, tuple(passes)):
+            self._pool_is_for = pixels.shape, tuple(passes)
+            self._pool.clear()
         limit = self._free_bytes(reserve_bytes)
-        budget = Budget(0, self.settings.spill_folder, self._spares)
+        budget = Budget(0, self.settings.spill_folder, self._pool)
         picture = Picture.of_array(pixels)
         margin = MARGIN if self.settings.border == "reflect" else 0
         before = 0.0
@@ -299,9 +299,9 @@ class _Finish:
         pixels: Pixels,
         native: tuple[int, int],
         size: tuple[int, int],
-        guard: Guard | None = None,
+        color_fix: ColorFix | None = None,
     ) -> None:
-        self.guard = guard
+        self.color_fix = color_fix
         self.dtype, self.grey = pixels.dtype, pixels.shape[2] == 1
         self.resizer = (
             None
@@ -315,8 +315,8 @@ class _Finish:
         """Take a band (rows, width, 1 or 3); hand out what is finished."""
         if self.grey and band.shape[2] == 3:
             band = (band @ band.new_tensor(GREY))[:, :, None]
-        if self.guard is not None:
-            band = self.guard.push(band)
+        if self.color_fix is not None:
+            band = self.color_fix.push(band)
         if self.resizer is not None:
             band = torch.from_numpy(self.resizer.push(band.cpu().numpy()))
         if len(band):

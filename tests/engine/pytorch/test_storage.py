@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from srcli.engine.pytorch import storage as module
 from srcli.engine.pytorch.regions import Region
-from srcli.engine.pytorch.storage import Budget, FileStorage, MemoryStorage, Spares
+from srcli.engine.pytorch.storage import Budget, FileStorage, MemoryStorage, BufferPool
 from srcli.errors import ResourceError
 
 CPU = torch.device("cpu")
@@ -78,22 +78,22 @@ def test_budget(tmp_path):
 def test_memory_is_used_again():
     """A map of the same size lies where one lay that is gone; what is held so is never too much."""
     size, n_bytes = (4, 5), 4 * 5 * 6 * 4
-    spares = Spares()
-    budget = Budget(2 * n_bytes, spares=spares)
+    pool = BufferPool()
+    budget = Budget(2 * n_bytes, pool=pool)
     first = budget.storage(size, 6, torch.float32, CPU)
     place = first.read(Region(0, 0, *size)).data_ptr()
     del first
-    assert spares.n_bytes == n_bytes
-    again = Budget(2 * n_bytes, spares=spares).storage(size, 12, torch.bfloat16, CPU)
+    assert pool.n_bytes == n_bytes
+    again = Budget(2 * n_bytes, pool=pool).storage(size, 12, torch.bfloat16, CPU)
     assert again.read(Region(0, 0, *size)).data_ptr() == place
-    assert spares.n_bytes == 0
+    assert pool.n_bytes == 0
     del again
     larger = budget.storage(size, 9, torch.float32, CPU)  # for which there is no room beside it
-    assert spares.n_bytes == 0
+    assert pool.n_bytes == 0
     assert isinstance(larger, MemoryStorage)
     del larger
-    spares.clear()
-    assert spares.n_bytes == 0
+    pool.clear()
+    assert pool.n_bytes == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files by /proc")

@@ -1,4 +1,4 @@
-"""The guard on the low frequencies: what drifts comes back, what is faithful stays bit for bit."""
+"""The correction of low frequencies: what drifts comes back, what is faithful stays bit for bit."""
 
 import numpy as np
 import pytest
@@ -7,18 +7,18 @@ from tiny_networks import Nearest, network
 
 from srcli import catalog
 from srcli.engine.open import open_engine
-from srcli.engine.pytorch.guard import TOLERANCE, Guard
+from srcli.engine.pytorch.color_fix import TOLERANCE, ColorFix
 from srcli.engine.pytorch.upscaler import Upscaler
 from srcli.engine.settings import Settings
 
 
 def corrected(pixels, result, bands):
-    """A result (h s, w s, c) in 0..1 through the guard, in bands of these heights."""
-    guard = Guard(pixels, result.shape[:2])
+    """A result (h s, w s, c) in 0..1 through the correction, in bands of these heights."""
+    color_fix = ColorFix(pixels, result.shape[:2])
     parts, row = [], 0
     while row < len(result):
         n = bands[len(parts) % len(bands)]
-        parts.append(guard.push(torch.from_numpy(result[row : row + n])))
+        parts.append(color_fix.push(torch.from_numpy(result[row : row + n])))
         row += n
     whole = torch.cat(parts).numpy()
     assert whole.shape == result.shape

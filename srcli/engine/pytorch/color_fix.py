@@ -1,4 +1,4 @@
-"""A guard on the low frequencies: a network is to add detail, and not to shift colours.
+"""Correction of low frequencies (--color-fix): a network is to add detail, not to shift colours.
 
 The picture is compared with the result by the means of blocks of LR pixels. What they differ by
 beyond a tolerance, which faithful networks stay within, is interpolated and added. It works on the
@@ -20,7 +20,7 @@ BLOCK = 32  # LR pixels a side, at most
 TOLERANCE = 1.5 / 255
 
 
-class Guard:
+class ColorFix:
     """Corrects one result.
 
     Args:
