@@ -12,8 +12,8 @@ from torch import Tensor
 
 from srcli.archs.inference import derive
 from srcli.engine import memory
-from srcli.engine.pytorch.device import DTYPES, choose_device, choose_precision, make_exact
 from srcli.engine.pytorch.color_fix import ColorFix
+from srcli.engine.pytorch.device import DTYPES, choose_device, choose_precision, make_exact
 from srcli.engine.pytorch.network import Network
 from srcli.engine.pytorch.passes import Pass, Picture, estimate_bytes
 from srcli.engine.pytorch.profile import Profile, profile

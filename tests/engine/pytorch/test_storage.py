@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from srcli.engine.pytorch import storage as module
 from srcli.engine.pytorch.regions import Region
-from srcli.engine.pytorch.storage import Budget, FileStorage, MemoryStorage, BufferPool
+from srcli.engine.pytorch.storage import Budget, BufferPool, FileStorage, MemoryStorage
 from srcli.errors import ResourceError
 
 CPU = torch.device("cpu")
