@@ -364,7 +364,7 @@ class _Page:
     channels: int
     type: np.dtype[Any]
     rows_per_strip: int
-    carried: Metadata
+    metadata: Metadata
     inks: bool
     offsets: list[int] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
@@ -409,7 +409,7 @@ class TiffEncoder:
         width: int,
         channels: int,
         bits: int,
-        carried: Metadata,
+        metadata: Metadata,
         inks: bool = False,
     ) -> None:
         """Begin a page.
@@ -419,13 +419,13 @@ class TiffEncoder:
             channels: 1, 3, or 4 inks, and one more with alpha (not multiplied into the colours).
             bits: 8 or 16 per sample.
             inks: the first four channels are CMYK.
-            carried: what is to be written of it; EXIF is split into the directories of the file.
+            metadata: what is to be written of it; EXIF is split into the directories of the file.
         """
         self._end_page()
         kind: np.dtype[Any] = np.dtype("u1" if bits == 8 else "<u2")
         row_bytes = width * channels * kind.itemsize
         rows_per_strip = rows_per_block(row_bytes, height)
-        page = self._page = _Page(height, width, channels, kind, rows_per_strip, carried, inks)
+        page = self._page = _Page(height, width, channels, kind, rows_per_strip, metadata, inks)
         self._blocks = RowBlocks(
             height=height,
             row_bytes=row_bytes,
@@ -479,8 +479,8 @@ class TiffEncoder:
 
         tags: dict[int, Value] = {}
         children: dict[int, dict[int, Value]] = {}
-        if page.carried.exif:
-            tags, exif_tags, gps_tags = split_exif(page.carried.exif)
+        if page.metadata.exif:
+            tags, exif_tags, gps_tags = split_exif(page.metadata.exif)
             children = {34665: exif_tags, 34853: gps_tags}
         channels = page.channels
         tags = {
@@ -500,11 +500,11 @@ class TiffEncoder:
         }
         if channels in ((5,) if page.inks else (2, 4)):
             tags[338] = short(2)
-        if page.carried.dpi:
-            for tag, value in zip((282, 283), page.carried.dpi, strict=True):
+        if page.metadata.dpi:
+            for tag, value in zip((282, 283), page.metadata.dpi, strict=True):
                 tags[tag] = (5, 1, struct.pack("<II", round(value * 1000), 1000))
             tags[296] = short(2)
-        raw = {34675: page.carried.icc, _XMP: page.carried.xmp, _IPTC: page.carried.iptc}
+        raw = {34675: page.metadata.icc, _XMP: page.metadata.xmp, _IPTC: page.metadata.iptc}
         for tag, data in raw.items():
             if data:
                 tags[tag] = (1 if tag == _XMP else 7, len(data), data)

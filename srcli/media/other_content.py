@@ -26,7 +26,7 @@ _AUXILIARIES = (
 )
 
 
-def beside(stream: BinaryIO, format: str) -> tuple[str, ...]:
+def other_content(stream: BinaryIO, format: str) -> tuple[str, ...]:
     """Sentences about what will be left out; none for formats that are not among these."""
     read: dict[str, Callable[[BinaryIO], list[str]]] = {
         "webp": _webp,

@@ -15,7 +15,7 @@ _COMMENT = b"Comment"
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class OutputMetadata:
     """What is written with the pixels.
 
     Attributes:
@@ -29,7 +29,9 @@ class Carried:
     notes: tuple[str, ...]
 
 
-def carry(metadata: Metadata, entry: Format, channels: int, size: tuple[int, int]) -> Carried:
+def output_metadata(
+    metadata: Metadata, entry: Format, channels: int, size: tuple[int, int]
+) -> OutputMetadata:
     """What goes into a file.
 
     Args:
@@ -81,7 +83,7 @@ def carry(metadata: Metadata, entry: Format, channels: int, size: tuple[int, int
         colour=metadata.colour if entry.name == "png" else (),
         gain_map=gain_map,
     )
-    return Carried(written, to_srgb, tuple(notes))
+    return OutputMetadata(written, to_srgb, tuple(notes))
 
 
 def _gain_map(
@@ -100,9 +102,9 @@ def _gain_map(
     return gainmap.enlarged(metadata.gain_map, size)
 
 
-def again(carried: Carried) -> Carried:
+def for_later_frame(output: OutputMetadata) -> OutputMetadata:
     """For a later frame, whose colours are treated alike, and of which nothing more is said."""
-    return replace(carried, metadata=Metadata(), notes=())
+    return replace(output, metadata=Metadata(), notes=())
 
 
 def _colours(
