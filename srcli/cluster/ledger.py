@@ -13,8 +13,8 @@ from pathlib import Path
 
 from srcli.cluster.parts import MadePart, Part
 from srcli.jobs.events import Done, Event, Failed, Noted, Skipped, Started
+from srcli.jobs.inspect import Named
 from srcli.jobs.job import Job
-from srcli.jobs.look import Named
 
 DEATHS = 3  # workers that a job may cost before it is given up
 GROUPS_AHEAD = 4  # a worker's share of what is left is cut into so many groups

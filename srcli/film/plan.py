@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 from srcli.errors import MediaError, UsageError
+from srcli.film.choose_streams import choose_streams
 from srcli.film.codecs import Encoding, choose, keeps_mastering
 from srcli.film.ffmpeg import FFmpeg, find_ffmpeg
 from srcli.film.formats import CONTAINERS, layout_of
 from srcli.film.options import FilmOptions
 from srcli.film.probe import Film, here, probe
 from srcli.film.sequences import is_pattern, number_of, numbered, sequence_input
-from srcli.film.settle import settle_streams
 from srcli.film.tracks import Track
 from srcli.media.formats import check_output, format_of, is_picture
 from srcli.media.remote import UrlPath
@@ -235,7 +235,7 @@ def plan_film(
         notes.append(f"{source.bits} bits become {encoding.layout.bits}, the most of this encoder")
     if film.mastering and not keeps_mastering(encoding):
         notes.append(f"{encoding.encoder} does not keep the HDR10 mastering metadata")
-    tracks, more = settle_streams(film, extension, encoding, options, ffmpeg)
+    tracks, more = choose_streams(film, extension, encoding, options, ffmpeg)
     return FilmPlan(
         film, target, extension, sr_size, encoding, tracks, options, ffmpeg, (*notes, *more)
     )

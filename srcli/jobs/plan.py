@@ -17,12 +17,12 @@ from pathlib import Path
 from srcli import catalog
 from srcli.errors import ResourceError, UsageError
 from srcli.jobs.events import Listener
+from srcli.jobs.existing import ExistingFiles
 from srcli.jobs.failures import failure_of
 from srcli.jobs.inputs import STREAM, Found, RealNames, find, real_path
+from srcli.jobs.inspect import Named, look, previewed, target_of
 from srcli.jobs.job import Job, Options, output_bytes
-from srcli.jobs.look import Named, look, previewed, target_of
 from srcli.jobs.outputs import naming
-from srcli.jobs.there import There
 from srcli.media.remote import UrlPath, check_writable, is_url, path_of, shown
 from srcli.sizes import sizes_apart
 
@@ -79,7 +79,7 @@ class Plan:
         self._found = list(found.values())
         self._skipped: set[int] = set()
         self._known: dict[int, Job] = {}  # by index: what was looked at, or cannot be done
-        self._there = There()
+        self._existing = ExistingFiles()
         self._real = RealNames()
         # of outputs that are named by their size, as these are known one after the other
         self._taken: dict[str, Path] = {}
@@ -94,7 +94,7 @@ class Plan:
         if not options.overwrite:
             self._refuse_existing(targets, existing)
         _check_disk(job for k, job in self._known.items() if not self._is_over(k))
-        self._there = There()  # the listings, which may be long, have served
+        self._existing = ExistingFiles()  # the listings, which may be long, have served
         self._total = sum(not self._is_over(k) for k in range(len(self._found)))
 
     def __len__(self) -> int:
@@ -159,7 +159,7 @@ class Plan:
         """An input's job; one after the other if their outputs are named by their size."""
         if isinstance(item, Job):
             return item
-        job = look(item, self._options, stdin=self._stdin, there=self._there)
+        job = look(item, self._options, stdin=self._stdin, existing=self._existing)
         if item.target is None and job.failure is None:
             job = self._claimed(job)
         return job
@@ -172,10 +172,10 @@ class Plan:
 
     def n_there(self) -> int:
         """How many outputs exist by now of what was to be done."""
-        there = There()
+        existing = ExistingFiles()
         todo = [self._item(k) for k in range(len(self._found)) if not self._is_over(k)]
         targets = {item.target for item in todo} | set(self._taken.values())
-        return sum(target is not None and there.has(target) for target in targets)
+        return sum(target is not None and existing.has(target) for target in targets)
 
     def _item(self, k: int) -> Job | Named:
         if k in self._known:
@@ -212,7 +212,7 @@ class Plan:
                     continue
                 check_writable(target)
                 # asked in any case: it raises if there never can be such a file
-                is_there = self._there.has(target)
+                is_there = self._existing.has(target)
                 made = target
                 if previews and Named(found, self._names, target).is_film:
                     made = previewed(target, self._options)
@@ -238,7 +238,7 @@ class Plan:
                 return
             n -= 1
             item = self._item(k)
-            job = look(item, self._options, stdin=self._stdin, there=self._there)
+            job = look(item, self._options, stdin=self._stdin, existing=self._existing)
             self._known[k] = job
             targets[k] = str(job.target)
 
@@ -284,7 +284,7 @@ class Plan:
                 'tell them apart by their names: -o "{stem}_{ext}_large"',
             ))  # fmt: skip
         self._taken[real] = job.target
-        if not job.skip and not self._options.overwrite and self._there.has(job.target):
+        if not job.skip and not self._options.overwrite and self._existing.has(job.target):
             return replace(job, failure=_exists(job.target, 1))
         return job
 
@@ -293,7 +293,7 @@ class Plan:
         for k, target in enumerate(targets):
             if target is None or self._is_over(k):
                 continue
-            if k in existing or (k in self._known and self._there.has(path_of(target))):
+            if k in existing or (k in self._known and self._existing.has(path_of(target))):
                 there.append(target)
         if there:
             raise _exists(path_of(there[0]), len(there))

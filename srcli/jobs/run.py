@@ -31,10 +31,10 @@ from srcli.jobs.events import (
 )
 from srcli.jobs.failures import failure_of
 from srcli.jobs.inputs import STREAM
+from srcli.jobs.inspect import Named
+from srcli.jobs.inspect import look as look_at
 from srcli.jobs.job import Job, Options, decoded_bytes, written_bytes
-from srcli.jobs.look import Named
-from srcli.jobs.look import look as look_at
-from srcli.jobs.reading import SHARE, Opened, Reader
+from srcli.jobs.prefetch import SHARE, Opened, Reader
 from srcli.media.atomic import make_folder
 from srcli.media.formats import FORMATS
 from srcli.media.image import Frame, Picture

@@ -11,8 +11,8 @@ from srcli import catalog
 from srcli.errors import UsageError
 from srcli.jobs import plan as planning
 from srcli.jobs.events import Done, Failed, Skipped, Started
+from srcli.jobs.inspect import Named
 from srcli.jobs.job import Options
-from srcli.jobs.look import Named
 from srcli.jobs.plan import Plan
 from srcli.jobs.run import run
 from srcli.media import image

@@ -11,8 +11,8 @@ import numpy as np
 
 from srcli.engine.result import Pixels
 from srcli.errors import MediaError
+from srcli.jobs.inspect import Named
 from srcli.jobs.job import Job, Options, decoded_bytes
-from srcli.jobs.look import Named
 from srcli.media.damage import damage
 from srcli.media.formats import FORMATS
 from srcli.media.gif import palette_of

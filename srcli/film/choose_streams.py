@@ -16,13 +16,19 @@ from srcli.film.ffmpeg import FFmpeg
 from srcli.film.mux import Cut, mux
 from srcli.film.options import FilmOptions, Treatment
 from srcli.film.probe import Colour, Film, Stream, file_input, list_streams
-from srcli.film.tracks import Track, converted_forms, describe, form_name, forms
+from srcli.film.tracks import (
+    Track,
+    alternative_name,
+    alternatives,
+    converted_alternatives,
+    describe,
+)
 
 _TRIAL_S = "0.5"
 _TRIAL_RATE = Fraction(25)
 
 
-def settle_streams(
+def choose_streams(
     film: Film, extension: str, encoding: Encoding, options: FilmOptions, ffmpeg: FFmpeg
 ) -> tuple[tuple[Track, ...], list[str]]:
     """Which streams the result will have, tried on the film's first moments.
@@ -57,7 +63,7 @@ def settle_streams(
             if stream.index == film.video:
                 kept.append(video)
                 continue
-            others = forms(stream, extension, treatments.get(stream.kind, "copy"))
+            others = alternatives(stream, extension, treatments.get(stream.kind, "copy"))
             if stream.kind == "subtitle" and not has_contents(film, stream, ffmpeg):
                 others = []  # nothing would be left of it
             ways = [Track(stream), *others]
@@ -100,9 +106,9 @@ def _remedies(refused: list[Stream], treatments: dict[str, Treatment], trial: _T
             continue
         ways = []
         for stream in these if treatments[kind] == "copy" else ():
-            made = converted_forms(stream, trial.extension)
+            made = converted_alternatives(stream, trial.extension)
             ways.append(next((w for w in made if trial.holds((w, Track(trial.film.stream)))), None))
-        names = dict.fromkeys(form_name(w) for w in ways if w is not None)
+        names = dict.fromkeys(alternative_name(w) for w in ways if w is not None)
         if ways and None not in ways:
             found.append(f"{option} convert makes it {' and '.join(names)}")
         found.append(f"{option} drop leaves it out")
@@ -160,7 +166,7 @@ class _Trial:
 
     def in_matroska(self, stream: Stream) -> bool:
         """Whether an .mkv file would keep a stream as it is, or without loss."""
-        ways = [Track(stream), *forms(stream, ".mkv", "copy")]
+        ways = [Track(stream), *alternatives(stream, ".mkv", "copy")]
         return any(self.holds((way, Track(self.film.stream)), ".mkv") for way in ways)
 
     def _survives(self, track: Track, path: Path, stream: Stream) -> bool:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from srcli import catalog
 from srcli.errors import MediaError, SrcliError, UsageError
 from srcli.film.sequences import is_pattern
+from srcli.jobs.existing import ExistingFiles
 from srcli.jobs.failures import failure_of
 from srcli.jobs.inputs import STREAM, Found
 from srcli.jobs.job import Job, Options, stream
 from srcli.jobs.outputs import Naming
-from srcli.jobs.there import There
 from srcli.media.formats import FORMATS, check_output, check_several, format_of
 from srcli.media.remote import UrlPath, check_writable
 
@@ -65,7 +65,7 @@ def look(
     options: Options,
     *,
     stdin: Callable[[], bytes] | None = None,
-    there: There | None = None,
+    existing: ExistingFiles | None = None,
 ) -> Job:
     """What is to be done with one input; whatever is wrong with it is the job's failure.
 
@@ -73,7 +73,7 @@ def look(
         named: a Job is one already.
         options: of the command.
         stdin: gives the picture that ``-`` stands for.
-        there: outputs that exist, asked about those whose name depends on the size.
+        existing: outputs that exist, asked about those whose name depends on the size.
 
     Raises:
         UsageError: the ffmpeg that was named is none, which is no input's fault.
@@ -84,18 +84,20 @@ def look(
     if found.failure is not None:
         return Job(found.path, found.path, failure=found.failure)
     try:
-        return _looked(named, options, stdin, there or There())
+        return _looked(named, options, stdin, existing or ExistingFiles())
     except Exception as exc:
         if isinstance(exc, UsageError) and options.film.ffmpeg is not None:
             raise
         return Job(found.path, found.path, failure=failure_of(exc, found.path))
 
 
-def _looked(named: Named, options: Options, stdin: Callable[[], bytes] | None, there: There) -> Job:
+def _looked(
+    named: Named, options: Options, stdin: Callable[[], bytes] | None, existing: ExistingFiles
+) -> Job:
     found, names, target = named.found, named.names, named.target
     path = found.path
     if named.is_film:
-        return _film(path, named, options, there)
+        return _film(path, named, options, existing)
     from srcli.media.image import inspect, is_opaque
 
     data = _data(path, named, stdin)
@@ -106,7 +108,7 @@ def _looked(named: Named, options: Options, stdin: Callable[[], bytes] | None, t
     if target is None:
         target = names.target(found, options.model.name, options.scale, sr_size)
         check_writable(target)
-        if there.has(target) and options.skip_existing:
+        if existing.has(target) and options.skip_existing:
             return Job(path, target, skip=True)
     factor = options.scale or max(sr_size[0] / lr_size[0], sr_size[1] / lr_size[1])
     alpha = info.has_alpha and options.alpha != "discard"
@@ -149,7 +151,7 @@ def _data(path: Path, named: Named, stdin: Callable[[], bytes] | None) -> bytes 
     return path.read_bytes()
 
 
-def _film(path: Path, named: Named, options: Options, there: There) -> Job:
+def _film(path: Path, named: Named, options: Options, existing: ExistingFiles) -> Job:
     from srcli.film.plan import open_film, plan_film, plan_pictures
     from srcli.film.probe import turned
 
@@ -162,7 +164,7 @@ def _film(path: Path, named: Named, options: Options, there: There) -> Job:
     target = named.target
     if target is None:
         target = named.names.target(named.found, options.model.name, options.scale, shown_size)
-        if there.has(target) and options.skip_existing:
+        if existing.has(target) and options.skip_existing:
             return Job(path, target, skip=True)
     job = Job(path, target, lr_size=film.shown_size, sr_size=shown_size)
     try:

@@ -16,7 +16,7 @@ _SURE_BYTES = 255  # of a longer name the system says whether there can be such 
 _FEW = 16  # outputs in one folder, which are asked about one by one
 
 
-class There:
+class ExistingFiles:
     """What lies in the folders of the outputs, as they were when first listed."""
 
     def __init__(self) -> None:
