@@ -23,10 +23,10 @@ from srcli.engine.pytorch.adapter import RgbAdapter
 from srcli.training.adversary import Adversary
 from srcli.training.config import Config, Stage
 from srcli.training.data import Crops, Photos, Where
-from srcli.training.forms import set_form
 from srcli.training.losses import Loss
+from srcli.training.module_swaps import swap_modules
 from srcli.training.optimiser import Adam, Vectors, trained
-from srcli.training.perceptual import Eyes, place
+from srcli.training.perceptual import FeatureExtractors, place
 from srcli.training.privileged import Privileged
 from srcli.training.schedule import ema_decay, learning_rate
 
@@ -42,8 +42,8 @@ class Step:
     Args:
         network: its parameters views of ``vectors.weights``.
         preprocessing: what the network takes and gives: the loss is of what it sees, in 0..1.
-        eyes: opens the networks of perceptual losses.
-        shown: the network of the averaged weights, for the losses that compare with it.
+        extractors: opens the networks of perceptual losses.
+        averaged: the network of the averaged weights, for the losses that compare with it.
         teacher: for the distillation losses: takes and gives 0..1.
         features: last-layer modules of student and teacher, for feature distillation.
         adversary: of adversarial stages.
@@ -62,8 +62,8 @@ class Step:
         steps: int,
         offset: int = 0,
         preprocessing: Preprocessing | None = None,
-        eyes: Eyes | None = None,
-        shown: nn.Module | None = None,
+        extractors: FeatureExtractors | None = None,
+        averaged: nn.Module | None = None,
         teacher: nn.Module | None = None,
         features: tuple[nn.Module, nn.Module] | None = None,
         adversary: Adversary | None = None,
@@ -85,8 +85,8 @@ class Step:
         self.adversary = adversary if stage.adversarial else None
         self.privileged = privileged if stage.teacher or stage.student else None
         self._beside = self.privileged.learner(stage) if self.privileged is not None else None
-        self.loss = Loss(stage.loss, eyes, self.adapted.as_rgb, moving=True).to(self.device)
-        self.shown = shown if self.loss.needs_average else None
+        self.loss = Loss(stage.loss, extractors, self.adapted.as_rgb, moving=True).to(self.device)
+        self.averaged = averaged if self.loss.needs_average else None
         self.precision: str = config.precision
         if self.precision == "auto":
             self.precision = "bf16" if bf16_is_fast(self.device) else "fp32"
@@ -207,9 +207,9 @@ class Step:
                 with torch.no_grad():
                     teacher_sr = self.adapted.colour(self.teacher(rgb).float())
             average = None
-            if self.shown is not None:
+            if self.averaged is not None:
                 with torch.no_grad():
-                    average = self.shown(given).float() / white
+                    average = self.averaged(given).float() / white
         if white != 1:
             lr, hr = lr / white, hr / white
             teacher_sr = teacher_sr / white if teacher_sr is not None else None
@@ -235,8 +235,8 @@ class Step:
         lr, hr = self._batch
         if self.photos.resident:
             lr, hr = self.photos.crops(lr, hr, self.stage.patch)
-        if self.shown is not None:
-            for mine, theirs in zip(self.shown.buffers(), self.network.buffers(), strict=True):
+        if self.averaged is not None:
+            for mine, theirs in zip(self.averaged.buffers(), self.network.buffers(), strict=True):
                 mine.copy_(theirs)
         loss, pictures = self.loss_of(lr, hr)
         if self.adversary is not None and pictures is not None:
@@ -334,7 +334,7 @@ class Step:
         backup = self.save()
         if compiled:
             torch.compiler.reset()
-            set_form(self.network, "compiled", shifts=c.depthwise == "shifts")
+            swap_modules(self.network, "compiled", shifts=c.depthwise == "shifts")
             self.loss_of = torch.compile(self._loss_of, mode=c.compile_mode, dynamic=False)
             try:
                 self._run()
@@ -344,7 +344,7 @@ class Step:
                 self.loss_of = self._loss_of
                 torch.compiler.reset()
         if self.how == "eager":
-            set_form(self.network, "train")
+            swap_modules(self.network, "train")
         self.restore(backup)
         if graph and c.compile_mode not in ("reduce-overhead", "max-autotune"):
             try:

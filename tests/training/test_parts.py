@@ -12,11 +12,11 @@ from srcli.errors import UsageError
 from srcli.training import packing
 from srcli.training.config import load
 from srcli.training.data import Photos
-from srcli.training.forms import set_form
+from srcli.training.initialise import fit_last, initialise, shallow_path
 from srcli.training.losses import Contrastive, Loss, attention_transfer
+from srcli.training.module_swaps import swap_modules
 from srcli.training.networks import spec_of, take_over
 from srcli.training.optimiser import Vectors
-from srcli.training.start import fit_last, shallow_path, start
 from srcli.training.step import Step
 
 
@@ -29,7 +29,7 @@ def test_forms_compute_the_same(arch, scale, form):
     results = []
     for f in ("plain", form):
         other = copy.deepcopy(network)
-        set_form(other, f)
+        swap_modules(other, f)
         params = [p for p in other.parameters() if p.requires_grad]
         y = other(x)
         grads = torch.autograd.grad(
@@ -40,13 +40,13 @@ def test_forms_compute_the_same(arch, scale, form):
     # sums in another order: rounding of fp32, and now and then a PReLU on its other side
     for a, b in zip(*results, strict=True):
         assert (a - b).abs().max() <= 1e-3 * a.abs().max() + 1e-7
-    set_form(other, "plain")
+    swap_modules(other, "plain")
     assert torch.equal(other.train()(x), results[0][0])
 
 
 def test_channel_attention_has_a_gradient_where_nothing_varies():
     network = CCA(16)
-    set_form(network, "train")
+    swap_modules(network, "train")
     x = torch.full((1, 16, 8, 8), 0.5, requires_grad=True)
     (grad,) = torch.autograd.grad(network(x).sum(), x)
     assert grad.isfinite().all()
@@ -112,7 +112,7 @@ def test_start_is_about_nearest_neighbour(name, photos):
     network = spec.build()
     where = photos.draw(0, 6, 32)
     lr, hr = entered(spec, photos.crops(where.lr, where.hr, 32))
-    start(network, lr, hr, squash=config.squash, quiet=config.quiet)
+    initialise(network, lr, hr, squash=config.squash, quiet=config.quiet)
     other = photos.draw(1, 6, 32)
     lr, hr = entered(spec, photos.crops(other.lr, other.hr, 32))
     with torch.no_grad():
@@ -127,14 +127,14 @@ def test_start_keeps_pytorch_s_own_elsewhere():
     network = spec_of("rlfn_s", 2).build()
     before = copy.deepcopy(network.state_dict())
     lr = 255 * torch.rand(2, 3, 24, 24)
-    start(network, lr, F.interpolate(lr, scale_factor=2), quiet=["conv_2"])
+    initialise(network, lr, F.interpolate(lr, scale_factor=2), quiet=["conv_2"])
     changed = [n for n, t in network.state_dict().items() if not torch.equal(t, before[n])]
     gates = [f"block_{k}.esa.conv4.bias" for k in range(1, 7)]
     ends = ["conv_2.weight", "conv_2.bias", "upsampler.0.weight", "upsampler.0.bias"]
     assert changed == ["conv_1.weight", "conv_1.bias", *gates, *ends]
     assert torch.equal(network.conv_1.weight[3:], before["conv_1.weight"][3:])
     with pytest.raises(UsageError, match="conv_9"):
-        start(network, lr, F.interpolate(lr, scale_factor=2), quiet=["conv_9"])
+        initialise(network, lr, F.interpolate(lr, scale_factor=2), quiet=["conv_9"])
 
 
 def test_shallow_path():

@@ -123,7 +123,7 @@ class PointwiseConv(nn.Conv2d):
         return F.linear(x, self.weight[:, :, 0, 0], self.bias).permute(0, 3, 1, 2)
 
 
-def set_form(network: nn.Module, form: Form, *, shifts: bool = True) -> None:
+def swap_modules(network: nn.Module, form: Form, *, shifts: bool = True) -> None:
     """Give every module of the network its class for this form; ``shifts``: depthwise too."""
     for module in network.modules():
         if isinstance(module, CCA):

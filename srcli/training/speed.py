@@ -10,7 +10,7 @@ from srcli.training.step import Step
 MEASURE_S = 3.0
 
 
-def measure_rate(step: Step, seconds: float = MEASURE_S) -> float:
+def step_rate(step: Step, seconds: float = MEASURE_S) -> float:
     """Steps per second, by making some and undoing them."""
     backup = step.save()
     for k in range(3):

@@ -12,15 +12,15 @@ from srcli.archs.quantised import calibrate, imitate, quantised, split
 from srcli.errors import UsageError
 from srcli.training.config import Config
 from srcli.training.data import Photos
+from srcli.training.initialise import fit_last, initialise, last_conv
 from srcli.training.networks import Spec, take_over
-from srcli.training.start import fit_last, last_conv, start
 
 NAMED = 5  # tensors that a line lists
 START_CROPS, START_PATCH = 32, 48  # that the first weights are fitted to
 START_STEP = 2**31  # their number: no step of a run
 
 
-def built(spec: Spec, config: Config, init: Mapping[str, Tensor] | None) -> nn.Module:
+def build_network(spec: Spec, config: Config, init: Mapping[str, Tensor] | None) -> nn.Module:
     """The network in the form that its first weights, ``init`` if there are any, are for."""
     network = spec.build()
     if isinstance(network, Expanded):
@@ -34,7 +34,7 @@ def built(spec: Spec, config: Config, init: Mapping[str, Tensor] | None) -> nn.M
     return network
 
 
-def begin(
+def first_weights(
     network: nn.Module, photos: Photos, config: Config, spec: Spec, init: dict[str, Tensor] | None
 ) -> str:
     """First weights: from ``init``, what does not fit computed or drawn anew; says what it did."""
@@ -43,7 +43,7 @@ def begin(
     if init is None:
         if config.start == "plain":
             return "PyTorch's own"
-        start(network, lr, hr, squash=config.squash, quiet=config.quiet)
+        initialise(network, lr, hr, squash=config.squash, quiet=config.quiet)
         return "nearest neighbour"
     left = take_over(network, init)
     if not left:

@@ -39,7 +39,7 @@ Squash = Literal["none", "tanh"]
 
 
 @torch.no_grad()
-def start(
+def initialise(
     network: nn.Module,
     lr: Tensor,
     hr: Tensor,
@@ -59,10 +59,10 @@ def start(
         UsageError: a pattern in ``quiet`` names no layer.
     """
     open_gates(network)
-    hush(network, quiet)
+    scale_down(network, quiet)
     path = shallow_path(network, lr)
     if any(hop.conv.groups == 1 for hop in path):
-        carry(path, hr.shape[2], lr.shape[1])
+        carry_picture(path, hr.shape[2], lr.shape[1])
         match_levels(network, path, lr, hr, squash)
 
 
@@ -78,7 +78,7 @@ def open_gates(network: nn.Module) -> None:
 
 
 @torch.no_grad()
-def hush(network: nn.Module, quiet: Sequence[str]) -> None:
+def scale_down(network: nn.Module, quiet: Sequence[str]) -> None:
     """Weights and biases of these layers to a tenth."""
     modules = dict(network.named_modules())
     for pattern in quiet:
@@ -136,7 +136,7 @@ def shallow_path(network: nn.Module, lr: Tensor) -> list[Hop]:
 
 
 @torch.no_grad()
-def carry(path: Sequence[Hop], hr_height: int, colours: int = 3) -> None:
+def carry_picture(path: Sequence[Hop], hr_height: int, colours: int = 3) -> None:
     """Identity taps for the first channels of every layer on the path, see above."""
     full = [k for k, hop in enumerate(path) if hop.conv.groups == 1]
     first, last = full[0], full[-1]
