@@ -590,7 +590,7 @@ def models(scale: int | None = None, *, untrained: bool = False) -> tuple[ModelI
 
 def _extend() -> None:
     """The user's own models are models, too."""
-    from srcli.weights.own import with_own_models
+    from srcli.weights.user_models import with_own_models
 
     catalog.extend(with_own_models)
 

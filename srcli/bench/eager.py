@@ -28,7 +28,7 @@ from srcli.engine.result import Pixels
 from srcli.errors import SrcliError
 from srcli.weights import WeightsOptions, build, load
 from srcli.weights.format import pack, unpack
-from srcli.weights.own import with_own_models
+from srcli.weights.user_models import with_own_models
 
 
 class Eager:

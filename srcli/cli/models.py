@@ -31,7 +31,7 @@ from srcli.cli.options import parse_scale, parse_whole_scale
 from srcli.cli.screen import downloading, say
 from srcli.errors import SrcliError, UsageError, WeightsError
 from srcli.weights import WeightsOptions, locate, verify
-from srcli.weights.own import data_dir
+from srcli.weights.user_models import data_dir
 
 app = typer.Typer(help="List, fetch and check the models; add your own.", no_args_is_help=False)
 

@@ -260,8 +260,8 @@ class _Crew:
             pace.since = pace.since or time.monotonic()
             self._session.give(place, group)
 
-    def _hear(self, place: int, told: Sequence[tuple[int, Event | MadePart]]) -> None:
-        for index, event in told:
+    def _hear(self, place: int, events: Sequence[tuple[int, Event | MadePart]]) -> None:
+        for index, event in events:
             heard = self._ledger.heard(place, index, event)
             if isinstance(heard, Done | Failed | Skipped | MadePart):
                 self._in_vain = 0

@@ -566,7 +566,7 @@ def _candidates(
     for native in dict.fromkeys(order):
         if 1 <= native <= MAX_NATIVE_SCALE:
             yield native, said.config if said.config is not None else configs.get(native, usual)
-    found = recognise.told(template.arch, state)
+    found = recognise.infer_config(template.arch, state)
     if found is not None and said.config is None:
         yield found
 

@@ -59,7 +59,9 @@ def candidates(
             yield candidate
 
 
-def told(arch: Architecture, state: Mapping[str, Tensor]) -> tuple[int, dict[str, Any]] | None:
+def infer_config(
+    arch: Architecture, state: Mapping[str, Tensor]
+) -> tuple[int, dict[str, Any]] | None:
     """Scale and arguments as the network's class reads them off the shapes; None if it cannot."""
     if arch.network is None:
         return None
@@ -101,7 +103,7 @@ def _told(state: Mapping[str, Tensor], catalogue: Catalogue) -> Iterator[Candida
         if model.arch.network is not None and not model.is_own:
             by_network.setdefault(model.arch.network, []).append(model)
     for models in by_network.values():
-        found = told(models[0].arch, state)
+        found = infer_config(models[0].arch, state)
         if found is not None:
             scale, config = found
             yield Candidate(min(models, key=lambda m: _unlike(m, scale, config)), scale, config)

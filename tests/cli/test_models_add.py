@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 
 from srcli import catalog
 from srcli.catalog import Preprocessing
-from srcli.catalog.own import read_entries, to_toml
+from srcli.catalog.user_models import read_entries, to_toml
 from srcli.cli import application
 from srcli.cli import own as own_module
 from srcli.errors import SrcliError, UsageError, WeightsError
 from srcli.weights import load_file, new_network, save_file
 from srcli.weights import own as own_room
-from srcli.weights.own import data_dir
+from srcli.weights.user_models import data_dir
 
 CONFIG = {"n_feats": 8}
 

@@ -12,8 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srcli.catalog import Catalogue, Model, Preprocessing, Variant, built_in
-from srcli.catalog.own import Entry, Own, merged, own_model, read_entries, read_own, to_toml
 from srcli.catalog.tables import EntryError
+from srcli.catalog.user_models import (
+    Entry,
+    UserModels,
+    merged,
+    own_model,
+    read_entries,
+    read_own,
+    to_toml,
+)
 from srcli.errors import ResourceError, UsageError, WeightsError
 from srcli.weights import format as stored
 from srcli.weights.cache import Announce, locked, why_not_writable, write_atomic
@@ -53,10 +61,10 @@ def files_dir(folder: Path) -> Path:
     return folder / "models"
 
 
-_read: dict[tuple[Path, int, int, int], Own] = {}
+_read: dict[tuple[Path, int, int, int], UserModels] = {}
 
 
-def own_models(folder: Path, catalogue: Catalogue | None = None) -> Own:
+def own_models(folder: Path, catalogue: Catalogue | None = None) -> UserModels:
     """The user's models; read again only when the table has changed.
 
     Args:
@@ -67,7 +75,7 @@ def own_models(folder: Path, catalogue: Catalogue | None = None) -> Own:
     try:
         stat = path.stat()
     except OSError:
-        return Own()
+        return UserModels()
     key = (path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
     if catalogue is not None or key not in _read:
         own = read_own(path, files_dir(folder), catalogue or built_in())

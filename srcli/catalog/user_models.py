@@ -24,7 +24,7 @@ Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Own:
+class UserModels:
     """What a table says.
 
     Attributes:
@@ -59,7 +59,7 @@ def read_entries(path: Path) -> list[Entry]:
     return [{_RENAMED.get(k, k): v for k, v in entry.items()} for entry in entries]
 
 
-def read_own(path: Path, folder: Path, built_in: Catalogue) -> Own:
+def read_own(path: Path, folder: Path, built_in: Catalogue) -> UserModels:
     """The table's models.
 
     Args:
@@ -70,7 +70,9 @@ def read_own(path: Path, folder: Path, built_in: Catalogue) -> Own:
     try:
         entries = read_entries(path)
     except CatalogueError as exc:
-        return Own(problems=(f"{exc.message}. Your own models are left out until it is mended.",))
+        return UserModels(
+            problems=(f"{exc.message}. Your own models are left out until it is mended.",)
+        )
     models: dict[str, Model] = {}
     problems = []
     for number, entry in enumerate(entries, 1):
@@ -81,7 +83,7 @@ def read_own(path: Path, folder: Path, built_in: Catalogue) -> Own:
             models[model.name] = model
         except EntryError as exc:
             problems.append(f"{path}, an entry is left out: {exc}.")
-    return Own(tuple(models.values()), tuple(problems))
+    return UserModels(tuple(models.values()), tuple(problems))
 
 
 def own_model(entry: Any, number: int, folder: Path, built_in: Catalogue) -> Model:
