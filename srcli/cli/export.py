@@ -110,7 +110,8 @@ def export(
     from srcli.engine import export as engine  # imports torch
     from srcli.engine.pytorch.network import Network
     from srcli.weights import WeightsOptions, build, load_file, state_dict
-    from srcli.weights.loading import check_output, file_metadata
+    from srcli.weights.metadata import file_metadata
+    from srcli.weights.user_file import check_output
 
     metadata: dict[str, str] = {}
     state: dict[str, Tensor]

@@ -25,14 +25,9 @@ from srcli.catalog.user_models import (
 from srcli.errors import ResourceError, UsageError, WeightsError
 from srcli.weights import format as stored
 from srcli.weights.cache import Announce, locked, why_not_writable, write_atomic
-from srcli.weights.loading import (
-    PROVENANCE_KEY,
-    build,
-    check_output,
-    file_metadata,
-    load_file,
-    network_metadata,
-)
+from srcli.weights.metadata import PROVENANCE_KEY, file_metadata, network_metadata
+from srcli.weights.networks import build
+from srcli.weights.user_file import check_output, load_file
 
 if TYPE_CHECKING:
     from torch import Tensor

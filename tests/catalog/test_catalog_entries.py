@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from srcli import catalog
-from srcli.weights.loading import CHANGES
+from srcli.weights.networks import CHANGES
 
 OURS = {"bcrn", "rlfn", "rlfn_s", "rlfn_ntire", "lesrcnn", "swift_srgan"}
 

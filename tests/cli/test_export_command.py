@@ -67,7 +67,7 @@ def test_half_safetensors_is_accepted_as_weights(run, mine, tmp_path):
     _, variant, state = load_file(half)
     assert {t.dtype for t in state.values()} == {torch.float16}
     assert dict(variant.config) == CONFIG
-    from srcli.weights.loading import file_metadata
+    from srcli.weights.metadata import file_metadata
 
     provenance = json.loads(file_metadata(half)["srcli.provenance"])
     assert provenance["trained_by"] == "srcli train"
