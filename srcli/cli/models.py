@@ -309,10 +309,10 @@ def add_command(
     ] = False,
 ) -> None:
     """Add weights of your own under a name; a further scale under the same name likewise."""
-    from srcli.weights import own
+    from srcli.weights import user_models
 
     folder = data_dir()
-    model, variant = own.add(
+    model, variant = user_models.add(
         file,
         name,
         folder=folder,
@@ -323,7 +323,7 @@ def add_command(
         announce=say,
     )
     assert variant.weights is not None
-    print(f"{model.name} x{variant.scale}  {own.files_dir(folder) / variant.weights.file}")
+    print(f"{model.name} x{variant.scale}  {user_models.files_dir(folder) / variant.weights.file}")
 
 
 @app.command("remove")
@@ -337,9 +337,9 @@ def remove_command(
     ] = None,
 ) -> None:
     """Forget a model that you added, and delete srcli's copy of its weights."""
-    from srcli.weights import own
+    from srcli.weights import user_models
 
-    gone = own.remove(name, folder=data_dir(), scale=scale, announce=say)
+    gone = user_models.remove(name, folder=data_dir(), scale=scale, announce=say)
     print(" ".join([name, *(f"x{s}" for s in gone), "removed"]))
 
 
