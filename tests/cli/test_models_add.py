@@ -18,7 +18,7 @@ from srcli.cli import application
 from srcli.cli import own as own_module
 from srcli.errors import SrcliError, UsageError, WeightsError
 from srcli.weights import load_file, new_network, save_file
-from srcli.weights import own as own_room
+from srcli.weights.metadata import file_metadata
 from srcli.weights.user_models import data_dir
 
 CONFIG = {"n_feats": 8}
@@ -107,7 +107,7 @@ def test_a_trained_file_becomes_a_model(run, trained, photo, home, tmp_path):
     assert '"lesrcnn.mine"' in result.stdout
 
     # the copy says where it is from, as the file did
-    metadata = own_room.file_metadata(kept)
+    metadata = file_metadata(kept)
     assert json.loads(metadata["srcli.provenance"])["step"] == 1
 
 
