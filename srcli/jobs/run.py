@@ -127,52 +127,27 @@ def run(
                 settle(0, 0)
                 report(_film(job, options, engine, tell, (number, total)))
                 continue
-            output: _Output | None = None
+            made: _Output | None = None
             try:
-                opening = reader.take()
-                started = time.perf_counter()
-                tell(Started(job.source, job.lr_size, job.sr_size, number, total))
-                opened = opening.result()
-                reserve = _writing_bytes(job, memory_bytes) + _held_bytes(unfinished)
-                output = _Output(job, opened, options, started)
-                notes = (*opened.first.picture.notes, *output.writer.notes)
-                for note in notes:
-                    tell(Noted(job.source, note))
-                if output.suggested is not None:
-                    tell(output.suggested)
-                output.start(writing)
-                said = set(notes)
-                frame: Frame | None = opened.first
-                for index in range(job.n_frames):
-                    coming: Future[Frame | None] | None = None
-                    ahead_bytes = 0
-                    if index + 1 < job.n_frames:
-                        coming = reader.following(opened)
-                        ahead_bytes = decoded_bytes(job)
-                    else:
-                        reader.look_ahead()
-                    ahead_bytes += reader.held_bytes
-                    assert frame is not None, "reading counts the frames"
-                    for note in frame.picture.notes:
-                        if note not in said:
-                            tell(Noted(job.source, f"page {index + 1}: {note}"))
-                            said.add(note)
-                    _fill(output, frame, index, engine, reserve + ahead_bytes, tell)
-                    frame = coming.result() if coming else None
-                output.finish()
+                made = _picture(
+                    job,
+                    reader,
+                    writing,
+                    options,
+                    engine,
+                    tell,
+                    (number, total),
+                    memory_bytes=memory_bytes,
+                    held_bytes=_held_bytes(unfinished),
+                )
             except Exception as exc:
-                if output is not None:
-                    output.abort()
                 report(_failed(job, exc))
-                output = None
-            except BaseException:  # interrupted: nothing half-written stays
-                if output is not None:
-                    output.abort()
+            except BaseException:  # interrupted
                 settle(0, 0)  # what is complete is told
                 raise
             settle(options.jobs - 1, memory_bytes // SHARE)
-            if output is not None:
-                unfinished.append(output)
+            if made is not None:
+                unfinished.append(made)
         settle(0, 0)
     return summary
 
@@ -193,6 +168,65 @@ def _film(
         return run_film(job, options, engine, tell)
     except Exception as exc:
         return _failed(job, exc)
+
+
+def _picture(
+    job: Job,
+    reader: Reader,
+    writing: ThreadPoolExecutor,
+    options: Options,
+    engine: Engine,
+    tell: Listener,
+    number: tuple[int, int],
+    *,
+    memory_bytes: int,
+    held_bytes: int,
+) -> _Output:
+    """A picture, or the frames of an animation, enlarged, while another thread writes it.
+
+    Whatever is raised, nothing half-written stays.
+
+    Args:
+        number: of this job, of how many.
+        memory_bytes: allowed for everything.
+        held_bytes: that the pictures before, still being written, take of it.
+    """
+    opening = reader.take()
+    started = time.perf_counter()
+    tell(Started(job.source, job.lr_size, job.sr_size, *number))
+    opened = opening.result()
+    reserve_bytes = _writing_bytes(job, memory_bytes) + held_bytes
+    output = _Output(job, opened, options, started)
+    try:
+        notes = (*opened.first.picture.notes, *output.writer.notes)
+        for note in notes:
+            tell(Noted(job.source, note))
+        if output.suggested is not None:
+            tell(output.suggested)
+        output.start(writing)
+        said = set(notes)
+        frame: Frame | None = opened.first
+        for index in range(job.n_frames):
+            coming: Future[Frame | None] | None = None
+            ahead_bytes = 0
+            if index + 1 < job.n_frames:
+                coming = reader.following(opened)
+                ahead_bytes = decoded_bytes(job)
+            else:
+                reader.look_ahead()
+            ahead_bytes += reader.held_bytes
+            assert frame is not None, "reading counts the frames"
+            for note in frame.picture.notes:
+                if note not in said:
+                    tell(Noted(job.source, f"page {index + 1}: {note}"))
+                    said.add(note)
+            _fill(output, frame, index, engine, reserve_bytes + ahead_bytes, tell)
+            frame = coming.result() if coming else None
+        output.finish()
+    except BaseException:
+        output.abort()
+        raise
+    return output
 
 
 def _fill(
