@@ -19,7 +19,7 @@ from srcli.media.gif import GifFrames
 from srcli.media.metadata import Metadata, resources_of_iptc
 from srcli.media.png import PngEncoder
 from srcli.media.target import Target
-from srcli.media.tiff import TiffEncoder, needs_big
+from srcli.media.tiff_encoder import TiffEncoder, needs_big
 from srcli.media.webp import WebpFrames
 
 Strip = NDArray[np.uint8] | NDArray[np.uint16]

@@ -19,8 +19,8 @@ from srcli.media.exif import strip_prefix
 from srcli.media.header import open_image, pillow_header
 from srcli.media.metadata import Metadata
 from srcli.media.picture import Decoded, Header
+from srcli.media.sample_range import full_range
 from srcli.media.samples import decode_plain
-from srcli.media.tiff import full_range
 
 _MAX_BOXES = 10_000
 _MAX_BYTES = 1 << 26  # of metadata

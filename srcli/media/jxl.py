@@ -18,8 +18,8 @@ from srcli.errors import MediaError
 from srcli.media.header import pillow_header
 from srcli.media.metadata import Metadata
 from srcli.media.picture import Decoded, Header, ImageInfo, Pixels
+from srcli.media.sample_range import clipped_notes, full_range
 from srcli.media.samples import decode_plain, upright
-from srcli.media.tiff import clipped_notes, full_range
 
 _HEAD_BYTES = 4096
 _CODESTREAM = b"\xff\x0a"

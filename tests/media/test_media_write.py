@@ -17,7 +17,7 @@ from srcli.errors import MediaError, ResourceError, UsageError
 from srcli.media import target
 from srcli.media.image import Picture, inspect, read
 from srcli.media.metadata import Metadata
-from srcli.media.tiff import TiffEncoder
+from srcli.media.tiff_encoder import TiffEncoder
 from srcli.media.write import Writer, memory_needed, open_writer
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
