@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from srcli.errors import UsageError
+from srcli.film.description import Mastering
 from srcli.film.ffmpeg import FFmpeg
 from srcli.film.formats import LAYOUTS, Layout, layout_of, opaque
 from srcli.film.options import FilmOptions
-from srcli.film.probe import Mastering
 
 
 @dataclass(frozen=True)

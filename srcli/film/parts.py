@@ -15,8 +15,8 @@ from srcli.errors import MediaError
 from srcli.film.decode import LEAD_S, Frame
 from srcli.film.ffmpeg import FFmpeg
 from srcli.film.mux import Cut
+from srcli.film.packets import Timeline
 from srcli.film.plan import FilmPlan
-from srcli.film.probe import Timeline
 from srcli.film.segments import LEAST_FRAMES, MOST_FRAMES, Segment, work_folder
 from srcli.film.upscale import FilmReport, FilmRun, Moment, Note
 from srcli.media.atomic import part_of

@@ -9,10 +9,11 @@ from typing import Literal
 from srcli.errors import MediaError, UsageError
 from srcli.film.choose_streams import choose_streams
 from srcli.film.codecs import Encoding, choose, keeps_mastering
+from srcli.film.description import Film, here
 from srcli.film.ffmpeg import FFmpeg, find_ffmpeg
 from srcli.film.formats import CONTAINERS, layout_of
 from srcli.film.options import FilmOptions
-from srcli.film.probe import Film, here, probe
+from srcli.film.probe import probe
 from srcli.film.sequences import is_pattern, number_of, numbered, sequence_input
 from srcli.film.tracks import Track
 from srcli.media.formats import check_output, format_of, is_picture

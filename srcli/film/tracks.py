@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from srcli.film.description import Stream
 from srcli.film.options import Treatment
-from srcli.film.probe import Stream
 
 
 @dataclass(frozen=True)

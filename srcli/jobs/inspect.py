@@ -152,8 +152,8 @@ def _data(path: Path, named: Named, stdin: Callable[[], bytes] | None) -> bytes 
 
 
 def _film(path: Path, named: Named, options: Options, existing: ExistingFiles) -> Job:
+    from srcli.film.description import turned
     from srcli.film.plan import open_film, plan_film, plan_pictures
-    from srcli.film.probe import turned
 
     _check_row(path, path)
     if named.target is not None:

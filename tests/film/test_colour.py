@@ -13,9 +13,9 @@ from srcli.catalog import Architecture, Preprocessing
 from srcli.engine.pytorch.network import Network
 from srcli.engine.pytorch.upscaler import Settings, Upscaler
 from srcli.film.colour import MATRICES, Conversion, halved, interpolated
+from srcli.film.description import Colour
 from srcli.film.formats import LAYOUTS
 from srcli.film.frames import FrameUpscaler, conversions
-from srcli.film.probe import Colour
 from tests.film.films import header, make, raw, run, slow
 
 TAGS = {

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from srcli.film import upscale as upscaling
+from srcli.film.description import Stream
 from srcli.film.ffmpeg import find_ffmpeg
-from srcli.film.probe import Stream, probe
+from srcli.film.probe import probe
 from srcli.film.tracks import Track, alternatives, converted_alternatives, lossless_alternatives
 from tests.film.films import header, make, packets, run, times
 
