@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[1] / "srcli"
 
 # each may import what stands in a line before its own, and itself
 ORDER = (
-    ("errors", "sizes", "threads"),
+    ("errors", "threads"),
+    ("options", "sizes"),
     ("catalog", "archs"),
     ("weights", "media", "quality.resize", "quality.metrics"),
     ("engine",),
@@ -21,12 +22,6 @@ ORDER = (
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
-DOORS = {
-    "srcli",
-    "srcli.__main__",
-    "srcli.api",
-    "srcli.api_words",
-}  # the package's own front doors stand outside
 
 
 def name_of(path):
@@ -35,6 +30,8 @@ def name_of(path):
 
 
 MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+# the package's own front doors stand outside
+DOORS = {m for m in MODULES if m in ("srcli", "srcli.__main__") or m.startswith("srcli.api")}
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
 
 
