@@ -15,8 +15,9 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
+from srcli.api.words import translated
 from srcli.engine.settings import Settings, SettingsKeywords
 from srcli.errors import UsageError
 from srcli.jobs.job import AlphaMode, JobOptions, ReadKeywords, SizeKeywords, WriteKeywords
@@ -70,7 +71,8 @@ def takes(keywords: type) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     In its docstring a line that begins with ``**options`` is replaced by a line on each.
     """
-    known = {name: OPTIONS[name] for name in keywords.__annotations__}
+    types = get_type_hints(keywords)
+    known = {name: OPTIONS[name] for name in types}
 
     def decorated(function: Callable[P, R]) -> Callable[P, R]:
         named = dict(inspect.signature(function).parameters)
@@ -95,7 +97,7 @@ def takes(keywords: type) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=option.default,
-                annotation=keywords.__annotations__[name],
+                annotation=types[name],
             )
             for name, option in known.items()
         ]
@@ -168,7 +170,7 @@ def _documented(doc: str, known: dict[str, Declared]) -> str:
             continue
         indent = line[: len(line) - len(line.lstrip())]
         for name, option in known.items():
-            text = f"{name}: {option.option.in_python or option.option.help}"
+            text = f"{name}: {option.option.in_python or translated(option.option.help)}"
             lines += textwrap.wrap(
                 text, 100, initial_indent=indent, subsequent_indent=f"{indent}    "
             )

@@ -122,7 +122,7 @@ class JobOptions:
     alpha: Annotated[
         AlphaMode,
         Option(
-            "How transparency is enlarged: by the network, by lanczos, or not at all: discard it.",
+            "How transparency is enlarged: by the network, or by lanczos; discard leaves it out.",
             PICTURE,
             metavar="HOW",
         ),

@@ -36,6 +36,8 @@ class Choice:
             "if the file does not.",
             MODEL,
             metavar="FILE",
+            in_python="A file with your own weights (.safetensors or .pth); ``model`` then names "
+            "the network if the file does not.",
         ),
     ] = None
     denoise: Annotated[
