@@ -147,7 +147,8 @@ class Step:
 
     def _ahead(self, k: int) -> Crops:
         """Step ``k``'s crops, gathered on the host by threads that work a few steps ahead."""
-        for j in range(k, min(k + AHEAD, self.steps)):
+        # while a time budget is being turned into steps, their number is not known yet
+        for j in range(k, max(k + 1, min(k + AHEAD, self.steps))):
             if j not in self._futures:
                 self._futures[j] = self._threads.submit(self._gather, j)
         return self._futures.pop(k).result()
