@@ -549,7 +549,7 @@ def test_hints_name_keywords(alone, picture, tmp_path):
     ],
 )
 def test_words(said, meant):
-    from srcli.api_words import translated
+    from srcli.api.words import translated
 
     assert translated(said) == meant
 

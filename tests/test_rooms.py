@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1] / "srcli"
 
 # each may import what stands in a line before its own, and itself
 ORDER = (
-    ("errors", "sizes", "threads"),
+    ("errors", "threads"),
+    ("options", "sizes"),
     ("catalog", "archs"),
     ("weights", "media", "quality.resize", "quality.metrics"),
     ("engine",),
@@ -22,12 +23,6 @@ ORDER = (
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
-FRONT = {
-    "srcli",
-    "srcli.__main__",
-    "srcli.api",
-    "srcli.api_words",
-}  # the package's own front stands outside
 
 
 def name_of(path):
@@ -36,6 +31,8 @@ def name_of(path):
 
 
 MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+# the package's own front stands outside
+FRONT = {m for m in MODULES if m in ("srcli", "srcli.__main__") or m.startswith("srcli.api")}
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
 
 

@@ -11,11 +11,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from srcli import __version__, catalog, threads
+from srcli.cli.options import JsonObjectFlag
 from srcli.cli.probes import PROBES
 from srcli.errors import SrcliError
 from srcli.weights import WeightsOptions, tuned
@@ -39,11 +38,9 @@ VARIABLES = (
 
 
 def doctor(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout.")
-    ] = False,
+    as_json: JsonObjectFlag = False,
 ) -> None:
-    """Say what srcli finds on this machine, for a bug report."""
+    """Show what srcli finds on this machine: processor, graphics cards, libraries, weights."""
     found = examine(os.environ)
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))

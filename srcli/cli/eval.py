@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,18 +15,18 @@ from srcli.catalog.datasets import Dataset
 from srcli.cli import complete
 from srcli.cli.eval_table import ScoreTable
 from srcli.cli.options import (
-    DenoiseOption,
-    DeviceOption,
-    EngineOptions,
     JsonFlag,
-    MemoryOption,
-    PrecisionOption,
-    TileOption,
+    ModelsOption,
+    Only,
+    ScalesOption,
     split,
     whole_scales,
+    with_options,
 )
 from srcli.cli.screen import Screen
+from srcli.engine.settings import Settings, spill_folder
 from srcli.errors import MediaError, UsageError
+from srcli.options import FILES, MESSAGES
 from srcli.quality.benchmarks import Benchmark, Pair, fetch
 from srcli.quality.entrants import (
     ALWAYS,
@@ -37,59 +38,47 @@ from srcli.quality.entrants import (
     image_folder,
 )
 from srcli.weights import WeightsOptions, locate
+from srcli.weights.choose import Choice
 from srcli.weights.features import check_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from srcli.engine.engine import Engine
-    from srcli.engine.settings import Settings
     from srcli.quality.evaluate import Evaluation, Failure, Metric, Pixels, Score, ScoreLog
     from srcli.training.degradations import Pipeline
 
+SCORED = "What is scored"
+EXAMPLES = """
+srcli eval --data Set5                            scores as in the papers
+srcli eval -m bcrn,rlfn -x 2,4 -d Set5 -d Set14   several models, factors and sets
+srcli eval -m photo -d photos --metric lpips      on your own pictures
+"""
 DAMAGE_SEED = 0  # so that everybody scores the same pictures
 
 
+@with_options
 def evaluate(
-    models: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="MODEL",
-            help="Network by name; may be repeated. Default: bcrn.",
-            autocompletion=complete.models,
-        ),
-    ] = None,
-    scales: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--scale",
-            "-x",
-            metavar="X",
-            help="Native scale (2, 3, 4; 1 repairs); may be repeated. Default: 4.",
-        ),
-    ] = None,
+    models: ModelsOption = None,
+    scales: ScalesOption = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
             "--data",
             "-d",
             metavar="DIR|NAME",
-            help="Folder with HR/ and perhaps LRx4/, or Set5, Set14, BSD100, Urban100; "
-            "may be repeated.",
+            rich_help_panel=SCORED,
+            help="What to score on: Set5, Set14, BSD100, Urban100, or a folder with the large "
+            "pictures in HR/ and, if you have them, the small ones in LRx4/; may be repeated.",
         ),
     ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Weights of your own (safetensors, or .pth)."),
-    ] = None,
-    denoise: DenoiseOption = None,
     degrade: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Damage the LR pictures first: photo, film, real-esrgan, bsrgan, or FILE.toml.",
+            rich_help_panel=SCORED,
+            help="Damage the small pictures first: photo, film, real-esrgan, bsrgan, or a recipe "
+            "FILE.toml.",
         ),
     ] = None,
     metrics: Annotated[
@@ -97,7 +86,9 @@ def evaluate(
         typer.Option(
             "--metric",
             metavar="NAME",
-            help="One more: lpips, lpips-vgg, dists, niqe, or one of the library pyiqa's.",
+            rich_help_panel=SCORED,
+            help="A further score: lpips, lpips-vgg, dists, niqe, or any that the library pyiqa "
+            "has (its licence forbids commercial use); may be repeated.",
             autocompletion=complete.metrics,
         ),
     ] = None,
@@ -105,42 +96,63 @@ def evaluate(
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="AlexNet's or VGG-16's weights for lpips and dists, in place of a download.",
+            rich_help_panel=SCORED,
+            help="The weights of AlexNet or VGG-16 that lpips and dists need, if they are not to "
+            "be downloaded; may be repeated.",
         ),
     ] = None,
     csv_file: Annotated[
         Path | None,
-        typer.Option("--csv", metavar="FILE", help="Write a row per picture there too."),
+        typer.Option(
+            "--csv",
+            metavar="FILE",
+            rich_help_panel=FILES,
+            help="Write a table with a row for each picture.",
+        ),
     ] = None,
     save_images: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Keep the enlarged pictures, as PNG."),
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=FILES,
+            help="Keep the enlarged pictures in this folder, as PNG.",
+        ),
     ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Write each score there (JSONL) and do not compute it again."
+            metavar="FILE",
+            rich_help_panel=FILES,
+            help="Write each score into this file (JSONL), and do not compute those that it holds.",
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the CSV file and pictures that exist.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            rich_help_panel=FILES,
+            help="Replace the table and the pictures if they exist.",
+        ),
     ] = False,
-    tile: TileOption = "auto",
-    memory: MemoryOption = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
     as_json: JsonFlag = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the scores, and nothing else but errors.")
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            rich_help_panel=MESSAGES,
+            help="Print only the scores and errors.",
+        ),
     ] = False,
+    *,
+    choice: Choice,
+    settings: Annotated[Settings, Only(("device", "precision", "tile", "memory_bytes"))],
 ) -> None:
     """Score models on benchmark sets: PSNR-Y, SSIM-Y and PSNR-RGB, as the papers do."""
-    backend = "auto" if precision == "int8" else "torch"  # where the scores of record are made
-    how = EngineOptions.of(device, precision, tile, memory, backend)
     if not data:
         raise UsageError("eval needs --data", "a folder with HR/ in it, or for example Set5")
-    strength = None if denoise is None else parse_strength(denoise)
-    entrants = find_entrants(split(models), whole_scales("eval", scales), weights, strength)
+    strength = None if choice.denoise is None else parse_strength(str(choice.denoise))
+    entrants = find_entrants(split(models), whole_scales("eval", scales), choice.weights, strength)
     wanted = [m for m in dict.fromkeys(split(metrics)) if m not in ALWAYS]
     check_files(features or [])
     damage = None if degrade is None else _pipeline(degrade)
@@ -158,7 +170,12 @@ def evaluate(
 
     check_metrics(wanted)
     scores = ScoreLog(resume) if resume is not None else None
-    settings = replace(how.settings(), border="network")  # as the papers compute
+    settings = replace(
+        settings,
+        border="network",  # as the papers compute
+        backend="auto" if settings.precision == "int8" else "torch",  # which published scores use
+        spill_folder=spill_folder(os.environ),
+    )
     options = WeightsOptions.from_environment()
     with Screen(quiet=quiet) as screen:
         engines = {

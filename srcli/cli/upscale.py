@@ -15,43 +15,39 @@ import typer
 
 from srcli import catalog
 from srcli.catalog import Model
-from srcli.cli import film
 from srcli.cli.console import Console, opening
 from srcli.cli.ending import InterruptionError
 from srcli.cli.options import (
-    BackendOption,
-    DenoiseOption,
-    DeviceOption,
-    EngineOptions,
     JsonFlag,
-    MemoryOption,
     ModelOption,
-    PrecisionOption,
     QuietFlag,
-    ThreadsOption,
-    TileOption,
-    parse_choice,
+    WorkersOption,
     parse_scale,
+    with_options,
 )
 from srcli.cli.screen import duration_text
 from srcli.cli.streams import read_stdin
+from srcli.engine.settings import Settings, spill_folder
 from srcli.errors import UsageError
+from srcli.film.options import FilmOptions
 from srcli.jobs.inputs import check_name
-from srcli.jobs.job import MAX_PIXELS, Options, picture_bytes
+from srcli.jobs.job import JobOptions, Options, picture_bytes
 from srcli.jobs.plan import Plan
-from srcli.media.formats import FORMATS
 from srcli.media.remote import shown
+from srcli.options import CLUSTER, FILES, SIZE
 from srcli.weights import WeightsOptions
+from srcli.weights.choose import Choice, choose
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from srcli.engine.settings import Border, Ensemble, Settings
     from srcli.jobs.events import Event, Summary
-    from srcli.jobs.job import AlphaMode, Depth, Frames
-    from srcli.media.formats import FormatName
 
-DEFAULT_MODEL = "bcrn"
+EXAMPLES = """
+srcli upscale photo.jpg                          gives photo_x4.jpg
+srcli upscale -m photo -x 2 holiday/ -o large/   a folder, with noise removed
+srcli upscale clip.mp4 --start 1:30 --end 1:40   ten seconds of a film
+"""
 _LIBRARIES = {"auto": "PyTorch", "torch": "PyTorch", "openvino": "OpenVINO"}
 # of lists of names; that of UTF-32 begins like that of UTF-16
 _MARKS = (
@@ -63,14 +59,17 @@ _MARKS = (
 )
 
 
+@with_options
 def upscale(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="INPUT...",
-            help="Pictures, films, folders, glob patterns, or - for standard input.",
+            metavar="INPUT",
+            help="Pictures, films, folders, patterns such as photos/*.jpg, web addresses, or - for "
+            "standard input.",
         ),
     ] = None,
+    model: ModelOption = None,
     scale: Annotated[
         float | None,
         typer.Option(
@@ -78,204 +77,76 @@ def upscale(
             "-x",
             metavar="X",
             parser=parse_scale,
-            help="Factor; 4, or the model's only scale.",
+            rich_help_panel=SIZE,
+            help="How many times as wide and high: 2, 4, 2.5 ... Default: 4, or what the model can "
+            "do.",
         ),
     ] = None,
-    model: ModelOption = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="PATH",
-            help="File, or folder for several, - for standard output, or a name with fields, "
-            "{dir}/{stem}_{ext}@{scale}x.png. Default: <name>_x4 beside the input.",
-        ),
-    ] = None,
-    width: Annotated[
-        int | None, typer.Option(min=1, metavar="PX", help="Width of the result, instead of -x.")
-    ] = None,
-    height: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="PX", help="Height of the result; both: fit inside."),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Weights of your own (safetensors, or .pth)."),
-    ] = None,
-    denoise: DenoiseOption = None,
+    *,
+    choice: Choice,
+    wanted: JobOptions,
+    films: FilmOptions,
+    settings: Settings,
     from_file: Annotated[
         Path | None,
-        typer.Option(metavar="LIST", help="More inputs, one a line; - for standard input."),
-    ] = None,
-    n_jobs: Annotated[
-        int,
         typer.Option(
-            "--jobs",
-            min=1,
-            max=256,
-            metavar="N",
-            help="Pictures that are read, and written, at a time beside the network.",
+            metavar="LIST",
+            rich_help_panel=FILES,
+            help="A text file that names more inputs, one a line; - for standard input.",
         ),
-    ] = 1,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Look into subfolders too.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
-    ] = False,
-    skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Leave outputs that exist; do the others.")
-    ] = False,
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
-    ] = False,
-    form: Annotated[
-        str | None,
-        typer.Option("--format", metavar="F", help="png, jpeg, webp, tiff, bmp, avif or gif."),
-    ] = None,
-    depth: Annotated[
-        str, typer.Option(metavar="BITS", help="Per channel: same, 8 or 16 (PNG and TIFF).")
-    ] = "same",
-    quality: Annotated[
-        int | None,
-        typer.Option(min=1, max=100, metavar="Q", help="Of JPEG, WebP and AVIF. Default: 95."),
-    ] = None,
-    lossless: Annotated[bool, typer.Option("--lossless", help="WebP without loss.")] = False,
-    alpha: Annotated[
-        str,
-        typer.Option(metavar="HOW", help="Transparency: network, lanczos, or discard it."),
-    ] = "network",
-    ensemble: Annotated[
-        int,
-        typer.Option(metavar="N", help="8: the mean over all flips and turns; 8 times the work."),
-    ] = 1,
-    border: Annotated[
-        str | None,
-        typer.Option(metavar="HOW", help="Beyond the picture: network (as it pads) or reflect."),
-    ] = None,
-    color_fix: Annotated[
         bool,
-        typer.Option("--color-fix/--no-color-fix", help="Correct colours that a network shifts."),
+        typer.Option(
+            "--dry-run", rich_help_panel=FILES, help="Say what would be done, and write nothing."
+        ),
     ] = False,
-    frames: Annotated[
-        str, typer.Option(metavar="WHICH", help="Of animations, and pages: all, or first.")
-    ] = "all",
-    strip_metadata: Annotated[
-        bool,
-        typer.Option("--strip-metadata", help="Leave EXIF out; the colour profile stays."),
-    ] = False,
-    max_pixels: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Refuse pictures with more pixels than this.")
-    ] = MAX_PIXELS,
-    codec: film.CodecOption = None,
-    crf: film.CrfOption = None,
-    preset: film.PresetOption = None,
-    pix_fmt: film.PixFmtOption = None,
-    encoder_args: film.EncoderArgsOption = None,
-    container: film.ContainerOption = None,
-    start: film.StartOption = None,
-    end: film.EndOption = None,
-    preview: film.PreviewOption = None,
-    fps: film.RateOption = "25",
-    audio: film.AudioOption = "copy",
-    subtitles: film.SubtitlesOption = "copy",
-    ffmpeg: film.FFmpegOption = None,
-    tile: TileOption = "auto",
-    memory: MemoryOption = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    backend: BackendOption = "auto",
-    threads: ThreadsOption = None,
     cluster: Annotated[
         str | None,
         typer.Option(
             metavar="WHERE",
-            help="Many workers, through Ray: local (this machine), auto (the cluster that it is "
-            "part of), or a cluster's address.",
+            rich_help_panel=CLUSTER,
+            help="Work on many machines with Ray: the address of a cluster, auto for the one that "
+            "this machine belongs to, or local for workers on this machine.",
         ),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=100_000, metavar="N", help="Of the cluster. Default: what has room."
-        ),
-    ] = None,
+    workers: WorkersOption = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Enlarge pictures and films with a super-resolution network."""
-    how = EngineOptions.of(device, precision, tile, memory, backend, threads)
-    films = film.film_options(
-        codec,
-        crf,
-        preset,
-        pix_fmt,
-        encoder_args,
-        container,
-        start,
-        end,
-        preview,
-        fps,
-        audio,
-        subtitles,
-        alpha,
-        ffmpeg,
-    )
-    parse_choice("--depth", depth, ("same", "8", "16"))
-    parse_choice("--frames", frames, ("all", "first"))
-    if border is not None:
-        parse_choice("--border", border, ("network", "reflect"))
-    parse_choice("--ensemble", str(ensemble), ("1", "8"))
-    if form is not None:
-        form = {"jpg": "jpeg", "tif": "tiff"}.get(form.lower(), form.lower())
-        parse_choice("--format", form, tuple(f.name for f in FORMATS.values() if f.writable))
     inputs = [*(inputs or []), *_listed(from_file)]
     if str(from_file) == "-" and "-" in inputs:
         raise UsageError("standard input is the list or a picture, not both")
     if not inputs:
         raise UsageError("nothing to upscale", "name pictures or folders, or see --help")
-    if output == "":
+    if wanted.output == "":
         raise UsageError("-o has an empty name", "is a variable of the shell not set?")
-    if output == "-" and as_json:
+    if wanted.output == "-" and as_json:
         raise UsageError("-o - and --json both want standard output")
-    if scale is not None and (width is not None or height is not None):
+    sized = wanted.width is not None or wanted.height is not None
+    if scale is not None and sized:
         raise UsageError("give either --scale or --width and --height, not both")
     if workers is not None and cluster is None:
         raise UsageError("--workers needs a cluster", "for this machine: --cluster local")
     if cluster is not None:
-        _check_cluster(cluster, output)
-    if overwrite and skip_existing:
+        _check_cluster(cluster, wanted.output)
+    if wanted.overwrite and wanted.skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other")
-    if width is None and height is None and scale is not None:
+    if scale is not None:
         catalog.check_scale(scale)
     if len(inputs) == 1:
         check_name(inputs[0])
-    if weights is not None and not weights.is_file():
-        raise UsageError(f"{weights} does not exist")
-    chosen, state = _model(model, scale, weights, denoise)
-    if width is None and height is None and scale is None:
+    chosen, state = choose(model, scale, choice)
+    if not sized and scale is None:
         scale = float(catalog.default_scale(chosen))
+    settings = replace(settings, spill_folder=spill_folder(os.environ))
     options = Options(
         model=chosen,
         scale=scale,
-        width=width,
-        height=height,
-        output=output,
-        overwrite=overwrite,
-        skip_existing=skip_existing,
-        recursive=recursive,
-        max_pixels=max_pixels,
-        format=cast("FormatName | None", form),
-        depth=cast("Depth", depth),
-        quality=quality,
-        lossless=lossless,
-        alpha=cast("AlphaMode", alpha),
-        strip_metadata=strip_metadata,
-        frames=cast("Frames", frames),
-        jobs=n_jobs,
-        film=films,
-        suggest=model is None and weights is None,
+        film=replace(films, alpha=wanted.alpha),
+        suggest=model is None and choice.weights is None,
+        **vars(wanted),
     )
     idle = False
     if scale is not None:
@@ -298,12 +169,6 @@ def upscale(
         from srcli.engine.choice import settled
         from srcli.engine.open import open_engine
 
-        settings = replace(
-            how.settings(),
-            ensemble=cast("Ensemble", ensemble),
-            border=cast("Border | None", border),
-            color_fix=color_fix,
-        )
         if plan.total and not as_json and not dry_run:
             # before the network's libraries, which take seconds to import
             backend = settings.backend
@@ -312,7 +177,7 @@ def upscale(
             library = None if chosen.is_resampler or idle else _LIBRARIES[backend]
             name = "lanczos" if idle else chosen.name
             console.announce(opening(plan, name, options.scale, library))
-        if idle and (model is not None or weights is not None):
+        if idle and (model is not None or choice.weights is not None):
             console.announce(_idle_text(chosen, cast("float", scale)))
         if dry_run:
             summary = _show(plan, options, settings, state, console)
@@ -426,22 +291,6 @@ def _decoded(data: bytes) -> str:
             "it holds zero bytes: one name a line, in UTF-8 or, with a byte order mark, UTF-16"
         )
     return os.fsdecode(data)
-
-
-def _model(
-    name: str | None, scale: float | None, weights: Path | None, denoise: str | None
-) -> tuple[Model, dict[str, Tensor] | None]:
-    """The catalogue entry, or what the user's own file holds."""
-    strength = None if denoise is None else catalog.parse_strength(denoise)
-    if weights is None:
-        entry = catalog.resolve(DEFAULT_MODEL if name is None else name, scale)
-        return entry if strength is None else catalog.denoised(entry, strength), None
-    if strength is not None:
-        raise UsageError("--denoise is for models by name, not for a file of weights")
-    from srcli.weights import load_file
-
-    own, _, state = load_file(weights, name, scale, foreign=True)
-    return own, state
 
 
 def _idle_text(model: Model, scale: float) -> str:

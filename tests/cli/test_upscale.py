@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 import srcli.cli
-from srcli.cli.options import parse_size, parse_tile
+from srcli.engine.settings import parse_tile
 from srcli.errors import UsageError
+from srcli.sizes import parse_size
 
 
 @pytest.fixture
