@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from srcli.errors import MediaError
-from srcli.film.codecs import Encoding
 from srcli.film.description import Film, Stream, file_input
+from srcli.film.encoding import Encoding
 from srcli.film.ffmpeg import Child, FFmpeg, script_path
 from srcli.film.formats import layout_of
 from srcli.film.packets import packets, read_packet

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from srcli.errors import MediaError, SrcliError, UsageError
 from srcli.film.check import decodes, has_contents, matched
-from srcli.film.codecs import Encoding
 from srcli.film.description import Colour, Film, Stream, file_input
 from srcli.film.encode import Encoder
+from srcli.film.encoding import Encoding
 from srcli.film.ffmpeg import FFmpeg
 from srcli.film.mux import Cut, mux
 from srcli.film.options import FilmOptions, Treatment

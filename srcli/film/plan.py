@@ -8,8 +8,8 @@ from typing import Literal
 
 from srcli.errors import MediaError, UsageError
 from srcli.film.choose_streams import choose_streams
-from srcli.film.codecs import Encoding, choose, keeps_mastering
 from srcli.film.description import Film, here
+from srcli.film.encoding import Encoding, choose_encoding, keeps_mastering
 from srcli.film.ffmpeg import FFmpeg, find_ffmpeg
 from srcli.film.formats import CONTAINERS, layout_of
 from srcli.film.options import FilmOptions
@@ -205,7 +205,7 @@ def plan_film(
             f"use {names}" + (f", or {numbered_name} for pictures" if is_picture(target) else ""),
         )
     source = layout_of(film.pix_fmt)
-    encoding = choose(options, source, sr_size, extension, film.mastering, ffmpeg)
+    encoding = choose_encoding(options, source, sr_size, extension, film.mastering, ffmpeg)
     notes = list(film.notes)
     if film.interlaced:
         notes.append("the film is interlaced: each frame's two fields are made one (bwdif)")
