@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from srcli.cli.screen import Screen
 from srcli.errors import MediaError
-from srcli.quality.entrants import ALWAYS, Run
+from srcli.quality.candidates import ALWAYS, Run
 from srcli.weights.cache import write_atomic
 
 if TYPE_CHECKING:

@@ -77,7 +77,7 @@ def auto() -> Facts:
     """What is chosen for the default model where nothing is asked for, and why."""
     from srcli import catalog
     from srcli.cli import own
-    from srcli.engine.choice import as_tuned, settled
+    from srcli.engine.choice import as_tuned, resolve_auto
     from srcli.engine.pytorch.device import choose_device, choose_precision
     from srcli.engine.settings import Settings
     from srcli.weights import WeightsOptions
@@ -86,7 +86,7 @@ def auto() -> Facts:
     model = catalog.resolve("bcrn", 4)
     asked = Settings()
     options = WeightsOptions.from_environment()
-    settings = settled(model, asked, options)
+    settings = resolve_auto(model, asked, options)
     device = choose_device(settings.device)
     backend = "torch" if settings.backend == "auto" else settings.backend
     if as_tuned(model, asked, options) != asked:

@@ -166,14 +166,14 @@ def upscale(
             console.announce(told)
         for event in before:
             console.tell(event)
-        from srcli.engine.choice import settled
+        from srcli.engine.choice import resolve_auto
         from srcli.engine.open import open_engine
 
         if plan.total and not as_json and not dry_run:
             # before the network's libraries, which take seconds to import
             backend = settings.backend
             if state is None:
-                backend = settled(chosen, settings, WeightsOptions.from_environment()).backend
+                backend = resolve_auto(chosen, settings, WeightsOptions.from_environment()).backend
             library = None if chosen.is_resampler or idle else _LIBRARIES[backend]
             name = "lanczos" if idle else chosen.name
             console.announce(opening(plan, name, options.scale, library))
@@ -200,7 +200,7 @@ def upscale(
                         options,
                         engine,
                         tell=console.tell,
-                        look=plan.look,
+                        inspect=plan.inspect,
                         total=plan.total,
                         scales=plan.scales,
                     )
@@ -308,7 +308,7 @@ def _show(
     console: Console,
 ) -> Summary:
     """--dry-run: what would be written, how large, with how much memory."""
-    from srcli.engine.choice import settled
+    from srcli.engine.choice import resolve_auto
     from srcli.engine.forecast import forecast
     from srcli.engine.pytorch.network import Network
     from srcli.engine.pytorch.upscaler import Upscaler
@@ -330,7 +330,7 @@ def _show(
     engine = Resampler("bicubic") if model.is_resampler else Upscaler(untrained, settings)
     weights = WeightsOptions.from_environment()
     if state is None:
-        settings = settled(model, settings, weights)
+        settings = resolve_auto(model, settings, weights)
     seconds_of = forecast(model, settings, weights)
     total: float | None = 0.0
     summary = Summary()

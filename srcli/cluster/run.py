@@ -105,7 +105,7 @@ def run(
 
     def items() -> Iterator[Item | list[Part]]:
         for item in plan.todo():
-            one = plan.look(item) if plan.is_for_us(item) else item
+            one = plan.inspect(item) if plan.is_for_us(item) else item
             if one.target is not None:
                 folders.add(one.target.parent)
             if layout.workers < 2 or not isinstance(one, Job) or not SharedFilm.fits(one):

@@ -11,7 +11,7 @@ from srcli.engine.settings import Backend, Precision, Settings
 from srcli.weights import WeightsOptions, tuned
 
 
-def settled(model: Model, settings: Settings, options: WeightsOptions) -> Settings:
+def resolve_auto(model: Model, settings: Settings, options: WeightsOptions) -> Settings:
     """The settings with what ``auto`` leaves open filled in: as `srcli bench --tune` found it, else
     with the first back end of the table that can do all that is asked for, here."""
     if model.is_resampler:

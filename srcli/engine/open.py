@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from srcli.catalog import Model
 from srcli.engine.backends import backend_of, with_only_backend
-from srcli.engine.choice import settled
+from srcli.engine.choice import resolve_auto
 from srcli.engine.engine import Engine, Request
 from srcli.engine.settings import Settings
 from srcli.weights import Announce, Progress, WeightsOptions, build, load
@@ -50,7 +50,7 @@ def open_engine(
     settings = with_only_backend(replace(settings, border=settings.border or model.border))
     asked = settings.backend != "auto"
     if state is None:
-        settings = settled(model, settings, options)
+        settings = resolve_auto(model, settings, options)
     backend = backend_of(settings)
     backend.check(settings)
 

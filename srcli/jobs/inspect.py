@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedInput:
     """An input that has not been looked at.
 
     Attributes:
@@ -60,8 +60,8 @@ def previewed(target: Path, options: Options) -> Path:
     return target.with_name(f"{target.stem}_preview_%03d{extension}")
 
 
-def look(
-    named: Named | Job,
+def inspect_input(
+    named: NamedInput | Job,
     options: Options,
     *,
     stdin: Callable[[], bytes] | None = None,
@@ -84,15 +84,15 @@ def look(
     if found.failure is not None:
         return Job(found.path, found.path, failure=found.failure)
     try:
-        return _looked(named, options, stdin, existing or ExistingFiles())
+        return _inspected(named, options, stdin, existing or ExistingFiles())
     except Exception as exc:
         if isinstance(exc, UsageError) and options.film.ffmpeg is not None:
             raise
         return Job(found.path, found.path, failure=failure_of(exc, found.path))
 
 
-def _looked(
-    named: Named, options: Options, stdin: Callable[[], bytes] | None, existing: ExistingFiles
+def _inspected(
+    named: NamedInput, options: Options, stdin: Callable[[], bytes] | None, existing: ExistingFiles
 ) -> Job:
     found, names, target = named.found, named.names, named.target
     path = found.path
@@ -133,7 +133,7 @@ def _looked(
         return replace(job, failure=exc)
 
 
-def _data(path: Path, named: Named, stdin: Callable[[], bytes] | None) -> bytes | None:
+def _data(path: Path, named: NamedInput, stdin: Callable[[], bytes] | None) -> bytes | None:
     """What is read but once: standard input, pipes such as the shell's ``<(...)``, and URLs."""
     if path == STREAM:
         return None if stdin is None else stdin()
@@ -151,7 +151,7 @@ def _data(path: Path, named: Named, stdin: Callable[[], bytes] | None) -> bytes 
     return path.read_bytes()
 
 
-def _film(path: Path, named: Named, options: Options, existing: ExistingFiles) -> Job:
+def _film(path: Path, named: NamedInput, options: Options, existing: ExistingFiles) -> Job:
     from srcli.film.description import turned
     from srcli.film.plan import open_film, plan_film, plan_pictures
 

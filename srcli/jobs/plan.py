@@ -20,7 +20,7 @@ from srcli.jobs.events import Listener
 from srcli.jobs.existing import ExistingFiles
 from srcli.jobs.failures import failure_of
 from srcli.jobs.inputs import STREAM, Found, RealNames, find, real_path
-from srcli.jobs.inspect import Named, look, previewed, target_of
+from srcli.jobs.inspect import NamedInput, inspect_input, previewed, target_of
 from srcli.jobs.job import Job, Options, output_bytes
 from srcli.jobs.outputs import naming
 from srcli.media.remote import UrlPath, check_writable, is_url, path_of, shown
@@ -85,7 +85,7 @@ class Plan:
         self._taken: dict[str, Path] = {}
         self._sources: frozenset[str] = frozenset()
         targets, existing = self._name_all()
-        self._look_at_the_first(first, targets)
+        self._inspect_the_first(first, targets)
         self._set_apart(targets, found)
         if len(self._found) == 1 and 0 in self._known:
             failure = self._known[0].failure
@@ -120,7 +120,7 @@ class Plan:
         )
 
     @property
-    def looked(self) -> list[Job] | None:
+    def inspected(self) -> list[Job] | None:
         """What is to be done, if all of it has been looked at."""
         known = [job for k, job in self._known.items() if not self._is_over(k)]
         return known if len(known) == self.total else None
@@ -134,14 +134,14 @@ class Plan:
     def scales(self) -> list[int]:
         """Native scales that are known to be needed."""
         scales = {s for k, job in self._known.items() if not self._is_over(k) for s in job.passes}
-        if self.looked is None and self._options.scale is not None:
+        if self.inspected is None and self._options.scale is not None:
             scales |= set(catalog.chain(self._options.model, self._options.scale))
         return sorted(scales)
 
     def __iter__(self) -> Iterator[Job]:
         """Every job in the order of the inputs; headers are read on the way."""
         for k in range(len(self._found)):
-            yield self._job_over(k) if self._is_over(k) else self.look(self._item(k))
+            yield self._job_over(k) if self._is_over(k) else self.inspect(self._item(k))
 
     def over(self) -> Iterator[Job]:
         """Of what need not be done, or cannot, as far as that is known."""
@@ -149,24 +149,24 @@ class Plan:
             if self._is_over(k):
                 yield self._job_over(k)
 
-    def todo(self) -> Iterator[Job | Named]:
+    def todo(self) -> Iterator[Job | NamedInput]:
         """The others, to be looked at in their turn."""
         for k in range(len(self._found)):
             if not self._is_over(k):
                 yield self._item(k)
 
-    def look(self, item: Job | Named) -> Job:
+    def inspect(self, item: Job | NamedInput) -> Job:
         """An input's job; one after the other if their outputs are named by their size."""
         if isinstance(item, Job):
             return item
-        job = look(item, self._options, stdin=self._stdin, existing=self._existing)
+        job = inspect_input(item, self._options, stdin=self._stdin, existing=self._existing)
         if item.target is None and job.failure is None:
             job = self._claimed(job)
         return job
 
-    def is_for_us(self, item: Job | Named) -> bool:
+    def is_for_us(self, item: Job | NamedInput) -> bool:
         """Whether an input has to be looked at by this process, and by no worker elsewhere."""
-        return isinstance(item, Named) and (
+        return isinstance(item, NamedInput) and (
             item.target is None or item.found.is_pipe or item.is_film
         )
 
@@ -177,11 +177,11 @@ class Plan:
         targets = {item.target for item in todo} | set(self._taken.values())
         return sum(target is not None and existing.has(target) for target in targets)
 
-    def _item(self, k: int) -> Job | Named:
+    def _item(self, k: int) -> Job | NamedInput:
         if k in self._known:
             return self._known[k]
         target = target_of(self._found[k], self._names, self._options)
-        return Named(self._found[k], self._names, target)
+        return NamedInput(self._found[k], self._names, target)
 
     def _is_over(self, k: int) -> bool:
         if k in self._skipped:
@@ -214,7 +214,7 @@ class Plan:
                 # asked in any case: it raises if there never can be such a file
                 is_there = self._existing.has(target)
                 made = target
-                if previews and Named(found, self._names, target).is_film:
+                if previews and NamedInput(found, self._names, target).is_film:
                     made = previewed(target, self._options)
                 targets[k] = str(made)
                 if is_there and skips:
@@ -226,7 +226,7 @@ class Plan:
                 self._known[k] = Job(path, path, failure=failure_of(exc, path))
         return targets, existing
 
-    def _look_at_the_first(self, n: int, targets: list[str | None]) -> None:
+    def _inspect_the_first(self, n: int, targets: list[str | None]) -> None:
         began = time.monotonic()
         for k in range(len(self._found)):
             if k in self._known or k in self._skipped:
@@ -238,7 +238,7 @@ class Plan:
                 return
             n -= 1
             item = self._item(k)
-            job = look(item, self._options, stdin=self._stdin, existing=self._existing)
+            job = inspect_input(item, self._options, stdin=self._stdin, existing=self._existing)
             self._known[k] = job
             targets[k] = str(job.target)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from srcli.engine.result import Pixels
 from srcli.errors import MediaError
-from srcli.jobs.inspect import Named
+from srcli.jobs.inspect import NamedInput
 from srcli.jobs.job import Job, Options, decoded_bytes
 from srcli.media.damage import damage
 from srcli.media.formats import FORMATS
@@ -25,7 +25,7 @@ SHARE = 8  # what is read ahead takes at most an eighth of the memory
 class Opened:
     """A source whose first picture is decoded; and of a GIF to be written, its palette.
 
-    ``damage``: what is plainly wrong with the picture, if that was to be looked for.
+    ``damage``: what is plainly wrong with the picture, if that was to be inspected for.
     """
 
     first: Frame
@@ -36,7 +36,7 @@ class Opened:
 
 @dataclass
 class _Coming:
-    """An item that is, or will be, looked at; and its source, once it is being opened."""
+    """An item that is, or will be, inspected at; and its source, once it is being opened."""
 
     job: Future[Job]
     opened: Future[Opened] | None = None
@@ -48,26 +48,26 @@ class Reader:
     Args:
         pool: as many threads as ``options.jobs``.
         items: in their order; films among them are not read here.
-        look: makes a job of an item.
+        inspect: makes a job of an item.
         memory_bytes: of which a share may be taken by what is read ahead.
     """
 
     def __init__(
         self,
         pool: ThreadPoolExecutor,
-        items: Iterable[Job | Named],
-        look: Callable[[Job | Named], Job],
+        items: Iterable[Job | NamedInput],
+        inspect: Callable[[Job | NamedInput], Job],
         options: Options,
         memory_bytes: int,
     ) -> None:
-        self._pool, self._items, self._look = pool, iter(items), look
+        self._pool, self._items, self._inspect = pool, iter(items), inspect
         self._options, self._memory_bytes = options, memory_bytes
         self._coming: deque[_Coming] = deque()
         self._current: _Coming | None = None
 
     def next(self) -> Job | None:
         """The job whose turn it is; None after the last one."""
-        self._look_further()
+        self._inspect_further()
         if not self._coming:
             self._current = None
             return None
@@ -84,9 +84,9 @@ class Reader:
         """Memory of what is read ahead."""
         return sum(decoded_bytes(one.job.result()) for one in self._coming if one.opened)
 
-    def look_ahead(self) -> None:
+    def read_ahead(self) -> None:
         """Begin to open the pictures that follow, as many as there are threads and memory."""
-        self._look_further()
+        self._inspect_further()
         for one in self._coming:
             if not one.job.done():
                 break
@@ -100,18 +100,18 @@ class Reader:
                 break
             self._begun(one)
 
-    def _look_further(self) -> None:
+    def _inspect_further(self) -> None:
         """Begin to look at as many items as there are threads, and one more."""
         while len(self._coming) <= self._options.jobs:
             item = next(self._items, None)
             if item is None:
                 return
             if isinstance(item, Job):
-                looked: Future[Job] = Future()
-                looked.set_result(item)
+                inspected: Future[Job] = Future()
+                inspected.set_result(item)
             else:
-                looked = self._pool.submit(self._look, item)
-            self._coming.append(_Coming(looked))
+                inspected = self._pool.submit(self._inspect, item)
+            self._coming.append(_Coming(inspected))
 
     def _begun(self, one: _Coming) -> Future[Opened]:
         if one.opened is None:

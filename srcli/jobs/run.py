@@ -31,8 +31,7 @@ from srcli.jobs.events import (
 )
 from srcli.jobs.failures import failure_of
 from srcli.jobs.inputs import STREAM
-from srcli.jobs.inspect import Named
-from srcli.jobs.inspect import look as look_at
+from srcli.jobs.inspect import NamedInput, inspect_input
 from srcli.jobs.job import Job, Options, decoded_bytes, written_bytes
 from srcli.jobs.prefetch import SHARE, Opened, Reader
 from srcli.media.atomic import make_folder
@@ -45,12 +44,12 @@ STRIPS_WAITING = 2  # between the network and the writer
 
 
 def run(
-    jobs: Iterable[Job | Named],
+    jobs: Iterable[Job | NamedInput],
     options: Options,
     engine: Engine,
     *,
     tell: Listener,
-    look: Callable[[Job | Named], Job] | None = None,
+    inspect: Callable[[Job | NamedInput], Job] | None = None,
     total: int | None = None,
     scales: List[int] | None = None,
 ) -> Summary:
@@ -61,7 +60,7 @@ def run(
         options: of the command.
         engine: what enlarges.
         tell: called with every event, always from the calling thread.
-        look: makes a job of what is known by name; called by other threads.
+        inspect: makes a job of what is known by name; called by other threads.
         total: how many are to be done; None: the jobs tell.
         scales: native scales that will be needed, as far as is known; None: the jobs tell.
 
@@ -97,10 +96,14 @@ def run(
         ThreadPoolExecutor(options.jobs, "write") as writing,
     ):
         reader = Reader(
-            reading, jobs, look or (lambda job: look_at(job, options)), options, memory_bytes
+            reading,
+            jobs,
+            inspect or (lambda job: inspect_input(job, options)),
+            options,
+            memory_bytes,
         )
         with contextlib.suppress(Exception):  # its turn comes, and tells
-            reader.look_ahead()
+            reader.read_ahead()
         # weights that cannot be had end the run, not picture after picture
         prepared = set(scales)
         engine.prepare(sorted(prepared))
@@ -213,7 +216,7 @@ def _picture(
                 coming = reader.following(opened)
                 ahead_bytes = decoded_bytes(job)
             else:
-                reader.look_ahead()
+                reader.read_ahead()
             ahead_bytes += reader.held_bytes
             assert frame is not None, "reading counts the frames"
             for note in frame.picture.notes:

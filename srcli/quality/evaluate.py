@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from srcli.errors import MediaError, SrcliError, UsageError
 from srcli.media.image import read
 from srcli.quality.benchmarks import Pair
-from srcli.quality.entrants import ALWAYS
+from srcli.quality.candidates import ALWAYS
 from srcli.quality.metrics import modcrop, psnr_rgb, psnr_y, ssim_y
 from srcli.quality.niqe import niqe
 from srcli.quality.resize import resize

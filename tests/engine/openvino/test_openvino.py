@@ -17,7 +17,7 @@ from tiny_networks import Enlarge, network
 from srcli import catalog
 from srcli.engine import memory
 from srcli.engine.backends import BACKENDS, BackendEntry
-from srcli.engine.choice import as_tuned, settled
+from srcli.engine.choice import as_tuned, resolve_auto
 from srcli.engine.open import open_engine
 from srcli.engine.openvino import graph, graph_files
 from srcli.engine.openvino import upscaler as openvino
@@ -387,7 +387,7 @@ def test_auto_takes_what_is_fastest(settings, installed, card, backend, tmp_path
     monkeypatch.setattr(BackendEntry, "is_installed", lambda self: self.name in there)
     monkeypatch.setattr("srcli.engine.openvino.backend.may_have_gpu", lambda: card)
     options = WeightsOptions(tmp_path, offline=True)
-    assert settled(catalog.get("bcrn.srcli"), Settings(**settings), options).backend == backend
+    assert resolve_auto(catalog.get("bcrn.srcli"), Settings(**settings), options).backend == backend
 
 
 PACKAGED = [

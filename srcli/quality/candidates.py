@@ -23,7 +23,7 @@ ALWAYS = ("psnr_y", "ssim_y", "psnr_rgb")  # what is computed of every picture
 
 
 @dataclass(frozen=True, eq=False)
-class Entrant:
+class Candidate:
     """A model at one scale; ``state`` is of the user's own file, ``sha256`` of the weights (of
     mixed ones ``Variant.identity``)."""
 
@@ -37,22 +37,22 @@ class Entrant:
 class Run:
     """One line of the table."""
 
-    entrant: Entrant
+    candidate: Candidate
     benchmark: Benchmark
 
     @property
     def model(self) -> Model:
-        return self.entrant.model
+        return self.candidate.model
 
     @property
     def scale(self) -> int:
-        return self.entrant.scale
+        return self.candidate.scale
 
     @property
     def reference(self) -> tuple[str, float] | None:
         """The catalogue's model and its PSNR-Y on this set; for own weights, its architecture's."""
         model = self.model
-        if self.entrant.state is not None:
+        if self.candidate.state is not None:
             known = [m for m in catalog.models() if m.arch == model.arch and self.scale in m.scales]
             if not known:
                 return None
@@ -69,9 +69,9 @@ class Run:
         return model.name, psnr
 
 
-def find_entrants(
+def find_candidates(
     names: list[str], scales: list[int], weights: Path | None, denoise: float | None = None
-) -> list[Entrant]:
+) -> list[Candidate]:
     """Every model at every scale, all with one strength of denoising if it is given.
 
     What a model cannot do natively is refused.
@@ -80,7 +80,7 @@ def find_entrants(
         raise UsageError("--denoise is for models by name, not for a file of weights")
     if weights is not None:
         return [_own(names, scales, weights)]
-    found: dict[tuple[str, int], Entrant] = {}
+    found: dict[tuple[str, int], Candidate] = {}
     for name in names or [DEFAULT_MODEL]:
         for scale in scales or [catalog.default_scale(catalog.resolve(name))]:
             model = catalog.resolve(name, scale)
@@ -92,13 +92,13 @@ def find_entrants(
                 sha256 = model.variant(scale).identity
                 if not sha256:
                     raise UsageError(*catalog.without_weights(model, scale))
-            found.setdefault((model.name, scale), Entrant(model, scale, sha256))
+            found.setdefault((model.name, scale), Candidate(model, scale, sha256))
     # one model after the other, so that no more than one is in memory
     order = {name: i for i, (name, _) in reversed(list(enumerate(found)))}
     return sorted(found.values(), key=lambda e: order[e.model.name])
 
 
-def _own(names: list[str], scales: list[int], weights: Path) -> Entrant:
+def _own(names: list[str], scales: list[int], weights: Path) -> Candidate:
     if len(names) > 1 or len(scales) > 1:
         raise UsageError("--weights is one model at one scale: give -m and -x at most once")
     model, variant, state = load_file(
@@ -110,7 +110,7 @@ def _own(names: list[str], scales: list[int], weights: Path) -> Entrant:
         sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     except OSError as exc:
         raise MediaError(f"{weights} cannot be read: {exc.strerror or exc}") from exc
-    return Entrant(model, variant.scale, sha256, state)
+    return Candidate(model, variant.scale, sha256, state)
 
 
 def _check_native(model: Model, scale: int) -> None:
@@ -122,7 +122,7 @@ def _check_native(model: Model, scale: int) -> None:
         )
 
 
-def find_sets(data: list[str], scales: set[int]) -> dict[tuple[int, int], Benchmark | Dataset]:
+def find_datasets(data: list[str], scales: set[int]) -> dict[tuple[int, int], Benchmark | Dataset]:
     """Folders as benchmarks, sets of the catalogue as they are, by place in --data and scale."""
     found: dict[tuple[int, int], Benchmark | Dataset] = {}
     for i, text in enumerate(dict.fromkeys(data)):
@@ -145,15 +145,15 @@ def image_folder(images: Path, model: Model, benchmark: Benchmark) -> Path:
 
 def check_images(
     images: Path,
-    entrants: Sequence[Entrant],
+    candidates: Sequence[Candidate],
     benchmarks: dict[tuple[int, int], Benchmark],
     may_exist: bool,
 ) -> None:
     """--save-images: no two pictures of one name, and none that is there already."""
     taken: dict[Path, str] = {}
-    for entrant in entrants:
-        for benchmark in (b for b in benchmarks.values() if b.scale == entrant.scale):
-            folder = image_folder(images, entrant.model, benchmark)
+    for candidate in candidates:
+        for benchmark in (b for b in benchmarks.values() if b.scale == candidate.scale):
+            folder = image_folder(images, candidate.model, benchmark)
             if folder in taken:
                 raise UsageError(
                     f"two sets are called {benchmark.name}: "
