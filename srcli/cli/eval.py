@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from srcli.engine.engine import Engine
-    from srcli.quality.evaluate import Evaluation, Failure, Metric, Pixels, Score, ScoreLog
+    from srcli.quality.evaluate import Evaluation, Failure, Metric, Pixels, Score
+    from srcli.quality.score_log import ScoreLog
     from srcli.training.degradations import Pipeline
 
 SCORED = "What is scored"
@@ -167,7 +168,9 @@ def evaluate(
         raise UsageError(f"{csv_file} exists", "name another, or say --overwrite")
 
     from srcli.engine.open import open_engine
-    from srcli.quality.evaluate import ScoreLog, check_metrics, load_pair
+    from srcli.quality.evaluate import load_pair
+    from srcli.quality.named_metrics import check_metrics
+    from srcli.quality.score_log import ScoreLog
     from srcli.training.degradations.benchmark import degraded
 
     check_metrics(wanted)
@@ -263,7 +266,7 @@ def _metrics(
     """On the device of the networks."""
     if not names:
         return {}
-    from srcli.quality.evaluate import open_metrics
+    from srcli.quality.named_metrics import open_metrics
 
     devices = [str(getattr(engine, "device", "cpu")) for engine in engines.values()]
     device = next((d for d in devices if d != "cpu"), "cpu")

@@ -127,7 +127,7 @@ class ScoreTable:
         Console().print(table)
 
     def _json(self, row: Row) -> dict[str, Any]:
-        from srcli.quality.evaluate import as_json, finite
+        from srcli.quality.score_log import as_json, finite
 
         run, result, reference = row.run, row.result, row.run.reference
         return {
