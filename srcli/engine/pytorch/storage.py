@@ -154,6 +154,10 @@ class Storage:
         self.budget, self.size, self.channels = budget, size, channels
         self.dtype, self.device = dtype, device
         self.n_bytes = size[0] * size[1] * channels * dtype.itemsize
+        self._allocate()
+
+    def _allocate(self) -> None:
+        raise AssertionError("a kind of storage has its own place")
 
     def read(self, region: Region) -> Tensor:
         """(1, channels, region.h, region.w); may be a view of what is stored."""
@@ -166,20 +170,13 @@ class Storage:
 class MemoryStorage(Storage):
     """On the computing device; freed with the last reference."""
 
-    def __init__(
-        self,
-        budget: Budget,
-        size: tuple[int, int],
-        channels: int,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        super().__init__(budget, size, channels, dtype, device)
-        self._buffer = budget.buffer(self.n_bytes) if device.type == "cpu" else None
+    def _allocate(self) -> None:
+        budget, shape = self.budget, (*self.size, self.channels)
+        self._buffer = budget.buffer(self.n_bytes) if self.device.type == "cpu" else None
         if self._buffer is None:
-            self._map = torch.empty((*size, channels), dtype=dtype, device=device)
+            self._map = torch.empty(shape, dtype=self.dtype, device=self.device)
         else:
-            self._map = self._buffer.view(dtype).view(*size, channels)
+            self._map = self._buffer.view(self.dtype).view(*shape)
         budget.stored_bytes += self.n_bytes
         budget.peak_bytes = max(budget.peak_bytes, budget.stored_bytes)
 
@@ -199,17 +196,9 @@ class MemoryStorage(Storage):
 class FileStorage(Storage):
     """In an unlinked temporary file, by plain reads and writes: mapped pages would be resident."""
 
-    def __init__(
-        self,
-        budget: Budget,
-        size: tuple[int, int],
-        channels: int,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        super().__init__(budget, size, channels, dtype, device)
-        self._file = budget.file(self.n_bytes)
-        budget.spilled_bytes += self.n_bytes
+    def _allocate(self) -> None:
+        self._file = self.budget.file(self.n_bytes)
+        self.budget.spilled_bytes += self.n_bytes
 
     def read(self, region: Region) -> Tensor:
         tile = torch.empty((region.h, region.w, self.channels), dtype=self.dtype)
