@@ -6,6 +6,7 @@ import codecs
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -27,14 +28,15 @@ from srcli.cli.options import (
 )
 from srcli.cli.screen import duration_text
 from srcli.cli.streams import read_stdin
-from srcli.engine.settings import Settings, spill_folder
-from srcli.errors import UsageError
+from srcli.engine.settings import LEAST_MEMORY_BYTES, Settings, spill_folder
+from srcli.errors import SrcliError, UsageError
 from srcli.film.options import FilmOptions
 from srcli.jobs.inputs import check_name
-from srcli.jobs.job import JobOptions, Options, picture_bytes
+from srcli.jobs.job import Job, JobOptions, Options, picture_bytes
 from srcli.jobs.plan import Plan
 from srcli.media.remote import shown
-from srcli.options import CLUSTER, FILES, SIZE
+from srcli.options import CLUSTER, FILES, SIZE, declared
+from srcli.sizes import size_text
 from srcli.weights import WeightsOptions
 from srcli.weights.choose import Choice, choose
 
@@ -48,6 +50,7 @@ srcli upscale photo.jpg                          gives photo_x4.jpg
 srcli upscale -m photo -x 2 holiday/ -o large/   a folder, with noise removed
 srcli upscale clip.mp4 --start 1:30 --end 1:40   ten seconds of a film
 """
+EXAMINED = 4  # pictures that --dry-run looks at for damage, each of which has to be decoded
 _LIBRARIES = {"auto": "PyTorch", "torch": "PyTorch", "openvino": "OpenVINO"}
 # of lists of names; that of UTF-32 begins like that of UTF-16
 _MARKS = (
@@ -166,6 +169,8 @@ def upscale(
             console.announce(told)
         for event in before:
             console.tell(event)
+        for note in _without_effect(plan, options, settings):
+            console.announce(note)
         from srcli.engine.open import open_engine, settled
 
         if plan.total and not as_json and not dry_run:
@@ -299,6 +304,26 @@ def _idle_text(model: Model, scale: float) -> str:
     return text + " To repair without enlarging: -m dejpg." * (scale == 1)
 
 
+def _without_effect(plan: Plan, options: Options, settings: Settings) -> Iterator[str]:
+    """What was asked for and changes nothing."""
+    memory = settings.memory_bytes
+    if memory is not None and memory < LEAST_MEMORY_BYTES and not options.model.is_resampler:
+        yield (
+            f"--memory {size_text(memory)} may not be kept: srcli itself takes up to "
+            f"{size_text(LEAST_MEMORY_BYTES)}, whatever the picture"
+        )
+    jobs = plan.looked
+    if not jobs:
+        return
+    lossy = ("jpeg", "webp", "avif")
+    if options.quality is not None and not any(j.film or j.format in lossy for j in jobs):
+        yield "--quality has no effect: no result is a JPEG, WebP or AVIF file"
+    if not any(j.film for j in jobs):
+        for option in declared(FilmOptions).values():
+            if getattr(options.film, option.name) != option.default:
+                yield f"{option.flags[0]} has no effect: no input is a film"
+
+
 def _show(
     plan: Plan,
     options: Options,
@@ -313,7 +338,7 @@ def _show(
     from srcli.engine.resampler import Resampler
     from srcli.engine.upscaler import Upscaler
     from srcli.film.plan import about_frames
-    from srcli.jobs.events import Failed, Skipped, Summary
+    from srcli.jobs.events import Failed, Skipped, Suggested, Summary
     from srcli.weights import build, new_network
 
     model = options.model
@@ -332,6 +357,7 @@ def _show(
         settings = settled(model, settings, weights)
     seconds_of = forecast(model, settings, weights)
     total: float | None = 0.0
+    n_examined = 0
     summary = Summary()
     for job in plan:
         if job.skip:
@@ -349,6 +375,20 @@ def _show(
             seconds = seconds * frames if seconds and frames else None
             total = None if total is None or seconds is None else total + seconds
             console.planned(job, model.name, n_bytes, engine.memory_bytes, seconds)
+            if options.suggest and job.film is None and n_examined < EXAMINED:
+                n_examined += 1
+                if (found := _damage(job, options)) is not None:
+                    console.tell(Suggested(job.source, found))
     if total and len(plan) > 1:
         console.announce(f"all together about {duration_text(total)} of the network's work")
     return summary
+
+
+def _damage(job: Job, options: Options) -> str | None:
+    """What is plainly wrong with a picture; None, too, if it cannot be read."""
+    from srcli.jobs.reading import open_source
+
+    try:
+        return open_source(job, options).damage
+    except (SrcliError, OSError, ValueError, MemoryError):
+        return None  # the work itself says why

@@ -284,7 +284,7 @@ class OpenVinoUpscaler:
     def _fits(
         self, lr_size: tuple[int, int], passes: Sequence[int], reserve_bytes: int, report: Report
     ) -> bool:
-        """True if the picture may be run whole; else the report says so, if that was asked for."""
+        """True if the picture may be run whole; else the report says so."""
         if not self._has(passes):
             return False
         sizes = {self._padded(lr_size)} if len(passes) == 1 else set()
@@ -295,12 +295,11 @@ class OpenVinoUpscaler:
         needed = self._whole_bytes(lr_size, passes)
         if needed <= limit:
             return True
-        if self.asked:
-            wants, has = sizes_apart(needed, max(limit, 0))
-            report.note(
-                f"the whole picture in OpenVINO needs about {wants}, more than the {has} allowed: "
-                "tiled, in PyTorch"
-            )
+        wants, has = sizes_apart(needed, max(limit, 0))
+        report.note(
+            f"OpenVINO would need about {wants} for the whole picture, more than the {has} "
+            "allowed: PyTorch works through it in tiles instead"
+        )
         return False
 
     @property
