@@ -69,7 +69,7 @@ def read_own(path: Path, folder: Path, built_in: Catalogue) -> Own:
     try:
         entries = read_entries(path)
     except CatalogueError as exc:
-        return Own(problems=(f"{exc.message}. Your own models are left out until it is mended.",))
+        return Own(problems=(f"{exc.message}. Your own models are left out until it is fixed.",))
     models: dict[str, Model] = {}
     problems = []
     for number, entry in enumerate(entries, 1):

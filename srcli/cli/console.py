@@ -121,7 +121,7 @@ class Console:
                 print_json(result)
         except OutputError as exc:
             self.lost = exc
-            self.say(f"{exc.message}; the work goes on")
+            self.say(f"{exc.message}; the work continues")
 
     def say(self, text: str) -> None:
         """One line on stderr."""
@@ -208,8 +208,8 @@ def _left_out(event: LeftOut) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     files = "1 file" if len(names) == 1 else f"{len(names)} files"
     return (
-        f"{event.source}: {files} left out, named like outputs of others: "
-        f"{', '.join(names[:3])}{more} (name them to have them done)"
+        f"{event.source}: {files} left out, because they look like earlier results: "
+        f"{', '.join(names[:3])}{more} (to enlarge them all the same, name them)"
     )
 
 

@@ -120,11 +120,11 @@ def upscale(
     """Enlarge pictures and films with a super-resolution network."""
     inputs = [*(inputs or []), *_listed(from_file)]
     if str(from_file) == "-" and "-" in inputs:
-        raise UsageError("standard input is the list or a picture, not both")
+        raise UsageError("standard input can be the list or a picture, not both")
     if not inputs:
         raise UsageError("nothing to upscale", "name pictures or folders, or see --help")
     if wanted.output == "":
-        raise UsageError("-o has an empty name", "is a variable of the shell not set?")
+        raise UsageError("-o is empty", "is a shell variable not set?")
     if wanted.output == "-" and as_json:
         raise UsageError("-o - and --json both want standard output")
     sized = wanted.width is not None or wanted.height is not None
@@ -135,7 +135,7 @@ def upscale(
     if cluster is not None:
         _check_cluster(cluster, wanted.output)
     if wanted.overwrite and wanted.skip_existing:
-        raise UsageError("--overwrite and --skip-existing exclude each other")
+        raise UsageError("--overwrite and --skip-existing cannot be combined")
     if scale is not None:
         catalog.check_scale(scale)
     if len(inputs) == 1:
@@ -159,11 +159,11 @@ def upscale(
     plan = Plan(inputs, options, stdin=read_stdin, tell=before.append)
     to_stdout = plan.to_stdout
     if to_stdout and cluster is not None:
-        raise UsageError("a cluster's workers write files", "name one with -o")
+        raise UsageError("--cluster cannot write to standard output", "name a file with -o")
     if to_stdout and as_json:
         raise UsageError("-o - and --json both want standard output", "name a file with -o")
     if to_stdout and sys.stdout.isatty():
-        raise UsageError("a picture on a terminal would be noise", "name a file with -o")
+        raise UsageError("a picture cannot be shown on a terminal", "name a file with -o")
     with Console(as_json=as_json, quiet=quiet, results=not to_stdout) as console:
         if model is not None and (told := catalog.meaning(model, chosen)) is not None:
             console.announce(told)
@@ -223,9 +223,11 @@ def _check_cluster(where: str, output: str | None) -> None:
     from srcli.cluster import installed
 
     if not where or where.startswith("-"):
-        raise UsageError("--cluster wants local, auto, or an address", "--cluster local")
+        raise UsageError(
+            "--cluster takes local, auto, or an address", "for this machine: --cluster local"
+        )
     if output == "-":
-        raise UsageError("a cluster's workers write files", "name one with -o")
+        raise UsageError("--cluster cannot write to standard output", "name a file with -o")
     installed.check()
     installed.settle(os.environ)
 
@@ -261,14 +263,14 @@ def _interruption(plan: Plan, options: Options) -> InterruptionError:
     if plan.total == 1 and plan.n_films == 0:
         return InterruptionError()
     if options.overwrite:
-        return InterruptionError(hint="with --overwrite, the same command begins anew")
+        return InterruptionError(hint="the same command starts again from the beginning")
     # none of them was there before; what was finished last was not told any more
     said = f"interrupted; {plan.n_there()} of {plan.total} done"
     arguments = [shown(argument) for argument in sys.argv[1:]]
     if not options.skip_existing:
         where = arguments.index("--") if "--" in arguments else len(arguments)
         arguments.insert(where, "--skip-existing")
-    return InterruptionError(said, f"to go on: {shlex.join(['srcli', *arguments])}")
+    return InterruptionError(said, f"to continue: {shlex.join(['srcli', *arguments])}")
 
 
 def _listed(path: Path | None) -> list[str]:
@@ -291,16 +293,17 @@ def _decoded(data: bytes) -> str:
         if data.startswith(mark):
             return data.decode(encoding)
     if b"\0" in data:
-        raise ValueError(
-            "it holds zero bytes: one name a line, in UTF-8 or, with a byte order mark, UTF-16"
-        )
+        raise ValueError("it is not a text file, in UTF-8 or (with a byte order mark) UTF-16")
     return os.fsdecode(data)
 
 
 def _idle_text(model: Model, scale: float) -> str:
     """Why a network that was asked for does not run."""
     known = " and ".join(f"x{s}" for s in sorted(model.scales))
-    text = f"{model.name} enlarges by {known} and does not run at x{scale:g}: only resampled."
+    text = (
+        f"{model.name} enlarges by {known} and does not run at "
+        f"x{scale:g}: the picture is only resampled."
+    )
     return text + " To repair without enlarging: -m dejpg." * (scale == 1)
 
 
@@ -380,7 +383,7 @@ def _show(
                 if (found := _damage(job, options)) is not None:
                     console.tell(Suggested(job.source, found))
     if total and len(plan) > 1:
-        console.announce(f"all together about {duration_text(total)} of the network's work")
+        console.announce(f"the network will need about {duration_text(total)} for all of them")
     return summary
 
 

@@ -177,8 +177,8 @@ def export_openvino(
 def _check_graph(model: Model) -> None:
     if model.arch.tiling == "whole":
         raise SrcliError(
-            f"{model.arch.title} has a graph of its own for every size of picture, and an export "
-            "is for all.",
+            f"{model.arch.title} is a different graph for each size of picture, and an export "
+            "needs one for all.",
             "Export its weights: -o FILE.safetensors.",
         )
 
@@ -535,7 +535,7 @@ def _half(name: str, tensor: Tensor) -> Tensor:
 
 def _too_large(name: str) -> WeightsError:
     return WeightsError(
-        f"{name} holds values over {_HALF_MAX:g}, which fp16 cannot.", "Export without --half."
+        f"{name} holds values over {_HALF_MAX:g}, which fp16 cannot hold.", "Export without --half."
     )
 
 

@@ -55,9 +55,9 @@ def refusal(settings: Settings) -> str | None:
     if settings.device not in ("auto", "cpu"):
         return f"OpenVINO runs on the CPU here, not on {settings.device}"
     if settings.precision == "fp16":
-        return "OpenVINO has no fp16 on a CPU: fp32 and bf16"
+        return "OpenVINO cannot compute in fp16 on a CPU, only in fp32 and bf16"
     if settings.tile:
-        return "OpenVINO takes the whole picture at once, and no --tile"
+        return "OpenVINO takes the whole picture at once and cannot use --tile"
     if settings.ensemble != 1:
         return "the ensemble runs in PyTorch only"
     if settings.color_fix:
@@ -261,7 +261,7 @@ class OpenVinoUpscaler:
             report.device, report.precision = "cpu", self.precision
             if self.precision == "bf16" and not multiplies_bf16():
                 report.precision = "fp32"
-                report.note("this processor does not multiply bf16: computed in fp32")
+                report.note("this processor cannot compute in bf16: fp32 is used")
             sr = pixels.astype(np.float32)
             sr *= np.float32(1 / peak(pixels.dtype))
             done = 0.0

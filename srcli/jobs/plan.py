@@ -287,7 +287,7 @@ class Plan:
         if real in self._taken:
             return replace(job, skip=False, failure=TargetError(
                 f"{job.source} would be written to {job.target}, and so would another input",
-                'tell them apart by their names: -o "{stem}_{ext}_large"',
+                'give them different names: -o "{stem}_{ext}_large"',
             ))  # fmt: skip
         self._taken[real] = job.target
         if not job.skip and not self._options.overwrite and self._there.has(job.target):
@@ -350,7 +350,7 @@ def _rivalry(source: Path, other: Path, target: Path) -> TargetError:
         name = (target.parent / name).as_posix()
     return TargetError(
         f"{source} and {other} would both be written to {target}",
-        f'tell them apart by their names: -o "{name}_large{target.suffix}"',
+        f'give them different names: -o "{name}_large{target.suffix}"',
     )
 
 
@@ -390,5 +390,5 @@ def _check_disk(jobs: Iterable[Job]) -> None:
             takes, there = sizes_apart(n_bytes, free)
             raise ResourceError(
                 f"the results may take {takes}, but {folder.resolve()} has only {there} free",
-                "choose another place with -o, or a format that packs more (.webp, .jpg)",
+                "choose another place with -o, or a format with smaller files (.webp, .jpg)",
             )
