@@ -16,11 +16,11 @@ class ModelInfo:
     Attributes:
         name: what ``upscale`` and ``load_model`` take.
         architecture: the network's name.
-        scales: native factors; () for a resampler, at home at any.
+        scales: factors that it was trained for; () for a resampler, which does any.
         parameters, psnr_set5: by scale; PSNR-Y on Set5 in dB where it is known.
         licence: of the weights.
         at_hand: scales that need no download.
-        note: what else is to be known.
+        note: what else there is to know.
     """
 
     name: str
@@ -42,7 +42,7 @@ def models(scale: int | None = None, *, untrained: bool = False) -> tuple[ModelI
         untrained: also the networks without weights, which are to be trained first.
 
     Raises:
-        UsageError: a type that cannot be meant.
+        UsageError: a value of the wrong type.
     """
     from srcli.weights.cache import WeightsOptions, at_hand
 

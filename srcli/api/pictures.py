@@ -83,7 +83,7 @@ def given_by(source: object) -> Given:
             return Given(_stored(source), pillow=True)
     if type(source).__module__ != "numpy" and not hasattr(source, "__array_interface__"):
         raise UsageError(
-            f"a {type(source).__name__} is neither an array nor a Pillow image, a path or bytes",
+            f"a {type(source).__name__} is not an array, a Pillow image, a path or bytes",
             "give a numpy array, a PIL.Image.Image, a path, or the bytes of a file",
         )
     return Given(source)
@@ -92,7 +92,7 @@ def given_by(source: object) -> Given:
 def _stored(image: Image.Image) -> bytes:
     """A Pillow image as the bytes of a file without loss: then it is read as all files are."""
     if not image.width or not image.height:
-        raise UsageError(f"a Pillow image of {image.width}x{image.height} holds no pixels")
+        raise UsageError(f"a Pillow image of {image.width}x{image.height} has no pixels")
     if image.mode in ("F", "I"):
         array = "floats in 0..1" if image.mode == "F" else "16 bits (uint16)"
         raise UsageError(
@@ -111,7 +111,7 @@ def _stored(image: Image.Image) -> bytes:
     try:
         image.save(out, kind, exif=image.getexif(), **fast)
     except (OSError, ValueError) as exc:
-        raise UsageError(f"a Pillow image of mode {image.mode} cannot be taken: {exc}") from exc
+        raise UsageError(f"a Pillow image of mode {image.mode} cannot be used: {exc}") from exc
     return out.getvalue()
 
 
@@ -154,11 +154,11 @@ def picture_of(array: Array, max_pixels: int, *, deep: bool | None = None) -> Pi
         array = np.asarray(array)
     if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= array.shape[2] <= 4):
         raise UsageError(
-            f"an array of shape {array.shape} is no picture",
+            f"an array of shape {array.shape} is not a picture",
             "shapes are (h, w), (h, w, 1), (h, w, 2), (h, w, 3) and (h, w, 4)",
         )
     if array.size == 0:
-        raise UsageError(f"an array of shape {array.shape} holds no pixels")
+        raise UsageError(f"an array of shape {array.shape} has no pixels")
     if array.shape[0] * array.shape[1] > max_pixels:
         raise MediaError(
             f"the array is {array.shape[0] * array.shape[1] / 1e6:,.4g} megapixels, over the limit "
@@ -201,6 +201,6 @@ def _known(array: Array) -> Array:
     if low < -_FLOAT_SLACK or high > 1 + _FLOAT_SLACK:
         raise UsageError(
             f"the array's floats lie in {low:.4g}..{high:.4g}, and the range is 0..1",
-            "divide by the value of white, or convert to uint8 or uint16",
+            "divide by the largest value, for example 255, or convert to uint8 or uint16",
         )
     return np.clip(array, 0, 1).astype(np.float32)

@@ -49,9 +49,9 @@ def in_python(function: Callable[P, R]) -> Callable[P, R]:
     """Have a function's errors speak of keywords."""
 
     @functools.wraps(function)
-    def call(*arguments: P.args, **wishes: P.kwargs) -> R:
+    def call(*arguments: P.args, **options: P.kwargs) -> R:
         try:
-            return function(*arguments, **wishes)
+            return function(*arguments, **options)
         except SrcliError as exc:
             exc.message = translated(exc.message)
             exc.hint = translated(exc.hint) if exc.hint else None

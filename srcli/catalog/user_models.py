@@ -71,7 +71,7 @@ def read_own(path: Path, folder: Path, built_in: Catalogue) -> UserModels:
         entries = read_entries(path)
     except CatalogueError as exc:
         return UserModels(
-            problems=(f"{exc.message}. Your own models are left out until it is mended.",)
+            problems=(f"{exc.message}. Your own models are left out until it is fixed.",)
         )
     models: dict[str, Model] = {}
     problems = []

@@ -61,7 +61,7 @@ def _no_command(name: str, arguments: Sequence[str]) -> UsageError:
     elif near:
         hint = f"did you mean srcli {near[0]} {rest}".rstrip() + "?"
     else:
-        hint = f"the commands: {', '.join(COMMANDS)}; srcli help COMMAND tells more"
+        hint = f"the commands: {', '.join(COMMANDS)}; srcli help COMMAND explains one"
     return UsageError(f"there is no command {name}", hint)
 
 

@@ -227,7 +227,9 @@ def bench(
         result = run.bench(request, options, os.environ, tell=screen.tell, announce=screen.announce)
     if not result.rows:
         raise SrcliError(
-            f"nothing could be measured: {result.skipped[0].error}" if result.skipped else "no rows"
+            f"nothing could be measured: {result.skipped[0].error}"
+            if result.skipped
+            else "nothing was measured"
         )
     stored = tuned.store(run.best(result.rows), options) if tune else None
     _show(request, result, stored, as_json=as_json, quiet=quiet)
@@ -326,10 +328,12 @@ def _models(names: list[str], scales: list[int]) -> list[tuple[catalog.Model, in
         for scale in scales or [catalog.default_scale(catalog.resolve(name))]:
             model = catalog.resolve(name, scale)
             if model.is_resampler:
-                raise UsageError(f"{model.name} is no network: there is nothing to measure")
+                raise UsageError(f"{model.name} is not a network, so there is nothing to measure")
             if scale not in model.scales:
                 natives = ", ".join(f"x{s}" for s in model.scales)
-                raise UsageError(f"{model.name} is not native at x{scale}", f"it has {natives}")
+                raise UsageError(
+                    f"{model.name} was not trained for x{scale}", f"it was trained for {natives}"
+                )
             found[model.name, scale] = model, scale
     return list(found.values())
 

@@ -113,7 +113,7 @@ def compare(
             raise UsageError(f"{path} is a folder, and compare takes pictures")
     if labels and len(labels) != len(afters):
         raise UsageError(
-            f"there are {len(afters)} pictures after and {len(labels)} labels",
+            f"there are {len(afters)} pictures after, but {len(labels)} labels",
             "give each its own --label, in the same order, or none",
         )
     part = _crop(crop)
@@ -189,7 +189,7 @@ def _check_outputs(outputs: Sequence[Path], inputs: Sequence[Path], overwrite: b
         if not path.absolute().parent.is_dir():
             raise UsageError(f"the folder {path.parent} does not exist")
         if path.exists() and not overwrite:
-            raise UsageError(f"{path} exists", "name another, or say --overwrite")
+            raise UsageError(f"{path} exists", "choose another name, or add --overwrite")
 
 
 def _labels(before: Path, afters: Sequence[Path]) -> list[str]:

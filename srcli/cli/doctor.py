@@ -284,7 +284,7 @@ def _or_error(facts: Facts, tell: Callable[[Facts], str]) -> str:
     if "error" in facts:
         return f"does not work: {facts['error']}"
     if "missing" in facts:
-        return f"not installed; to have it: {facts['missing']}"
+        return f"not installed; to install it: {facts['missing']}"
     return tell(facts)
 
 
@@ -294,7 +294,10 @@ def _version_text(more: str) -> Callable[[Facts], str]:
 
 def _memory_text(facts: Facts) -> str:
     limit, available = facts["default_limit_bytes"], facts["available_bytes"]
-    return f"{_size(available)} available; srcli takes up to {_size(limit)} unless --memory is said"
+    return (
+        f"{_size(available)} available; srcli takes up to {_size(limit)} "
+        "unless --memory says otherwise"
+    )
 
 
 def _waiting_text(facts: Facts) -> str:

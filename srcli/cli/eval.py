@@ -165,7 +165,7 @@ def evaluate(
     if resume is not None and not resume.absolute().parent.is_dir():
         raise UsageError(f"the folder {resume.parent} of --resume does not exist")
     if csv_file is not None and csv_file.exists() and not overwrite:
-        raise UsageError(f"{csv_file} exists", "name another, or say --overwrite")
+        raise UsageError(f"{csv_file} exists", "choose another name, or add --overwrite")
 
     from srcli.engine.open import open_engine
     from srcli.quality.evaluate import load_pair

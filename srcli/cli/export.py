@@ -199,7 +199,7 @@ def _native(name: str, scale: int | None) -> tuple[Model, int]:
     """The model and its native scale."""
     model = catalog.resolve(name, scale)
     if model.is_resampler:
-        raise UsageError(f"{model.name} is not a network: there is nothing to export")
+        raise UsageError(f"{model.name} is not a network, so there is nothing to export")
     scale = scale if scale is not None else catalog.default_scale(model)
     if scale not in model.scales:
         scales = ", ".join(f"x{s}" for s in model.scales)

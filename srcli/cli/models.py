@@ -144,7 +144,7 @@ def list_models(
         print_purposes(scale, every)
     if sys.stdout.isatty():
         cost = " MACs/px: multiply-adds per output pixel." if sort is Sort.SPEED else ""
-        say(f"PSNR: dB on Set5, luma.{cost} `srcli models show NAME` tells more.")
+        say(f"PSNR: dB on Set5, luma.{cost} `srcli models show NAME` shows more.")
 
 
 @app.command("show")
@@ -287,7 +287,7 @@ def verify_command() -> None:
             name = damaged[0].models[0]
             hint = (
                 f"`srcli models add FILE --name {name} --overwrite` adds it again, "
-                f"`srcli models remove {name}` forgets it."
+                f"`srcli models remove {name}` removes it."
             )
         else:
             hint = f"`srcli models download {models_}` fetches what is damaged again."

@@ -195,11 +195,11 @@ def train(
     more = [f"precision={precision}"] if precision else []
     config = load(recipe, preset=preset, sets=[*(sets or []), *more])
     if not (prepare or measure) and out is None:
-        raise UsageError("--out DIR is missing: where is the run to be kept?")
+        raise UsageError("--out DIR is missing: name a folder for the run")
     if shown is not None and not prepare:
         raise UsageError("--show is for --prepare")
     if shown is not None and out is None:
-        raise UsageError("--out DIR is missing: where is pairs.png to be drawn?")
+        raise UsageError("--out DIR is missing: name a folder for pairs.png")
     from srcli.training import loop
     from srcli.training import measure as measuring
     from srcli.training import prepare as preparing
@@ -362,7 +362,7 @@ def _line(event: dict[str, Any], psnr: str) -> str:
     if kind == "measured":
         return "\n".join(f"{key}: {value}" for key, value in event.items() if key != "event")
     if kind == "interrupted":
-        return f"interrupted after step {event['step']}; --resume goes on"
+        return f"interrupted after step {event['step']}; continue with --resume"
     if kind == "done":
         return f"{event['result']}  {_scores(event['psnr_y'])}  {event['seconds'] / 60:.1f} min"
     return ""

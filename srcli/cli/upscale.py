@@ -6,6 +6,7 @@ import codecs
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -27,14 +28,15 @@ from srcli.cli.options import (
 )
 from srcli.cli.screen import duration_text
 from srcli.cli.streams import read_stdin
-from srcli.engine.settings import Settings, spill_folder
-from srcli.errors import UsageError
+from srcli.engine.settings import LEAST_MEMORY_BYTES, Settings, spill_folder
+from srcli.errors import SrcliError, UsageError
 from srcli.film.options import FilmOptions
 from srcli.jobs.inputs import check_name
-from srcli.jobs.job import JobOptions, Options, picture_bytes
+from srcli.jobs.job import Job, JobOptions, Options, picture_bytes
 from srcli.jobs.plan import Plan
 from srcli.media.remote import shown
-from srcli.options import CLUSTER, FILES, SIZE
+from srcli.options import CLUSTER, FILES, SIZE, declared
+from srcli.sizes import size_text
 from srcli.weights import WeightsOptions
 from srcli.weights.choose import Choice, choose
 
@@ -48,6 +50,7 @@ srcli upscale photo.jpg                          gives photo_x4.jpg
 srcli upscale -m photo -x 2 holiday/ -o large/   a folder, with noise removed
 srcli upscale clip.mp4 --start 1:30 --end 1:40   ten seconds of a film
 """
+EXAMINED = 4  # pictures that --dry-run looks at for damage, each of which has to be decoded
 _LIBRARIES = {"auto": "PyTorch", "torch": "PyTorch", "openvino": "OpenVINO"}
 # of lists of names; that of UTF-32 begins like that of UTF-16
 _MARKS = (
@@ -117,11 +120,11 @@ def upscale(
     """Enlarge pictures and films with a super-resolution network."""
     inputs = [*(inputs or []), *_listed(from_file)]
     if str(from_file) == "-" and "-" in inputs:
-        raise UsageError("standard input is the list or a picture, not both")
+        raise UsageError("standard input can be the list or a picture, not both")
     if not inputs:
         raise UsageError("nothing to upscale", "name pictures or folders, or see --help")
     if wanted.output == "":
-        raise UsageError("-o has an empty name", "is a variable of the shell not set?")
+        raise UsageError("-o is empty", "is a shell variable not set?")
     if wanted.output == "-" and as_json:
         raise UsageError("-o - and --json both want standard output")
     sized = wanted.width is not None or wanted.height is not None
@@ -132,7 +135,7 @@ def upscale(
     if cluster is not None:
         _check_cluster(cluster, wanted.output)
     if wanted.overwrite and wanted.skip_existing:
-        raise UsageError("--overwrite and --skip-existing exclude each other")
+        raise UsageError("--overwrite and --skip-existing cannot be combined")
     if scale is not None:
         catalog.check_scale(scale)
     if len(inputs) == 1:
@@ -156,16 +159,18 @@ def upscale(
     plan = Plan(inputs, options, stdin=read_stdin, tell=before.append)
     to_stdout = plan.to_stdout
     if to_stdout and cluster is not None:
-        raise UsageError("a cluster's workers write files", "name one with -o")
+        raise UsageError("--cluster cannot write to standard output", "name a file with -o")
     if to_stdout and as_json:
         raise UsageError("-o - and --json both want standard output", "name a file with -o")
     if to_stdout and sys.stdout.isatty():
-        raise UsageError("a picture on a terminal would be noise", "name a file with -o")
+        raise UsageError("a picture cannot be shown on a terminal", "name a file with -o")
     with Console(as_json=as_json, quiet=quiet, results=not to_stdout) as console:
         if model is not None and (told := catalog.meaning(model, chosen)) is not None:
             console.announce(told)
         for event in before:
             console.tell(event)
+        for note in _without_effect(plan, options, settings):
+            console.announce(note)
         from srcli.engine.choice import resolve_auto
         from srcli.engine.open import open_engine
 
@@ -219,9 +224,11 @@ def _check_cluster(where: str, output: str | None) -> None:
     from srcli.cluster import installed
 
     if not where or where.startswith("-"):
-        raise UsageError("--cluster wants local, auto, or an address", "--cluster local")
+        raise UsageError(
+            "--cluster takes local, auto, or an address", "for this machine: --cluster local"
+        )
     if output == "-":
-        raise UsageError("a cluster's workers write files", "name one with -o")
+        raise UsageError("--cluster cannot write to standard output", "name a file with -o")
     installed.check()
     installed.settle(os.environ)
 
@@ -257,14 +264,14 @@ def _interruption(plan: Plan, options: Options) -> InterruptionError:
     if plan.total == 1 and plan.n_films == 0:
         return InterruptionError()
     if options.overwrite:
-        return InterruptionError(hint="with --overwrite, the same command begins anew")
+        return InterruptionError(hint="the same command starts again from the beginning")
     # none of them was there before; what was finished last was not told any more
     said = f"interrupted; {plan.n_there()} of {plan.total} done"
     arguments = [shown(argument) for argument in sys.argv[1:]]
     if not options.skip_existing:
         where = arguments.index("--") if "--" in arguments else len(arguments)
         arguments.insert(where, "--skip-existing")
-    return InterruptionError(said, f"to go on: {shlex.join(['srcli', *arguments])}")
+    return InterruptionError(said, f"to continue: {shlex.join(['srcli', *arguments])}")
 
 
 def _listed(path: Path | None) -> list[str]:
@@ -287,17 +294,38 @@ def _decoded(data: bytes) -> str:
         if data.startswith(mark):
             return data.decode(encoding)
     if b"\0" in data:
-        raise ValueError(
-            "it holds zero bytes: one name a line, in UTF-8 or, with a byte order mark, UTF-16"
-        )
+        raise ValueError("it is not a text file, in UTF-8 or (with a byte order mark) UTF-16")
     return os.fsdecode(data)
 
 
 def _idle_text(model: Model, scale: float) -> str:
     """Why a network that was asked for does not run."""
     known = " and ".join(f"x{s}" for s in sorted(model.scales))
-    text = f"{model.name} enlarges by {known} and does not run at x{scale:g}: only resampled."
+    text = (
+        f"{model.name} enlarges by {known} and does not run at "
+        f"x{scale:g}: the picture is only resampled."
+    )
     return text + " To repair without enlarging: -m dejpg." * (scale == 1)
+
+
+def _without_effect(plan: Plan, options: Options, settings: Settings) -> Iterator[str]:
+    """What was asked for and changes nothing."""
+    memory = settings.memory_bytes
+    if memory is not None and memory < LEAST_MEMORY_BYTES and not options.model.is_resampler:
+        yield (
+            f"--memory {size_text(memory)} may not be kept: srcli itself takes up to "
+            f"{size_text(LEAST_MEMORY_BYTES)}, whatever the picture"
+        )
+    jobs = plan.inspected
+    if not jobs:
+        return
+    lossy = ("jpeg", "webp", "avif")
+    if options.quality is not None and not any(j.film or j.format in lossy for j in jobs):
+        yield "--quality has no effect: no result is a JPEG, WebP or AVIF file"
+    if not any(j.film for j in jobs):
+        for option in declared(FilmOptions).values():
+            if getattr(options.film, option.name) != option.default:
+                yield f"{option.flags[0]} has no effect: no input is a film"
 
 
 def _show(
@@ -314,7 +342,7 @@ def _show(
     from srcli.engine.pytorch.upscaler import Upscaler
     from srcli.engine.resampler import Resampler
     from srcli.film.plan import about_frames
-    from srcli.jobs.events import Failed, Skipped, Summary
+    from srcli.jobs.events import Failed, Skipped, Suggested, Summary
     from srcli.weights import build, new_network
 
     model = options.model
@@ -333,6 +361,7 @@ def _show(
         settings = resolve_auto(model, settings, weights)
     seconds_of = forecast(model, settings, weights)
     total: float | None = 0.0
+    n_examined = 0
     summary = Summary()
     for job in plan:
         if job.skip:
@@ -350,6 +379,20 @@ def _show(
             seconds = seconds * frames if seconds and frames else None
             total = None if total is None or seconds is None else total + seconds
             console.planned(job, model.name, n_bytes, engine.memory_bytes, seconds)
+            if options.suggest and job.film is None and n_examined < EXAMINED:
+                n_examined += 1
+                if (found := _damage(job, options)) is not None:
+                    console.tell(Suggested(job.source, found))
     if total and len(plan) > 1:
-        console.announce(f"all together about {duration_text(total)} of the network's work")
+        console.announce(f"the network will need about {duration_text(total)} for all of them")
     return summary
+
+
+def _damage(job: Job, options: Options) -> str | None:
+    """What is plainly wrong with a picture; None, too, if it cannot be read."""
+    from srcli.jobs.prefetch import open_source
+
+    try:
+        return open_source(job, options).damage
+    except (SrcliError, OSError, ValueError, MemoryError):
+        return None  # the work itself says why

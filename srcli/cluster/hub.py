@@ -160,7 +160,7 @@ class _Hub:
             )
         except Exception as exc:
             if wanted.is_own:
-                raise StartError(f"Ray does not start: {_first_line(exc)}") from exc
+                raise StartError(f"Ray cannot be started: {_first_line(exc)}") from exc
             raise _no_cluster(wanted.address, exc) from exc
         self._ray, self._commands = ray, commands
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -222,7 +222,7 @@ class _Hub:
             except self._ray.exceptions.RayError as exc:
                 if getattr(exc, "actor_init_failed", False):
                     raise SrcliError(
-                        f"a worker cannot begin: {str(exc).strip().splitlines()[-1]}",
+                        f"a worker cannot start: {str(exc).strip().splitlines()[-1]}",
                         "every machine of the cluster needs the same srcli, and the same Python",
                     ) from exc
                 del self._actors[place]
@@ -266,8 +266,8 @@ def layout(wanted: Wanted, nodes: list[dict[str, float]]) -> Layout:
         threads = max(1, min(n_cores // workers, largest))
     if threads > largest:
         raise UsageError(
-            f"a worker of {threads} threads has room on no machine of the cluster: the largest "
-            f"has {largest}"
+            f"no machine of the cluster has {threads} threads for a worker: the largest has "
+            f"{largest}"
         )
     return Layout(workers, threads, n_cards > 0, min(workers, max(1, largest // threads)))
 
@@ -289,8 +289,8 @@ def _no_cluster(address: str, why: Exception) -> SrcliError:
         first = first.__cause__
     if "Token" in str(first):
         return SrcliError(
-            f"the Ray cluster {where} wants its token, which is not at hand",
-            "with ~/.ray/auth_token copied from a machine of it, set RAY_AUTH_MODE=token",
+            f"the Ray cluster {where} asks for its token, which is not on this machine",
+            "copy ~/.ray/auth_token from one of its machines and set RAY_AUTH_MODE=token",
         )
     return SrcliError(
         f"there is no Ray cluster {where}: {_first_line(first)}",

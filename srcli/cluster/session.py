@@ -58,7 +58,7 @@ class Session:
         self.layout = self._begin()
 
     def _begin(self) -> Layout:
-        failure = StartError("Ray does not start")
+        failure = StartError("Ray cannot be started")
         for _ in range(STARTS):
             context = multiprocessing.get_context("spawn")
             self._pipe, theirs = context.Pipe()

@@ -229,5 +229,5 @@ def _enter(folder: Path) -> None:
         raise SrcliError(
             f"{platform.node()}, a machine of the cluster, cannot use the folder {folder}: "
             f"{exc.strerror}",
-            "all machines need the same folder: a shared one, or whole names for what lies in one",
+            "all machines need the same folder: a shared one, or absolute paths in one",
         ) from exc

@@ -19,6 +19,7 @@ Border = Literal["network", "reflect"]
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 LEAST_TILE = 16
+LEAST_MEMORY_BYTES = 512 * 2**20  # PyTorch, a network and the smallest tiles: 507 MB measured
 MARGIN = 16  # LR pixels of mirror image; docs/fidelity.md
 
 

@@ -74,7 +74,7 @@ def choose_streams(
                 notes += [way.note] if way.note else []
             elif stream.kind in ("data", "attachment") or stream.is_cover:
                 notes.append(
-                    f"{describe(stream)} is left out, which a {extension} file does not hold"
+                    f"{describe(stream)} is left out: a {extension} file cannot hold it"
                     + ("; --container mkv keeps it" if trial.in_matroska(stream) else "")
                 )
             else:
@@ -125,7 +125,7 @@ class _Trial:
         self.folder, self.extension = folder, extension
         self.film = film if film.is_sequence else replace(film, input=("-t", _TRIAL_S, *film.input))
         self.encoding, self.ffmpeg = encoding, ffmpeg
-        self.failure: SrcliError = MediaError("the film cannot be put together")
+        self.failure: SrcliError = MediaError("the parts of the film cannot be joined")
         known = film.rate if film.timecode is not None else None  # which not every rate has
         self.tick = 1 / (known or _TRIAL_RATE)
         size = (256, 256)  # some cards' encoders take nothing smaller

@@ -109,7 +109,7 @@ def codec_named(name: str) -> Codec:
     if codec not in ("h264", "hevc", "av1") or card not in _HARDWARE:
         raise UsageError(
             f"--codec {name} is not one of {', '.join(CODECS)}",
-            "or an encoder of a graphics card's, such as hevc_nvenc",
+            "or a graphics card's encoder, such as hevc_nvenc",
         )
     found = _HARDWARE[card]
     layouts = found.layouts if codec == "h264" else (*found.layouts, "yuv420p10le")

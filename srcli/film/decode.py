@@ -179,4 +179,4 @@ class Decoder:
         more = self._child.stdout.read(1)
         self._child.finish(f"{path} cannot be decoded")
         if more:
-            raise MediaError(f"ffmpeg gave more frames of {path} than it told the times of")
+            raise MediaError(f"ffmpeg gave more frames of {path} than it gave times for")

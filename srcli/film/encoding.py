@@ -64,7 +64,7 @@ def choose_encoding(
     codec = codec_named(name)
     if extension not in codec.containers:
         raise UsageError(
-            f"a {extension} file does not hold {name}",
+            f"a {extension} file cannot hold {name}",
             f"name one of {', '.join(codec.containers)} with -o or --container",
         )
     encoder = next((e for e in codec.encoders if e in ffmpeg.encoders), None)
@@ -72,17 +72,17 @@ def choose_encoding(
         raise UsageError(f"{ffmpeg.exe} has no encoder {' or '.join(codec.encoders)}")
     layout, pix_fmt = _pixels(options.pix_fmt, name, codec, source)
     if layout.alpha and extension == ".mp4":
-        raise UsageError(f"a {extension} file holds no {pix_fmt}, which has transparency")
+        raise UsageError(f"a {extension} file cannot hold {pix_fmt}, which has transparency")
     if codec.even and layout.kind == "yuv":
         _check_even(size, layout, name)
     arguments = ["-c:v", encoder, *codec.options, "-pix_fmt", pix_fmt]
     if options.crf is not None and codec.crf is None:
-        raise UsageError(f"{name} has no --crf")
+        raise UsageError(f"{name} does not take --crf")
     crf = codec.crf if options.crf is None else options.crf
     if crf is not None:
         arguments += [f"-{codec.crf_option}", f"{crf:g}"]
     if options.preset is not None and codec.preset_option is None:
-        raise UsageError(f"{name} has no --preset")
+        raise UsageError(f"{name} does not take --preset")
     preset = options.preset or codec.preset
     if encoder == "libaom-av1":
         arguments += ["-cpu-used", options.preset or "4"]
@@ -144,7 +144,8 @@ def _check_even(size: tuple[int, int], layout: Layout, name: str) -> None:
     odd = [n for n, half in zip(size, layout.halved, strict=True) if half and n % 2]
     if odd:
         raise UsageError(
-            f"{name} in {layout.name} needs even sides, and the result is {size[1]}x{size[0]}",
+            f"{name} in {layout.name} needs an even width and height, "
+            f"but the result is {size[1]}x{size[0]}",
             "choose another factor or --width, or --pix-fmt yuv444p, or --codec ffv1",
         )
 

@@ -121,7 +121,7 @@ def mux(
         arguments += ["-default_mode", "passthrough"]
     ffmpeg.run(
         [*arguments, "-f", container, "-y", script_path(part)],
-        "the film cannot be put together",
+        "the parts of the film cannot be joined",
     )
 
 

@@ -220,6 +220,6 @@ def check_joint(plan: FilmPlan, before: Segment, made: Made) -> None:
     """
     if made.before is not None and made.before != before.checksum:
         raise MediaError(
-            f"{plan.film.path} is not decoded alike from each of its key frames",
-            "leave --cluster out: it is then read from its beginning to its end",
+            f"{plan.film.path} does not decode the same from each of its key frames",
+            "leave out --cluster: the film is then decoded in one piece",
         )

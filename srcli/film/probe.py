@@ -84,7 +84,7 @@ def probe(
             source = forced
         else:
             shown = []
-            notes.append("it says that it has transparency, and has none")
+            notes.append("it claims to have transparency, and has none")
     if not shown:
         shown = _first_frame(path, ffmpeg, source, main.index)
     text = "\n".join(shown)

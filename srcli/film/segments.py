@@ -89,7 +89,7 @@ class Work:
         try:
             self._lock.acquire()
         except Timeout as exc:
-            raise UsageError(f"another srcli is making {target}") from exc
+            raise UsageError(f"another srcli is already writing {target}") from exc
         except OSError as exc:
             raise MediaError(f"{self.folder} cannot be written: {exc.strerror}") from exc
 

@@ -62,7 +62,7 @@ def lossless_alternatives(stream: Stream, extension: str) -> list[Track]:
         said = "{}, sample for sample"
         return [_as(stream, name, said) for name in _PCM.get(stream.samples or "", ())]
     if stream.kind == "subtitle":
-        said = "{}: the text stays, styles and places as far as that has them"
+        said = "{}: the text is kept; styles and positions as far as it can hold them"
         return [_as(stream, _TEXT[extension], said)]
     return []
 

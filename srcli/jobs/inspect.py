@@ -141,11 +141,13 @@ def _data(path: Path, named: NamedInput, stdin: Callable[[], bytes] | None) -> b
         try:
             return path.read_bytes()
         except FileNotFoundError as exc:
-            raise MediaError(f"{path} cannot be read: does not exist") from exc
+            raise MediaError(f"{path} cannot be read: it does not exist") from exc
     if not path.is_fifo():
         return None
     if named.found.root is not None:
-        raise MediaError(f"{path} is a pipe, and not a file", "name it to have it read")
+        raise MediaError(
+            f"{path} is a pipe, and not a file", "name it on the command line to have it read"
+        )
     if named.names.beside:
         raise MediaError(f"{path} is a pipe, and its output needs a name", "name one with -o")
     return path.read_bytes()
@@ -159,7 +161,7 @@ def _film(path: Path, named: NamedInput, options: Options, existing: ExistingFil
     if named.target is not None:
         _check_row(path, previewed(named.target, options))
     film, ffmpeg = open_film(path, options.film, options.max_pixels)
-    shown_size = options.sr_size(film.shown_size)  # names and wishes speak of what is shown
+    shown_size = options.sr_size(film.shown_size)  # names and options go by what is shown
     sr_size = turned(shown_size, film.rotation)
     target = named.target
     if target is None:
@@ -194,7 +196,7 @@ def _check_row(source: Path, row: Path) -> None:
     """Raises MediaError for a row of pictures that lies elsewhere."""
     if is_pattern(row) and isinstance(row, UrlPath):
         raise MediaError(
-            f"{source}: rows of pictures are read from, and written to, folders of this machine, "
-            f"and {row} is none",
+            f"{source}: numbered pictures can only be read from, and written to, folders on this "
+            f"computer, and {row} is none",
             "name a folder, or a film, with -o",
         )

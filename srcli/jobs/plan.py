@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -124,6 +125,11 @@ class Plan:
         """What is to be done, if all of it has been looked at."""
         known = [job for k, job in self._known.items() if not self._is_over(k)]
         return known if len(known) == self.total else None
+
+    @property
+    def n_failures(self) -> int:
+        """Inputs that cannot be done, as far as is known."""
+        return sum(job.failure is not None for job in self._known.values())
 
     @property
     def n_films(self) -> int:
@@ -281,7 +287,7 @@ class Plan:
         if real in self._taken:
             return replace(job, skip=False, failure=TargetError(
                 f"{job.source} would be written to {job.target}, and so would another input",
-                'tell them apart by their names: -o "{stem}_{ext}_large"',
+                'give them different names: -o "{stem}_{ext}_large"',
             ))  # fmt: skip
         self._taken[real] = job.target
         if not job.skip and not self._options.overwrite and self._existing.has(job.target):
@@ -344,7 +350,7 @@ def _rivalry(source: Path, other: Path, target: Path) -> TargetError:
         name = (target.parent / name).as_posix()
     return TargetError(
         f"{source} and {other} would both be written to {target}",
-        f'tell them apart by their names: -o "{name}_large{target.suffix}"',
+        f'give them different names: -o "{name}_large{target.suffix}"',
     )
 
 
@@ -367,12 +373,22 @@ def _check_disk(jobs: Iterable[Job]) -> None:
         needed[device] = folder, needed.get(device, (folder, 0.0))[1] + n_bytes
     for folder, n_bytes in needed.values():
         try:
-            free = shutil.disk_usage(folder).free
+            space = shutil.disk_usage(folder)
         except OSError:
+            continue
+        free = space.free
+        if space.total == 0:  # a disk of no size, as /proc: only trying tells
+            try:
+                tempfile.TemporaryFile(dir=folder).close()
+            except OSError as exc:
+                raise ResourceError(
+                    f"no file can be written in {folder.resolve()}: {exc.strerror or exc}",
+                    "choose another place with -o",
+                ) from exc
             continue
         if n_bytes > free:
             takes, there = sizes_apart(n_bytes, free)
             raise ResourceError(
-                f"the outputs may take {takes}, and {folder.resolve()} has {there} free",
-                "choose another place with -o, or a format that packs more (.webp, .jpg)",
+                f"the results may take {takes}, but {folder.resolve()} has only {there} free",
+                "choose another place with -o, or a format with smaller files (.webp, .jpg)",
             )

@@ -175,8 +175,8 @@ class _Pillow:
         except MemoryError as exc:
             needed = height * width * len(mode) / 1e6
             raise ResourceError(
-                f"{self._entry.title} is encoded in memory, and {needed:,.0f} MB of it could not"
-                " be had",
+                f"{self._entry.title} is encoded in memory, and {needed:,.0f} MB were not "
+                "available",
                 "use .png or .tif, which are written strip by strip",
             ) from exc
 

@@ -70,7 +70,7 @@ def _gif(stream: BinaryIO) -> list[str]:
             elif label == b"\x01":
                 notes.append("text that is drawn over the GIF's frames was left out")
             elif label == b"\xfe" and seen_frame:
-                notes.append("comments behind the first frame were left out")
+                notes.append("comments after the first frame were left out")
         elif kind == b",":
             seen_frame = True
             place = stream.read(9)

@@ -124,7 +124,7 @@ def _layout(stream: BinaryIO) -> _Layout:
         ">4xH6xHIIHH", _exactly(stream, 26)
     )
     if version not in (1, 2):
-        raise ValueError("its version is none that exists")
+        raise ValueError("its version is unknown")
     if mode not in _COLOURS or (bits == 1) != (mode == _BITMAP) or bits not in (1, 8, 16, 32):
         raise NotImplementedError(f"colours of kind {mode} in {bits} bits")
     if channels < _COLOURS[mode] or channels > 56:

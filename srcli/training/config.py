@@ -293,7 +293,7 @@ def _apply(raw: dict[str, Any], stages: list[dict[str, Any]], item: str) -> None
     key, equals, text = item.partition("=")
     key = key.strip()
     if not equals:
-        raise UsageError(f"--set wants key=value, not {item!r}.")
+        raise UsageError(f"--set takes key=value, not {item!r}.")
     try:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:

@@ -103,7 +103,7 @@ def _open(run: Run) -> Generator[Event, None, tuple[Session, Log, int]]:
     _check_networks(spec, config, world)
     saved = resumed(run) if run.resume else None
     if saved is None and checkpoint.found(out):
-        raise UsageError(f"{out} holds a run already.", "--resume goes on with it.")
+        raise UsageError(f"{out} already holds a run.", "Continue it with --resume.")
     validation = Validation(run.validate, spec, device)
     init = weights_of(run.init, config.scale, run.weights) if run.init else None
     teacher = Teacher(config.teacher, config.scale, run.weights) if config.teacher else None

@@ -155,12 +155,12 @@ def take_over(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
         else:
             left.append(name)
     if len(left) == len(own):
-        raise SrcliError("None of the weights to begin with fits this network.")
+        raise SrcliError("None of the initial weights fit this network.")
     missing = sum(own[name].numel() for name in left)
     if missing > (1 - LEAST_SHARE) * sum(t.numel() for t in own.values()):
         fitting = len(own) - len(left)
         raise SrcliError(
-            f"Of the weights to begin with only {fitting} of {len(own)} tensors fit this network: "
-            "they are another's, or config differs."
+            f"Of the initial weights only {fitting} of {len(own)} tensors fit this network: "
+            "they belong to another network, or config differs."
         )
     return left

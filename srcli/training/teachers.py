@@ -65,7 +65,7 @@ def find(name: str, scale: int) -> Source:
             if not identity:
                 raise UsageError(f"There are no weights of {name} to learn from.")
             return Source(model, identity)
-    raise UsageError(f"{name}, which is to be learned from, does not enlarge by {scale}.")
+    raise UsageError(f"{name}, which is to be the teacher, does not enlarge by {scale}.")
 
 
 class Teacher(nn.Module):

@@ -169,14 +169,14 @@ def _recognised(
     if others:
         announce(
             f"{path} fits {model.arch.name} x{variant.scale} and also "
-            f"{', '.join(dict.fromkeys(others))}; it is taken for {model.arch.name}. Another one "
-            "is named with --model."
+            f"{', '.join(dict.fromkeys(others))}; it is taken for {model.arch.name}. Use --model "
+            "to name another one."
         )
     if len(scales) > 1 and scale != variant.scale and not model.preprocessing.enlarged:
         every = ", ".join(f"x{s}" for s in sorted(scales))
         announce(
             f"{path} fits {model.arch.name} at {every}, for its tensors are the same; it is taken "
-            f"for x{variant.scale}. Another one is named with -x."
+            f"for x{variant.scale}. Use -x to name another one."
         )
     return model, variant
 

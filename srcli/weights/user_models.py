@@ -225,7 +225,7 @@ def _check_name(name: str, catalogue: Catalogue) -> str:
     """The architecture's name."""
     arch, _, tag = name.partition(".")
     if name in catalogue.models:
-        raise UsageError(f"{name} is a built-in model.", f"Take another tag: {arch}.mine")
+        raise UsageError(f"{name} is a built-in model.", f"Choose another tag: {arch}.mine")
     if arch not in catalogue.architectures:
         raise UsageError(
             f"There is no architecture {arch!r} for the name {name!r}.",

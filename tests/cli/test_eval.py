@@ -274,7 +274,7 @@ def test_weights_and_sets_that_are_missing_are_told_before_any_work(run, folder,
     monkeypatch.setattr("srcli.quality.evaluate.evaluate", None)
     with pytest.raises(WeightsError, match="SRCLI_OFFLINE"):
         run("-m", "bicubic", "-m", "rlfn_ntire.authors", "--data", folder)
-    with pytest.raises(SrcliError, match="Set5 at x4 is not at hand"):
+    with pytest.raises(SrcliError, match="Set5 at x4 is not on this computer"):
         run("-m", "bicubic", "--data", folder, "--data", "set5")
 
 

@@ -259,7 +259,7 @@ def test_a_tag_without_transparency(here, upscale):
     make("film.webm", "-c:v", "libvpx-vp9", "-metadata:s:v", "alpha_mode=1", seconds=0.2)
     done = upscale("film.webm", *BICUBIC)
     assert done.code == 0, done.err
-    assert "says that it has transparency, and has none" in done.err
+    assert "claims to have transparency, and has none" in done.err
     assert "alpha_mode" not in header("film_x2.webm").lower()
 
 

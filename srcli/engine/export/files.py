@@ -49,8 +49,8 @@ def check_graph(model: Model) -> None:
     """Raises SrcliError if the model has no one graph for pictures of every size."""
     if model.arch.tiling == "whole":
         raise SrcliError(
-            f"{model.arch.title} has a graph of its own for every size of picture, and an export "
-            "is for all.",
+            f"{model.arch.title} is a different graph for each size of picture, and an export "
+            "needs one for all.",
             "Export its weights: -o FILE.safetensors.",
         )
 
@@ -72,7 +72,7 @@ def metadata_of(network: Network, model: Model, stored_as: StoredAs) -> dict[str
 
 def too_large(name: str) -> WeightsError:
     return WeightsError(
-        f"{name} holds values over {HALF_MAX:g}, which fp16 cannot.", "Export without --half."
+        f"{name} holds values over {HALF_MAX:g}, which fp16 cannot hold.", "Export without --half."
     )
 
 

@@ -19,7 +19,7 @@ def limit(settings: Settings) -> str | None:
     if settings.device not in ("auto", "cpu"):
         return f"OpenVINO runs on the CPU here, not on {settings.device}"
     if settings.tile:
-        return "OpenVINO takes the whole picture at once, and no --tile"
+        return "OpenVINO takes the whole picture at once and cannot use --tile"
     if settings.ensemble != 1:
         return "the ensemble runs in PyTorch only"
     if settings.color_fix:

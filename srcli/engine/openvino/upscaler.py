@@ -220,7 +220,7 @@ class OpenVinoUpscaler:
             report.device, report.precision = "cpu", self.precision
             if self.precision == "bf16" and not multiplies_bf16():
                 report.precision = "fp32"
-                report.note("this processor does not multiply bf16: computed in fp32")
+                report.note("this processor cannot compute in bf16: fp32 is used")
             sr = pixels.astype(np.float32)
             sr *= np.float32(1 / peak(pixels.dtype))
             done = 0.0
@@ -243,7 +243,7 @@ class OpenVinoUpscaler:
     def _fits(
         self, lr_size: tuple[int, int], passes: Sequence[int], reserve_bytes: int, report: Report
     ) -> bool:
-        """True if the picture may be run whole; else the report says so, if that was asked for."""
+        """True if the picture may be run whole; else the report says so."""
         if not self._has(passes):
             return False
         sizes = {self._padded(lr_size)} if len(passes) == 1 else set()
@@ -254,12 +254,11 @@ class OpenVinoUpscaler:
         needed = self._whole_bytes(lr_size, passes)
         if needed <= limit:
             return True
-        if self.asked:
-            wants, has = sizes_apart(needed, max(limit, 0))
-            report.note(
-                f"the whole picture in OpenVINO needs about {wants}, more than the {has} allowed: "
-                "tiled, in PyTorch"
-            )
+        wants, has = sizes_apart(needed, max(limit, 0))
+        report.note(
+            f"OpenVINO would need about {wants} for the whole picture, more than the {has} "
+            "allowed: PyTorch works through it in tiles instead"
+        )
         return False
 
     @property

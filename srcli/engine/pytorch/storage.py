@@ -84,7 +84,7 @@ class Budget:
             needed, there = sizes_apart(n_bytes, free)
             raise ResourceError(
                 f"feature maps need {needed} in {self.folder}, which has {there} free",
-                "allow more with --memory, or name a roomier folder in SRCLI_TMP_DIR",
+                "allow more with --memory, or set SRCLI_TMP_DIR to a folder with more room",
             )
 
     def storage(
@@ -123,7 +123,7 @@ class Budget:
         except OSError as exc:
             raise ResourceError(
                 f"cannot make a temporary file in {self.folder}: {exc.strerror}",
-                "name another folder in SRCLI_TMP_DIR",
+                "set SRCLI_TMP_DIR to another folder",
             ) from exc
         return file
 
@@ -222,7 +222,7 @@ class FileStorage(Storage):
         except OSError as exc:
             raise ResourceError(
                 f"cannot write feature maps to {self.budget.folder}: {exc.strerror}",
-                "allow more with --memory, or name a roomier folder in SRCLI_TMP_DIR",
+                "allow more with --memory, or set SRCLI_TMP_DIR to a folder with more room",
             ) from exc
 
     def _runs(self, region: Region, tile: Tensor) -> list[tuple[int, memoryview]]:

@@ -50,7 +50,7 @@ def test_onnx(model, scale, lively, tmp_path):
     network = lively(model, scale)
     path = tmp_path / "net.onnx"
     if model.arch.tiling == "whole":
-        with pytest.raises(SrcliError, match="for every size of picture"):
+        with pytest.raises(SrcliError, match="for each size of picture"):
             export_onnx(path, network, model)
         return
     done = export_onnx(path, network, model)

@@ -128,7 +128,7 @@ def test_int8_is_openvinos():
     with pytest.raises(UsageError, match="OpenVINO only"):
         open_engine(model, Settings(precision="int8", backend="torch"))
     if BACKENDS["openvino"].is_installed():
-        with pytest.raises(UsageError, match="no --tile"):
+        with pytest.raises(UsageError, match="cannot use --tile"):
             open_engine(model, Settings(precision="int8", tile=64))
 
 

@@ -530,7 +530,7 @@ def test_bf16_that_the_processor_has_not_is_said(both, picture, monkeypatch):
     compiled, _ = both(tiny, precision="bf16")
     _, report = run(compiled, picture(20, 30))
     assert report.precision == "fp32"
-    assert report.notes == ["this processor does not multiply bf16: computed in fp32"]
+    assert report.notes == ["this processor cannot compute in bf16: fp32 is used"]
 
 
 @needs_openvino
