@@ -10,7 +10,7 @@ from typing import get_args
 
 from srcli import catalog
 from srcli.catalog import Family, Model, Variant
-from srcli.engine.cost import per_pixel
+from srcli.engine.pytorch.cost import per_pixel
 
 SCALE = 4  # of the chart
 LEAST_DB = 30.4  # below lie weights that were made for looks, or other LR pictures

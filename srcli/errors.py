@@ -1,8 +1,8 @@
-"""What a user can mend: every error that srcli raises on purpose."""
+"""Every error that srcli raises on purpose: what a user can understand and fix."""
 
 
 class SrcliError(Exception):
-    """Something failed that the user can understand and perhaps mend.
+    """Something failed that the user can understand and perhaps fix.
 
     Args:
         message: one plain sentence: what failed, and which path or name.

@@ -1,9 +1,26 @@
-"""Sizes in bytes as words."""
+"""Sizes in bytes as words, and back."""
 
 from __future__ import annotations
 
+import re
+
+from srcli.errors import UsageError
+
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _MOST_DIGITS = 6
+_FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def parse_size(text: str) -> int:
+    """Bytes of ``2G``, ``1.5GiB``, ``800M`` or ``1000000``.
+
+    Raises:
+        UsageError: it is none of these, or 0.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", text.strip().upper())
+    if not match or float(match[1]) == 0:
+        raise UsageError(f"{text} is not a size", "for example 2G or 800M")
+    return int(float(match[1]) * _FACTORS[match[2]])
 
 
 def size_text(n_bytes: float) -> str:

@@ -514,7 +514,7 @@ KINDS = [None, 3, 2.5, [[1]], (), {}, object(), open]
 
 @pytest.mark.parametrize("source", KINDS, ids=lambda source: type(source).__name__)
 def test_what_holds_no_picture(source):
-    with pytest.raises(srcli.UsageError, match="neither an array nor a Pillow image"):
+    with pytest.raises(srcli.UsageError, match="not an array, a Pillow image"):
         srcli.upscale(source, 2, "bicubic")
     with pytest.raises(srcli.UsageError, match="neither"):
         srcli.load_model("bicubic")(source)
@@ -549,7 +549,7 @@ def test_hints_name_keywords(alone, picture, tmp_path):
     ],
 )
 def test_words(said, meant):
-    from srcli.api_words import translated
+    from srcli.api.words import translated
 
     assert translated(said) == meant
 

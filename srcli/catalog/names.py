@@ -142,7 +142,7 @@ def denoised(model: Model, strength: float, catalogue: Catalogue | None = None) 
     if not of:
         others = {m.arch.name for m in models(catalogue) if any(v.denoise for v in m.variants)}
         raise UsageError(
-            f"{model.name} has no strengths of denoising to choose from.",
+            f"{model.name} does not let you choose how much noise to remove.",
             f"--denoise is for {', '.join(sorted(others))}." if others else None,
         )
     for denoise in of:

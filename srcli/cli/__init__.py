@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from srcli import __version__, catalog
 from srcli.cli import ending, own, streams
 from srcli.cli.ending import InterruptionError
+from srcli.cli.help import Command
 from srcli.errors import UsageError
 
 # module under srcli.cli, and the function or the group of commands in it
@@ -60,7 +61,7 @@ def _no_command(name: str, arguments: Sequence[str]) -> UsageError:
     elif near:
         hint = f"did you mean srcli {near[0]} {rest}".rstrip() + "?"
     else:
-        hint = f"the commands: {', '.join(COMMANDS)}; srcli help COMMAND tells more"
+        hint = f"the commands: {', '.join(COMMANDS)}; srcli help COMMAND explains one"
     return UsageError(f"there is no command {name}", hint)
 
 
@@ -99,11 +100,13 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
     first = names[0] if names else ""
     for name in [first] if first in COMMANDS else COMMANDS:
         module, attribute = COMMANDS[name]
-        found = getattr(importlib.import_module(f"srcli.cli.{module}"), attribute)
+        code = importlib.import_module(f"srcli.cli.{module}")
+        found = getattr(code, attribute)
         if isinstance(found, typer.Typer):
             app.add_typer(found, name=name)
         else:
-            app.command(name)(_interruptible(found))
+            examples = getattr(code, "EXAMPLES", None)
+            app.command(name, cls=Command, epilog=examples)(_interruptible(found))
     return app
 
 

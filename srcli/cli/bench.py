@@ -11,70 +11,96 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from srcli import catalog
-from srcli.cli import complete
 from srcli.cli.options import (
-    BACKENDS,
-    PRECISIONS,
-    DeviceOption,
-    EngineOptions,
-    MemoryOption,
+    JsonObjectFlag,
+    ModelsOption,
+    Only,
+    ScalesOption,
+    WorkersOption,
     parse_choice,
-    parse_tile,
     split,
     whole_scales,
+    with_options,
 )
+from srcli.engine.settings import Backend, Precision, Settings, parse_tile, spill_folder
 from srcli.errors import MediaError, SrcliError, UsageError
 from srcli.media.figure import check as check_charts
+from srcli.options import CLUSTER, ENGINE, FILES, MESSAGES
 from srcli.weights import WeightsOptions, tuned
 from srcli.weights.cache import write_atomic
+from srcli.weights.choose import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from srcli.bench.measure import Row
     from srcli.bench.run import Request, Result
 
-DEFAULT_MODEL = "bcrn"
 DEFAULT_SIZE = "320x180"
+MEASURED = "What is measured"
+EXAMPLES = """
+srcli bench                                    the default model on a small picture
+srcli bench -m bcrn,rlfn -x 2 --size 640x360   two models at a size of your own
+srcli bench -m bcrn --tune                     find the fastest setting here, and keep it
+"""
 TUNED_TILES = ("auto", "64", "128", "192", "256")
 
 
+@with_options
 def bench(
-    models: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="MODEL",
-            help="Network by name; may be repeated. Default: bcrn.",
-            autocompletion=complete.models,
-        ),
-    ] = None,
-    scales: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--scale",
-            "-x",
-            metavar="X",
-            help="Native scale (2, 3, 4; 1 repairs); may be repeated. Default: 4.",
-        ),
-    ] = None,
+    models: ModelsOption = None,
+    scales: ScalesOption = None,
     sizes: Annotated[
         list[str] | None,
         typer.Option(
             "--size",
             metavar="WxH",
-            help=f"Of the picture that is enlarged; may be repeated. Default: {DEFAULT_SIZE}.",
+            rich_help_panel=MEASURED,
+            help="Width and height of the picture that is enlarged; may be repeated. Default: "
+            f"{DEFAULT_SIZE}.",
         ),
     ] = None,
+    runs: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", rich_help_panel=MEASURED, help="How often each setting is timed."
+        ),
+    ] = 5,
+    first: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            rich_help_panel=MEASURED,
+            help="How many fresh processes to start, to measure the time until the first picture "
+            "and the most memory used.",
+        ),
+    ] = 1,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines",
+            rich_help_panel=MEASURED,
+            help="Also time the same network in plain PyTorch, ONNX Runtime and OpenVINO.",
+        ),
+    ] = False,
+    tune: Annotated[
+        bool,
+        typer.Option(
+            "--tune",
+            rich_help_panel=MEASURED,
+            help="Remember the fastest setting, so that srcli uses it on this machine from now on.",
+        ),
+    ] = False,
     backends: Annotated[
         list[str] | None,
         typer.Option(
             "--backend",
             metavar="B",
+            rich_help_panel=ENGINE,
             help="torch or openvino; may be repeated. Default: all that are installed.",
         ),
     ] = None,
@@ -83,78 +109,92 @@ def bench(
         typer.Option(
             "--precision",
             metavar="P",
+            rich_help_panel=ENGINE,
             help="fp32, bf16, fp16 or int8; may be repeated. Default: fp32.",
         ),
     ] = None,
     threads: Annotated[
         list[str] | None,
-        typer.Option(metavar="N", help="Of the CPU; may be repeated. Default: all cores."),
+        typer.Option(
+            metavar="N",
+            rich_help_panel=ENGINE,
+            help="How many processor cores to use; may be repeated. Default: all of them.",
+        ),
     ] = None,
     tiles: Annotated[
         list[str] | None,
-        typer.Option("--tile", metavar="N", help="As for upscale; may be repeated."),
-    ] = None,
-    runs: Annotated[int, typer.Option(min=1, metavar="N", help="Timed runs of each.")] = 5,
-    first: Annotated[
-        int,
         typer.Option(
-            min=0,
+            "--tile",
             metavar="N",
-            help="Processes started for the time to a first picture and the peak of memory.",
+            rich_help_panel=ENGINE,
+            help="Size of the tiles, as for `srcli upscale`; may be repeated.",
         ),
-    ] = 1,
-    baselines: Annotated[
-        bool,
-        typer.Option(
-            "--baselines",
-            help="Also the bare network in plain PyTorch, ONNX Runtime and OpenVINO, in turns.",
-        ),
-    ] = False,
-    tune: Annotated[
-        bool, typer.Option("--tune", help="Keep what is fastest here; `auto` uses it from then on.")
-    ] = False,
+    ] = None,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write the rows there too.")
+        Path | None,
+        typer.Option(
+            "--csv", metavar="FILE", rich_help_panel=FILES, help="Write the table into this file."
+        ),
     ] = None,
     plot_file: Annotated[
         Path | None,
         typer.Option(
-            "--plot", metavar="FILE.png", help="Draw PSNR (the catalogue's) against latency."
+            "--plot",
+            metavar="FILE.png",
+            rich_help_panel=FILES,
+            help="Draw published PSNR against the measured time.",
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the files of --csv and --plot.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            rich_help_panel=FILES,
+            help="Replace the files of --csv and --plot if they exist.",
+        ),
     ] = False,
     cluster: Annotated[
         str | None,
         typer.Option(
             metavar="WHERE",
-            help="Pictures per second of a Ray cluster instead, at 1, 2 and all workers: local, "
-            "auto, or its address.",
+            rich_help_panel=CLUSTER,
+            help="Measure how many pictures per second a Ray cluster does, with 1, 2 and all of "
+            "its workers: its address, auto, or local.",
         ),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Most workers of --cluster.")
-    ] = None,
+    workers: WorkersOption = None,
     pictures: Annotated[
-        int, typer.Option(min=6, metavar="N", help="Pictures that --cluster enlarges each time.")
+        int,
+        typer.Option(
+            min=6,
+            metavar="N",
+            rich_help_panel=CLUSTER,
+            help="How many pictures the cluster enlarges each time.",
+        ),
     ] = 120,
-    memory: MemoryOption = None,
-    device: DeviceOption = "auto",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout.")
-    ] = False,
+    as_json: JsonObjectFlag = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the figures, and nothing else but errors.")
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            rich_help_panel=MESSAGES,
+            help="Print only the figures and errors.",
+        ),
     ] = False,
+    *,
+    settings: Annotated[Settings, Only(("device", "memory_bytes"))],
 ) -> None:
     """Measure what networks cost on this machine."""
-    if tune and device not in ("auto", "cpu"):
+    if tune and settings.device not in ("auto", "cpu"):
         raise UsageError("--tune is for the CPU", "leave --device out, or give --device cpu")
-    how = EngineOptions.of(device, "auto", "auto", memory)
+    settings = replace(settings, spill_folder=spill_folder(os.environ))
     pairs = [_size(text) for text in split(sizes) or [DEFAULT_SIZE]]
-    found_backends = _choices("--backend", split(backends), BACKENDS[1:])
-    found_precisions = _choices("--precision", split(precisions), PRECISIONS[1:]) or ["fp32"]
+    found_backends = _choices("--backend", split(backends), get_args(Backend)[1:])
+    found_precisions = _choices("--precision", split(precisions), get_args(Precision)[1:]) or [
+        "fp32"
+    ]
+    found_precisions = found_precisions or ["fp32"]
     if "int8" in found_precisions and found_backends and "openvino" not in found_backends:
         raise UsageError("int8 runs in OpenVINO only", "add --backend openvino")
     counts = [_threads(text) for text in split(threads)]
@@ -163,7 +203,7 @@ def bench(
     if workers is not None and cluster is None:
         raise UsageError("--workers needs a cluster", "for this machine: --cluster local")
     if cluster is not None:
-        _bench_cluster(entries, pairs, cluster, workers, pictures, counts, how, as_json, quiet)
+        _bench_cluster(entries, pairs, cluster, workers, pictures, counts, settings, as_json, quiet)
         return
     for path in (csv_file, plot_file):
         if path is not None and path.exists() and not overwrite:
@@ -175,14 +215,14 @@ def bench(
     request = run.Request(
         models=entries,
         sizes=pairs,
-        backends=found_backends or _installed_backends(device),
+        backends=found_backends or _installed_backends(settings.device),
         precisions=found_precisions,
         threads=counts or ([tuned.cores()] if not tune else _thread_counts()),
         tiles=found_tiles or [parse_tile(t) for t in (TUNED_TILES if tune else ("auto",))],
         runs=runs,
         baselines=baselines,
         first=first,
-        settings=how.settings(),
+        settings=settings,
     )
     options = WeightsOptions.from_environment()
     screen = _Screen(quiet=quiet)
@@ -190,7 +230,9 @@ def bench(
         result = run.bench(request, options, os.environ, tell=screen.tell, announce=screen.announce)
     if not result.rows:
         raise SrcliError(
-            f"nothing could be measured: {result.skipped[0].error}" if result.skipped else "no rows"
+            f"nothing could be measured: {result.skipped[0].error}"
+            if result.skipped
+            else "nothing was measured"
         )
     stored = tuned.store(run.best(result.rows), options) if tune else None
     _show(request, result, stored, as_json=as_json, quiet=quiet)
@@ -207,7 +249,7 @@ def _bench_cluster(
     workers: int | None,
     n_pictures: int,
     threads: list[int],
-    how: EngineOptions,
+    settings: Settings,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -220,7 +262,7 @@ def _bench_cluster(
 
     most = workers if workers is not None or where != "local" else tuned.cores()
     counts = [n for n in (1, 2) if most is None or n < most]
-    settings = replace(how.settings(), threads=threads[0] if threads else None)
+    settings = replace(settings, threads=threads[0] if threads else None)
     screen = _Screen(quiet=quiet or as_json)
     rows = []
     with screen:
@@ -289,10 +331,12 @@ def _models(names: list[str], scales: list[int]) -> list[tuple[catalog.Model, in
         for scale in scales or [catalog.default_scale(catalog.resolve(name))]:
             model = catalog.resolve(name, scale)
             if model.is_resampler:
-                raise UsageError(f"{model.name} is no network: there is nothing to measure")
+                raise UsageError(f"{model.name} is not a network, so there is nothing to measure")
             if scale not in model.scales:
                 natives = ", ".join(f"x{s}" for s in model.scales)
-                raise UsageError(f"{model.name} is not native at x{scale}", f"it has {natives}")
+                raise UsageError(
+                    f"{model.name} was not trained for x{scale}", f"it was trained for {natives}"
+                )
             found[model.name, scale] = model, scale
     return list(found.values())
 

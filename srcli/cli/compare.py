@@ -13,24 +13,34 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from srcli import catalog
-from srcli.cli.options import JsonFlag, QuietFlag, parse_choice
+from srcli.cli.options import JsonObjectFlag, QuietFlag, parse_choice
 from srcli.cli.streams import print_json
 from srcli.errors import MediaError, UsageError
 from srcli.media.formats import check_output, format_of
+from srcli.options import FILES, PICTURE
 
 if TYPE_CHECKING:
     from srcli.compare.pictures import Comparison, Shown
     from srcli.compare.sheet import Crop
 
+EXAMPLES = """
+srcli compare photo.jpg photo_x4.jpg                a page with a divider to drag
+srcli compare photo.jpg a.png b.png --sheet c.png   one picture, side by side
+srcli compare small.png a.png --reference true.png  with PSNR and SSIM
+"""
 _SCALE = re.compile(r"(?:^|[_@\-. ])(?:x(\d+(?:\.\d+)?)|(\d+(?:\.\d+)?)x)(?=$|[_@\-. ])", re.I)
 
 
 def compare(
     before: Annotated[
-        Path, typer.Argument(metavar="BEFORE", help="The small picture, or one of AFTER's size.")
+        Path,
+        typer.Argument(
+            metavar="BEFORE", help="The picture before: a small one, or one of the same size."
+        ),
     ],
     afters: Annotated[
-        list[Path], typer.Argument(metavar="AFTER...", help="What was made of it, one or several.")
+        list[Path],
+        typer.Argument(metavar="AFTER", help="The picture after, or several to choose from."),
     ],
     output: Annotated[
         str | None,
@@ -38,38 +48,59 @@ def compare(
             "--output",
             "-o",
             metavar="PATH",
-            help="The page. Default: <before>_compare.html beside BEFORE, unless --sheet is given.",
+            rich_help_panel=FILES,
+            help="Where the web page goes. Default: <before>_compare.html beside BEFORE, unless "
+            "--sheet is given.",
         ),
     ] = None,
     sheet: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw one picture, for papers and issues."),
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=FILES,
+            help="Draw the comparison as one picture, for papers and reports.",
+        ),
     ] = None,
     reference: Annotated[
         Path | None,
         typer.Option(
-            "--reference", metavar="HR", help="The true large picture: PSNR-Y and SSIM-Y."
+            "--reference",
+            metavar="HR",
+            rich_help_panel=FILES,
+            help="The true large picture, to measure PSNR-Y and SSIM-Y against.",
         ),
     ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", rich_help_panel=FILES, help="Replace results that exist."),
+    ] = False,
     labels: Annotated[
         list[str] | None,
-        typer.Option("--label", metavar="NAME", help="A name for each AFTER, in order."),
+        typer.Option(
+            "--label",
+            metavar="NAME",
+            rich_help_panel=PICTURE,
+            help="A name for each AFTER, in the same order; to be repeated.",
+        ),
     ] = None,
     crop: Annotated[
         str | None,
         typer.Option(
             metavar="X,Y,W,H",
-            help="What the sheet shows, in BEFORE's pixels. Default: where most detail is.",
+            rich_help_panel=PICTURE,
+            help="The part that --sheet shows, in pixels of BEFORE. Default: where there is most "
+            "detail.",
         ),
     ] = None,
     enlarge: Annotated[
         str,
-        typer.Option(metavar="HOW", help="How BEFORE is enlarged: nearest (pixels) or smooth."),
+        typer.Option(
+            metavar="HOW",
+            rich_help_panel=PICTURE,
+            help="How BEFORE is enlarged beside the others: nearest (square pixels) or smooth.",
+        ),
     ] = "nearest",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
-    ] = False,
-    as_json: JsonFlag = False,
+    as_json: JsonObjectFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Show before and after: a page with a divider, or one picture."""
@@ -82,7 +113,7 @@ def compare(
             raise UsageError(f"{path} is a folder, and compare takes pictures")
     if labels and len(labels) != len(afters):
         raise UsageError(
-            f"there are {len(afters)} pictures after and {len(labels)} labels",
+            f"there are {len(afters)} pictures after, but {len(labels)} labels",
             "give each its own --label, in the same order, or none",
         )
     part = _crop(crop)
@@ -158,7 +189,7 @@ def _check_outputs(outputs: Sequence[Path], inputs: Sequence[Path], overwrite: b
         if not path.absolute().parent.is_dir():
             raise UsageError(f"the folder {path.parent} does not exist")
         if path.exists() and not overwrite:
-            raise UsageError(f"{path} exists", "name another, or say --overwrite")
+            raise UsageError(f"{path} exists", "choose another name, or add --overwrite")
 
 
 def _labels(before: Path, afters: Sequence[Path]) -> list[str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from srcli.cli.screen import duration_text
 from srcli.cli.streams import OutputError, one_line, print_json
+from srcli.engine.settings import LEAST_MEMORY_BYTES
 from srcli.jobs.events import (
     Done,
     Event,
@@ -69,15 +71,15 @@ class Console:
                 self._result(event.as_json())
         if isinstance(event, Failed):
             named = str(event.source) in event.error or event.source == STREAM
-            name = "" if named else f"{event.source}: "
+            name = "" if named else f"{_input(event.source)}: "
             self.say(name + event.error + (f" ({event.hint})" if event.hint else ""))
         elif isinstance(event, Skipped) and not self.quiet:
             self.say(f"{event.target} exists, skipped")
         elif isinstance(event, Noted) and not self.quiet:
-            self.say(f"{event.source}: {event.text}" if event.source else event.text)
+            self.say(f"{_input(event.source)}: {event.text}" if event.source else event.text)
         elif isinstance(event, Suggested) and not self.quiet and not self._suggested:
             self._suggested = True
-            self.say(f"{event.source}: {event.text}")
+            self.say(f"{_input(event.source)}: {event.text}")
         elif isinstance(event, LeftOut) and not self.quiet:
             self.say(_left_out(event))
 
@@ -103,10 +105,10 @@ class Console:
             return
         steps = "".join(f", x{s}" for s in job.passes)
         spill = ", the rest in a temporary file" if memory_bytes > limit_bytes else ""
-        memory = size_text(min(memory_bytes, limit_bytes))
+        memory = size_text(min(memory_bytes, max(limit_bytes, LEAST_MEMORY_BYTES)))
         self._result(
-            f"{job.source} -> {job.target}  {w}x{h} to {sr_w}x{sr_h}, {model}{steps}, "
-            f"about {memory} of memory{spill}"
+            f"{_input(job.source)} -> {_output(job.target)}  "
+            f"{w}x{h} to {sr_w}x{sr_h}, {model}{steps}, about {memory} of memory{spill}"
             + ("" if seconds is None else f", about {duration_text(seconds)}")
         )
 
@@ -119,7 +121,7 @@ class Console:
                 print_json(result)
         except OutputError as exc:
             self.lost = exc
-            self.say(f"{exc.message}; the work goes on")
+            self.say(f"{exc.message}; the work continues")
 
     def say(self, text: str) -> None:
         """One line on stderr."""
@@ -158,16 +160,20 @@ def opening(plan: Plan, model: str, scale: float | None, library: str | None) ->
         plan: of which something is to be done.
         library: what runs the network; None: there is none.
     """
+    failures = _counted(plan.n_failures, "input")
+    return _to_be_done(plan, model, scale, library) + (failures and f"; {failures} cannot be used")
+
+
+def _to_be_done(plan: Plan, model: str, scale: float | None, library: str | None) -> str:
     what = model + ("" if scale is None else f" x{scale:g}")
     what += "" if library is None else f" with {library}"
-    jobs = plan.looked
+    jobs = plan.inspected
     if jobs is None:  # there are too many to look at them all before work begins
         counts = _counted(plan.total - plan.n_films, "picture"), _counted(plan.n_films, "film")
         return f"{what}: {', and '.join(filter(None, counts))}"
     if len(jobs) == 1:
         (h, w), (sr_h, sr_w) = jobs[0].lr_size, jobs[0].sr_size
-        name = "standard input" if jobs[0].source == STREAM else jobs[0].source
-        return f"{what}: {name}, {w}x{h} to {sr_w}x{sr_h}"
+        return f"{what}: {_input(jobs[0].source)}, {w}x{h} to {sr_w}x{sr_h}"
     parts = []
     pictures = [job for job in jobs if job.film is None]
     if pictures:
@@ -183,6 +189,14 @@ def opening(plan: Plan, model: str, scale: float | None, library: str | None) ->
     return f"{what}: {', and '.join(parts)}"
 
 
+def _input(path: Path) -> str:
+    return "standard input" if path == STREAM else str(path)
+
+
+def _output(path: Path) -> str:
+    return "standard output" if path == STREAM else str(path)
+
+
 def _counted(n: int, what: str) -> str:
     """Empty of none."""
     return "" if n == 0 else f"1 {what}" if n == 1 else f"{n} {what}s"
@@ -194,8 +208,8 @@ def _left_out(event: LeftOut) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     files = "1 file" if len(names) == 1 else f"{len(names)} files"
     return (
-        f"{event.source}: {files} left out, named like outputs of others: "
-        f"{', '.join(names[:3])}{more} (name them to have them done)"
+        f"{event.source}: {files} left out, because they look like earlier results: "
+        f"{', '.join(names[:3])}{more} (to enlarge them all the same, name them)"
     )
 
 
@@ -206,7 +220,7 @@ def _line(done: Done) -> str:
         tiles = f", {done.film['frames']} frames"
         if (found := done.film["check"]) is not None:
             tiles += f" at their times to {found['worst_s']:.4f} s, {len(found['streams'])} streams"
-    return f"{done.source} -> {done.target}  {w}x{h}, {done.seconds:.1f} s{tiles}"
+    return f"{_input(done.source)} -> {_output(done.target)}  {w}x{h}, {done.seconds:.1f} s{tiles}"
 
 
 def film_numbers(event: FilmProgressed) -> str:

@@ -11,11 +11,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from srcli import __version__, catalog, threads
+from srcli.cli.options import JsonObjectFlag
 from srcli.cli.probes import PROBES
 from srcli.errors import SrcliError
 from srcli.weights import WeightsOptions, tuned
@@ -39,11 +38,9 @@ VARIABLES = (
 
 
 def doctor(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout.")
-    ] = False,
+    as_json: JsonObjectFlag = False,
 ) -> None:
-    """Say what srcli finds on this machine, for a bug report."""
+    """Show what srcli finds on this machine: processor, graphics cards, libraries, weights."""
     found = examine(os.environ)
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
@@ -287,7 +284,7 @@ def _or_error(facts: Facts, tell: Callable[[Facts], str]) -> str:
     if "error" in facts:
         return f"does not work: {facts['error']}"
     if "missing" in facts:
-        return f"not installed; to have it: {facts['missing']}"
+        return f"not installed; to install it: {facts['missing']}"
     return tell(facts)
 
 
@@ -297,7 +294,10 @@ def _version_text(more: str) -> Callable[[Facts], str]:
 
 def _memory_text(facts: Facts) -> str:
     limit, available = facts["default_limit_bytes"], facts["available_bytes"]
-    return f"{_size(available)} available; srcli takes up to {_size(limit)} unless --memory is said"
+    return (
+        f"{_size(available)} available; srcli takes up to {_size(limit)} "
+        "unless --memory says otherwise"
+    )
 
 
 def _waiting_text(facts: Facts) -> str:

@@ -88,5 +88,5 @@ def _dashed(arguments: Sequence[str]) -> str | None:
         if name == "--":
             break
         if name.startswith("-") and Path(name).is_file():
-            return f"for the file of that name write {shlex.quote(f'./{name}')}"
+            return f"to name that file, write {shlex.quote(f'./{name}')}"
     return None

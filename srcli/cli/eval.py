@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,82 +15,71 @@ from srcli.catalog.datasets import Dataset
 from srcli.cli import complete
 from srcli.cli.eval_table import ScoreTable
 from srcli.cli.options import (
-    DenoiseOption,
-    DeviceOption,
-    EngineOptions,
     JsonFlag,
-    MemoryOption,
-    PrecisionOption,
-    TileOption,
+    ModelsOption,
+    Only,
+    ScalesOption,
     split,
     whole_scales,
+    with_options,
 )
 from srcli.cli.screen import Screen
+from srcli.engine.settings import Settings, spill_folder
 from srcli.errors import MediaError, UsageError
+from srcli.options import FILES, MESSAGES
 from srcli.quality.benchmarks import Benchmark, Pair, fetch
-from srcli.quality.entrants import (
+from srcli.quality.candidates import (
     ALWAYS,
-    Entrant,
+    Candidate,
     Run,
     check_images,
-    find_entrants,
-    find_sets,
+    find_candidates,
+    find_datasets,
     image_folder,
 )
 from srcli.weights import WeightsOptions, locate
+from srcli.weights.choose import Choice
 from srcli.weights.features import check_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from srcli.engine.open import Engine
-    from srcli.engine.settings import Settings
-    from srcli.quality.evaluate import Evaluation, Failure, Metric, Pixels, Score, ScoreLog
+    from srcli.engine.engine import Engine
+    from srcli.quality.evaluate import Evaluation, Failure, Metric, Pixels, Score
+    from srcli.quality.score_log import ScoreLog
     from srcli.training.degradations import Pipeline
 
+SCORED = "What is scored"
+EXAMPLES = """
+srcli eval --data Set5                            scores as in the papers
+srcli eval -m bcrn,rlfn -x 2,4 -d Set5 -d Set14   several models, factors and sets
+srcli eval -m photo -d photos --metric lpips      on your own pictures
+"""
 DAMAGE_SEED = 0  # so that everybody scores the same pictures
 
 
+@with_options
 def evaluate(
-    models: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="MODEL",
-            help="Network by name; may be repeated. Default: bcrn.",
-            autocompletion=complete.models,
-        ),
-    ] = None,
-    scales: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--scale",
-            "-x",
-            metavar="X",
-            help="Native scale (2, 3, 4; 1 repairs); may be repeated. Default: 4.",
-        ),
-    ] = None,
+    models: ModelsOption = None,
+    scales: ScalesOption = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
             "--data",
             "-d",
             metavar="DIR|NAME",
-            help="Folder with HR/ and perhaps LRx4/, or Set5, Set14, BSD100, Urban100; "
-            "may be repeated.",
+            rich_help_panel=SCORED,
+            help="What to score on: Set5, Set14, BSD100, Urban100, or a folder with the large "
+            "pictures in HR/ and, if you have them, the small ones in LRx4/; may be repeated.",
         ),
     ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Weights of your own (safetensors, or .pth)."),
-    ] = None,
-    denoise: DenoiseOption = None,
     degrade: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Damage the LR pictures first: photo, film, real-esrgan, bsrgan, or FILE.toml.",
+            rich_help_panel=SCORED,
+            help="Damage the small pictures first: photo, film, real-esrgan, bsrgan, or a recipe "
+            "FILE.toml.",
         ),
     ] = None,
     metrics: Annotated[
@@ -97,7 +87,9 @@ def evaluate(
         typer.Option(
             "--metric",
             metavar="NAME",
-            help="One more: lpips, lpips-vgg, dists, niqe, or one of the library pyiqa's.",
+            rich_help_panel=SCORED,
+            help="A further score: lpips, lpips-vgg, dists, niqe, or any that the library pyiqa "
+            "has (its licence forbids commercial use); may be repeated.",
             autocompletion=complete.metrics,
         ),
     ] = None,
@@ -105,70 +97,100 @@ def evaluate(
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="AlexNet's or VGG-16's weights for lpips and dists, in place of a download.",
+            rich_help_panel=SCORED,
+            help="The weights of AlexNet or VGG-16 that lpips and dists need, if they are not to "
+            "be downloaded; may be repeated.",
         ),
     ] = None,
     csv_file: Annotated[
         Path | None,
-        typer.Option("--csv", metavar="FILE", help="Write a row per picture there too."),
+        typer.Option(
+            "--csv",
+            metavar="FILE",
+            rich_help_panel=FILES,
+            help="Write a table with a row for each picture.",
+        ),
     ] = None,
     save_images: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Keep the enlarged pictures, as PNG."),
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=FILES,
+            help="Keep the enlarged pictures in this folder, as PNG.",
+        ),
     ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Write each score there (JSONL) and do not compute it again."
+            metavar="FILE",
+            rich_help_panel=FILES,
+            help="Write each score into this file (JSONL), and do not compute those that it holds.",
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the CSV file and pictures that exist.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            rich_help_panel=FILES,
+            help="Replace the table and the pictures if they exist.",
+        ),
     ] = False,
-    tile: TileOption = "auto",
-    memory: MemoryOption = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
     as_json: JsonFlag = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the scores, and nothing else but errors.")
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            rich_help_panel=MESSAGES,
+            help="Print only the scores and errors.",
+        ),
     ] = False,
+    *,
+    choice: Choice,
+    settings: Annotated[Settings, Only(("device", "precision", "tile", "memory_bytes"))],
 ) -> None:
     """Score models on benchmark sets: PSNR-Y, SSIM-Y and PSNR-RGB, as the papers do."""
-    backend = "auto" if precision == "int8" else "torch"  # where the scores of record are made
-    how = EngineOptions.of(device, precision, tile, memory, backend)
     if not data:
         raise UsageError("eval needs --data", "a folder with HR/ in it, or for example Set5")
-    strength = None if denoise is None else parse_strength(denoise)
-    entrants = find_entrants(split(models), whole_scales("eval", scales), weights, strength)
+    strength = None if choice.denoise is None else parse_strength(str(choice.denoise))
+    candidates = find_candidates(
+        split(models), whole_scales("eval", scales), choice.weights, strength
+    )
     wanted = [m for m in dict.fromkeys(split(metrics)) if m not in ALWAYS]
     check_files(features or [])
     damage = None if degrade is None else _pipeline(degrade)
-    named = find_sets(data, {e.scale for e in entrants})
+    named = find_datasets(data, {e.scale for e in candidates})
     if csv_file is not None and not csv_file.absolute().parent.is_dir():
         raise UsageError(f"the folder {csv_file.parent} of --csv does not exist")
     if resume is not None and not resume.absolute().parent.is_dir():
         raise UsageError(f"the folder {resume.parent} of --resume does not exist")
     if csv_file is not None and csv_file.exists() and not overwrite:
-        raise UsageError(f"{csv_file} exists", "name another, or say --overwrite")
+        raise UsageError(f"{csv_file} exists", "choose another name, or add --overwrite")
 
     from srcli.engine.open import open_engine
-    from srcli.quality.evaluate import ScoreLog, check_metrics, load_pair
+    from srcli.quality.evaluate import load_pair
+    from srcli.quality.named_metrics import check_metrics
+    from srcli.quality.score_log import ScoreLog
     from srcli.training.degradations.benchmark import degraded
 
     check_metrics(wanted)
     scores = ScoreLog(resume) if resume is not None else None
-    settings = replace(how.settings(), border="network")  # as the papers compute
+    settings = replace(
+        settings,
+        border="network",  # as the papers compute
+        backend="auto" if settings.precision == "int8" else "torch",  # which published scores use
+        spill_folder=spill_folder(os.environ),
+    )
     options = WeightsOptions.from_environment()
     with Screen(quiet=quiet) as screen:
         engines = {
             e.model.name: open_engine(
                 e.model, settings, weights=options, state=e.state, announce=screen.announce
             )
-            for e in entrants
+            for e in candidates
         }
-        for entrant in entrants:
-            _at_hand(entrant, options, screen)
+        for candidate in candidates:
+            _at_hand(candidate, options, screen)
         benchmarks = {
             (i, scale): (
                 source
@@ -183,13 +205,13 @@ def evaluate(
                 for place, benchmark in benchmarks.items()
             }
         if save_images is not None:
-            check_images(save_images, entrants, benchmarks, overwrite or resume is not None)
+            check_images(save_images, candidates, benchmarks, overwrite or resume is not None)
         further = _metrics(wanted, engines, options, features or [], screen)
         runs = [
-            Run(entrant, benchmark)
-            for entrant in entrants
+            Run(candidate, benchmark)
+            for candidate in candidates
             for (_, scale), benchmark in benchmarks.items()
-            if scale == entrant.scale
+            if scale == candidate.scale
         ]
         report = ScoreTable(runs, wanted, screen, as_json=as_json, csv_file=csv_file)
         with report:
@@ -213,17 +235,17 @@ def _pipeline(name: str) -> Pipeline:
 # ------------------------------------------------------------------------------------- fetching
 
 
-def _at_hand(entrant: Entrant, options: WeightsOptions, screen: Screen) -> None:
+def _at_hand(candidate: Candidate, options: WeightsOptions, screen: Screen) -> None:
     """Fetch the weights now: what is missing is missed before hours of work."""
-    if entrant.model.is_resampler or entrant.state is not None:
+    if candidate.model.is_resampler or candidate.state is not None:
         return
-    for weights, _ in entrant.model.variant(entrant.scale).parts:
+    for weights, _ in candidate.model.variant(candidate.scale).parts:
         with screen.fetching(weights.file) as progress:
             locate(
                 weights,
                 options,
-                model=entrant.model.name,
-                licence=entrant.model.terms,
+                model=candidate.model.name,
+                licence=candidate.model.terms,
                 progress=progress,
                 announce=screen.announce,
             )
@@ -244,7 +266,7 @@ def _metrics(
     """On the device of the networks."""
     if not names:
         return {}
-    from srcli.quality.evaluate import open_metrics
+    from srcli.quality.named_metrics import open_metrics
 
     devices = [str(getattr(engine, "device", "cpu")) for engine in engines.values()]
     device = next((d for d in devices if d != "cpu"), "cpu")
@@ -271,7 +293,7 @@ def _evaluate(
 
     key = {
         "model": run.model.name,
-        "weights": run.entrant.sha256,
+        "weights": run.candidate.sha256,
         "scale": run.scale,
         "dataset": run.benchmark.name,
         "device": str(getattr(engine, "device", "cpu")),

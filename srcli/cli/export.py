@@ -12,14 +12,21 @@ import typer
 from srcli import catalog
 from srcli.catalog import Model
 from srcli.cli import complete
-from srcli.cli.options import DenoiseOption, QuietFlag, parse_whole_scale
+from srcli.cli.options import JsonObjectFlag, QuietFlag, parse_whole_scale, with_options
 from srcli.cli.screen import hush, say
 from srcli.cli.streams import print_json
 from srcli.errors import SrcliError, UsageError
+from srcli.options import FILES, MODEL, OUTPUT
+from srcli.weights.choose import Choice
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+EXAMPLES = """
+srcli export bcrn -x 2 -o bcrn-x2.onnx
+srcli export bcrn -x 4 --half -o bcrn-x4.xml
+srcli export bcrn --weights mine.safetensors -o mine.onnx
+"""
 FORMATS = (".onnx", ".xml", ".safetensors")
 PACKAGES = {".onnx": ("onnx", "onnxruntime"), ".xml": ("openvino",)}
 EXTRAS = {".onnx": "onnx", ".xml": "openvino"}
@@ -27,6 +34,7 @@ LEAST_OPSET, LARGEST_OPSET = 11, 20  # engine.export's, known here without torch
 LEAST_INT8_OPSET = 13  # engine.eight_bits'
 
 
+@with_options
 def export(
     output: Annotated[
         Path,
@@ -34,14 +42,16 @@ def export(
             "--output",
             "-o",
             metavar="FILE",
-            help="FILE.onnx, FILE.xml (OpenVINO, with FILE.bin) or FILE.safetensors.",
+            rich_help_panel=FILES,
+            help="The file to write: FILE.onnx, FILE.xml (OpenVINO, with FILE.bin beside it) or "
+            "FILE.safetensors.",
         ),
     ],
     model: Annotated[
         str | None,
         typer.Argument(
             metavar="MODEL",
-            help="Network by name; with --weights its architecture.",
+            help="The network by name; with --weights, the architecture of that file.",
             autocompletion=complete.networks,
         ),
     ] = None,
@@ -52,37 +62,43 @@ def export(
             "-x",
             metavar="X",
             parser=parse_whole_scale,
-            help="A native scale; 4, or the model's only one.",
+            rich_help_panel=MODEL,
+            help="A factor that the network was trained for. Default: 4, or its only one.",
         ),
     ] = None,
     half: Annotated[
-        bool, typer.Option("--half", help="Store weights as fp16: half the bytes, run in fp32.")
+        bool,
+        typer.Option(
+            "--half",
+            rich_help_panel=OUTPUT,
+            help="Store the weights as fp16, in half the space; they are computed with in fp32.",
+        ),
     ] = False,
     int8: Annotated[
         bool,
         typer.Option(
             "--int8",
-            help="Convolutions in eight bits, for weights trained so (quantise=true).",
+            rich_help_panel=OUTPUT,
+            help="Write a network of 8-bit integers, for weights that were trained for it "
+            "(quantise=true in the recipe).",
         ),
     ] = False,
     opset: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help=f"ONNX operator set, {LEAST_OPSET} to {LARGEST_OPSET}; default 17."
+            metavar="N",
+            rich_help_panel=OUTPUT,
+            help=f"Version of ONNX's operators, {LEAST_OPSET} to {LARGEST_OPSET}. Default: 17.",
         ),
     ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Weights of your own (safetensors, or .pth)."),
-    ] = None,
-    denoise: DenoiseOption = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the output if it exists.")
+        bool,
+        typer.Option("--overwrite", rich_help_panel=FILES, help="Replace the file if it exists."),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout.")
-    ] = False,
+    as_json: JsonObjectFlag = False,
     quiet: QuietFlag = False,
+    *,
+    choice: Choice,
 ) -> None:
     """Write a network as ONNX, OpenVINO or safetensors; it is loaded back and compared first."""
     _check_output(output, overwrite)
@@ -97,6 +113,7 @@ def export(
         raise UsageError("--opset is for .onnx files")
     if opset is not None and not LEAST_OPSET <= opset <= LARGEST_OPSET:
         raise UsageError(f"--opset {opset} is not one of {LEAST_OPSET} to {LARGEST_OPSET}")
+    weights = choice.weights
     if weights is None and model is None:
         raise UsageError("name a model, or a file with --weights", "`srcli models` lists models")
     if weights is not None and not weights.is_file():
@@ -104,14 +121,15 @@ def export(
     if weights is None:
         assert model is not None
         chosen, scale = _native(model, scale)
-        if denoise is not None:
-            chosen = catalog.denoised(chosen, catalog.parse_strength(denoise))
+        if choice.denoise is not None:
+            chosen = catalog.denoised(chosen, catalog.parse_strength(str(choice.denoise)))
     if kind in PACKAGES:
         _check_packages(kind)
     from srcli.engine import export as engine  # imports torch
-    from srcli.engine.passes import Network
+    from srcli.engine.pytorch.network import Network
     from srcli.weights import WeightsOptions, build, load_file, state_dict
-    from srcli.weights.loading import check_output, file_metadata
+    from srcli.weights.metadata import file_metadata
+    from srcli.weights.user_file import check_output
 
     metadata: dict[str, str] = {}
     state: dict[str, Tensor]
@@ -129,7 +147,7 @@ def export(
     module = build(chosen.variant(scale), chosen.arch, state)
     if weights is not None:
         check_output(module, chosen, chosen.variant(scale), weights)
-    network = Network(module, chosen.arch, chosen.door, scale)
+    network = Network(module, chosen.arch, chosen.preprocessing, scale)
     precision = "int8" if int8 else "fp16" if half else "fp32"
     if kind == ".onnx":
         done = engine.export_onnx(
@@ -182,7 +200,7 @@ def _native(name: str, scale: int | None) -> tuple[Model, int]:
     """The model and its native scale."""
     model = catalog.resolve(name, scale)
     if model.is_resampler:
-        raise UsageError(f"{model.name} is not a network: there is nothing to export")
+        raise UsageError(f"{model.name} is not a network, so there is nothing to export")
     scale = scale if scale is not None else catalog.default_scale(model)
     if scale not in model.scales:
         scales = ", ".join(f"x{s}" for s in model.scales)

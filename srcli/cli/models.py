@@ -32,7 +32,7 @@ from srcli.cli.options import parse_scale, parse_whole_scale
 from srcli.cli.screen import downloading, say
 from srcli.errors import SrcliError, UsageError, WeightsError
 from srcli.weights import WeightsOptions, locate, verify
-from srcli.weights.own import data_dir
+from srcli.weights.user_models import data_dir
 
 app = typer.Typer(help="List, fetch and check the models; add your own.", no_args_is_help=False)
 
@@ -51,7 +51,7 @@ FamilyOption = Annotated[
     typer.Option(
         "--family",
         metavar="FAMILY",
-        help="Only this design family (attention, ...).",
+        help="Only networks of this family of designs: attention, recurrent ...",
         autocompletion=complete.families,
     ),
 ]
@@ -62,7 +62,7 @@ ScaleFilter = Annotated[
         "-x",
         metavar="X",
         parser=parse_whole_scale,
-        help="Only models native at X; figures are for X.",
+        help="Only models trained for this factor; the figures are those of this factor.",
     ),
 ]
 PurposeFilter = Annotated[
@@ -70,14 +70,20 @@ PurposeFilter = Annotated[
     typer.Option(
         "--for",
         metavar="PURPOSE",
-        help="Only models for photo, damaged, drawing, text, fast or best, with a word on each.",
+        help="Only models for this purpose, with advice on each: photo, damaged, drawing, text, "
+        "fast or best.",
         autocompletion=complete.purposes,
     ),
 ]
-AllFlag = Annotated[bool, typer.Option("--all", help="Also networks that srcli has no weights of.")]
+AllFlag = Annotated[
+    bool, typer.Option("--all", help="Also networks that srcli has no weights for.")
+]
 SortOption = Annotated[
     Sort,
-    typer.Option("--sort", help="Order of the rows; speed: multiply-adds per output pixel."),
+    typer.Option(
+        "--sort",
+        help="Order of the rows; speed counts the multiplications and additions per pixel made.",
+    ),
 ]
 
 
@@ -139,7 +145,7 @@ def list_models(
         print_purposes(scale, every)
     if sys.stdout.isatty():
         cost = " MACs/px: multiply-adds per output pixel." if sort is Sort.SPEED else ""
-        say(f"PSNR: dB on Set5, luma.{cost} `srcli models show NAME` tells more.")
+        say(f"PSNR: dB on Set5, luma.{cost} `srcli models show NAME` shows more.")
 
 
 @app.command("show")
@@ -154,7 +160,7 @@ def show(
     ],
     as_json: JsonFlag = False,
 ) -> None:
-    """Show all that is known of a model."""
+    """Show everything about one model."""
     model = catalog.resolve(name, None)
     options = WeightsOptions.from_environment()
     if as_json:
@@ -222,19 +228,25 @@ def download(
         list[str],
         typer.Argument(
             metavar="NAME...",
-            help="Models, architectures or purposes.",
+            help="Models by name, or purposes: photo, fast ...",
             autocompletion=complete.models,
         ),
     ],
     scale: Annotated[
         float | None,
         typer.Option(
-            "--scale", "-x", metavar="X", parser=parse_scale, help="Only what this scale needs."
+            "--scale",
+            "-x",
+            metavar="X",
+            parser=parse_scale,
+            help="Only the weights that this factor needs.",
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only the paths and errors.")
+    ] = False,
 ) -> None:
-    """Fetch the weights of models for use without a network; print where they lie."""
+    """Download the weights of models, for work without a network, and print where they are."""
     # a name that does not exist is refused before anything is fetched
     wanted = list(dict.fromkeys(pair for name in names for pair in _needed(name, scale)))
     options = WeightsOptions.from_environment()
@@ -271,7 +283,7 @@ def download(
 
 @app.command("verify")
 def verify_command() -> None:
-    """Check every byte of bundled, downloaded and added weights; exit 1 if any is damaged."""
+    """Check all weights on this computer byte by byte; the exit code is 1 if any are damaged."""
     found = verify(WeightsOptions.from_environment())
     for item in found:
         state = "ok" if item.ok else "damaged"
@@ -288,7 +300,7 @@ def verify_command() -> None:
             name = damaged[0].models[0]
             hint = (
                 f"`srcli models add FILE --name {name} --overwrite` adds it again, "
-                f"`srcli models remove {name}` forgets it."
+                f"`srcli models remove {name}` removes it."
             )
         else:
             hint = f"`srcli models download {models_}` fetches what is damaged again."
@@ -298,10 +310,15 @@ def verify_command() -> None:
 @app.command("add")
 def add_command(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Weights: safetensors, or .pth (tensors only).")
+        Path, typer.Argument(metavar="FILE", help="The weights: a .safetensors or .pth file.")
     ],
     name: Annotated[
-        str, typer.Option("--name", metavar="ARCH.TAG", help="What to call it: bcrn.mine.")
+        str,
+        typer.Option(
+            "--name",
+            metavar="ARCH.TAG",
+            help="The name for it: the network's, a dot, and a word of yours, as bcrn.mine.",
+        ),
     ],
     scale: Annotated[
         int | None,
@@ -310,22 +327,30 @@ def add_command(
             "-x",
             metavar="X",
             parser=parse_whole_scale,
-            help="Native scale, if FILE does not say.",
+            help="The factor that the weights were trained for, if FILE does not say.",
         ),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Licence, kept with the name.")
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="The licence of the weights, to be shown with the model."
+        ),
     ] = None,
-    note: Annotated[str | None, typer.Option(metavar="TEXT", help="A remark, likewise.")] = None,
+    note: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A remark, to be shown with the model.")
+    ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace this scale if you added it before.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace weights that you added before under this name and factor."
+        ),
     ] = False,
 ) -> None:
-    """Add weights of your own under a name; a further scale under the same name likewise."""
-    from srcli.weights import own
+    """Add your own weights to the models under a name, also for one more factor."""
+    from srcli.weights import user_models
 
     folder = data_dir()
-    model, variant = own.add(
+    model, variant = user_models.add(
         file,
         name,
         folder=folder,
@@ -336,7 +361,7 @@ def add_command(
         announce=say,
     )
     assert variant.weights is not None
-    print(f"{model.name} x{variant.scale}  {own.files_dir(folder) / variant.weights.file}")
+    print(f"{model.name} x{variant.scale}  {user_models.files_dir(folder) / variant.weights.file}")
 
 
 @app.command("remove")
@@ -345,20 +370,24 @@ def remove_command(
     scale: Annotated[
         int | None,
         typer.Option(
-            "--scale", "-x", metavar="X", parser=parse_whole_scale, help="Only this scale of it."
+            "--scale",
+            "-x",
+            metavar="X",
+            parser=parse_whole_scale,
+            help="Only the weights for this factor.",
         ),
     ] = None,
 ) -> None:
-    """Forget a model that you added, and delete srcli's copy of its weights."""
-    from srcli.weights import own
+    """Remove a model that you added, and srcli's copy of its weights."""
+    from srcli.weights import user_models
 
-    gone = own.remove(name, folder=data_dir(), scale=scale, announce=say)
+    gone = user_models.remove(name, folder=data_dir(), scale=scale, announce=say)
     print(" ".join([name, *(f"x{s}" for s in gone), "removed"]))
 
 
 @app.command("path")
 def path_command() -> None:
-    """Print the folder of the downloaded weights."""
+    """Print the folder where downloaded weights are kept."""
     print(WeightsOptions.from_environment().weights_dir)
 
 

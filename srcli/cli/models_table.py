@@ -78,7 +78,7 @@ class Row:
 
 def counted(row: Row) -> Row:
     """With its cost, which the network itself tells."""
-    from srcli.engine.cost import per_pixel
+    from srcli.engine.pytorch.cost import per_pixel
 
     if row.variant is None:
         return row
@@ -257,7 +257,7 @@ def print_purposes(scale: int | None, catalogue: Catalogue) -> None:
     names = max(len(p.name) for p in purposes) + GAP
     models = max(map(len, taken)) + GAP
     print()
-    print(wrapped("A purpose is a name for -m, too; `srcli models --for photo` tells more.", ""))
+    print(wrapped("-m also takes a purpose; `srcli models --for photo` explains one.", ""))
     for purpose, name in zip(purposes, taken, strict=True):
         first = f"  {purpose.name:<{names}}{name:<{models}}"
         print(wrapped(purpose.about, " " * len(first), first))

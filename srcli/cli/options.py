@@ -1,23 +1,19 @@
-"""Options that several commands share, and how their values are read."""
+"""Options of commands: what rooms declare (`srcli.options`), and what only commands share."""
 
 from __future__ import annotations
 
-import os
-import re
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, is_dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
 from srcli import catalog
 from srcli.cli import complete
 from srcli.errors import UsageError
-
-if TYPE_CHECKING:
-    from srcli.engine.settings import Backend, Precision, Settings
-
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+from srcli.options import CLUSTER, MESSAGES, MODEL, Declared, declared
 
 ModelOption = Annotated[
     str | None,
@@ -25,122 +21,140 @@ ModelOption = Annotated[
         "--model",
         "-m",
         metavar="MODEL",
-        help="Network by name (bcrn), or photo, drawing, text, fast, best; see `srcli models`.",
+        rich_help_panel=MODEL,
+        help="The network: a name from `srcli models`, or what it is for: photo, drawing, text, "
+        "fast, best. Default: bcrn.",
         autocompletion=complete.models,
     ),
 ]
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object per line on stdout.")]
-QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
-DeviceOption = Annotated[
-    str,
-    typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps."),
-]
-PrecisionOption = Annotated[
-    str, typer.Option("--precision", metavar="P", help="auto, fp32, bf16, fp16 or int8.")
-]
-TileOption = Annotated[
-    str,
+ModelsOption = Annotated[
+    list[str] | None,
     typer.Option(
-        "--tile",
-        metavar="N",
-        help="Largest tile in LR pixels, auto, or 0 for the whole picture. The result is the same.",
+        "--model",
+        "-m",
+        metavar="MODEL",
+        rich_help_panel=MODEL,
+        help="A network from `srcli models`; may be repeated. Default: bcrn.",
+        autocompletion=complete.models,
     ),
 ]
-DenoiseOption = Annotated[
-    str | None,
+ScalesOption = Annotated[
+    list[str] | None,
     typer.Option(
-        "--denoise",
-        metavar="STRENGTH",
-        help="How much noise to take away, for models that leave the choice: 0 to 1, or a level.",
+        "--scale",
+        "-x",
+        metavar="X",
+        rich_help_panel=MODEL,
+        help="A factor that the network was trained for (2, 3, 4; 1 repairs); may be repeated. "
+        "Default: 4.",
     ),
 ]
-PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
-BACKENDS = ("auto", "torch", "openvino")
-BackendOption = Annotated[
-    str, typer.Option("--backend", metavar="B", help="auto, torch or openvino (an extra).")
-]
-ThreadsOption = Annotated[
+WorkersOption = Annotated[
     int | None,
-    typer.Option("--threads", min=1, max=1024, metavar="N", help="Of the CPU. Default: all cores."),
-]
-MemoryOption = Annotated[
-    str | None,
     typer.Option(
-        "--memory",
-        metavar="SIZE",
-        help="Most memory to use (2G, 800M). Default: half of what is available.",
+        min=1,
+        max=100_000,
+        metavar="N",
+        rich_help_panel=CLUSTER,
+        help="How many workers the cluster gets. Default: as many as it has room for.",
     ),
+]
+JsonFlag = Annotated[
+    bool,
+    typer.Option(
+        "--json", rich_help_panel=MESSAGES, help="Print a line of JSON for each event on stdout."
+    ),
+]
+JsonObjectFlag = Annotated[
+    bool,
+    typer.Option(
+        "--json", rich_help_panel=MESSAGES, help="Print the result as one JSON object on stdout."
+    ),
+]
+QuietFlag = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", rich_help_panel=MESSAGES, help="Print nothing but errors."),
 ]
 
 
 @dataclass(frozen=True)
-class EngineOptions:
-    """How to compute, as typed; checked before anything heavy is imported."""
+class Only:
+    """Beside a dataclass of options: these of them; the others keep their defaults."""
 
-    device: str
-    precision: str
-    tile: int | None
-    memory_bytes: int | None
-    spill_folder: Path | None
-    backend: str = "auto"
-    threads: int | None = None
-
-    @classmethod
-    def of(
-        cls,
-        device: str,
-        precision: str,
-        tile: str,
-        memory: str | None,
-        backend: str = "auto",
-        threads: int | None = None,
-    ) -> EngineOptions:
-        """The options' values; SRCLI_TMP_DIR from the environment."""
-        parse_choice("--precision", precision, PRECISIONS)
-        parse_choice("--backend", backend, BACKENDS)
-        folder = os.environ.get("SRCLI_TMP_DIR", "").strip()
-        if folder and not Path(folder).is_dir():
-            raise UsageError(f"SRCLI_TMP_DIR names {folder}, which is not a folder")
-        return cls(
-            device,
-            precision,
-            parse_tile(tile),
-            parse_size(memory) if memory else None,
-            Path(folder) if folder else None,
-            backend,
-            threads,
-        )
-
-    def settings(self) -> Settings:
-        """The engine's settings."""
-        from srcli.engine.settings import Settings
-
-        return Settings(
-            device=self.device,
-            precision=cast("Precision", self.precision),
-            tile=self.tile,
-            memory_bytes=self.memory_bytes,
-            spill_folder=self.spill_folder,
-            backend=cast("Backend", self.backend),
-            threads=self.threads,
-        )
+    names: tuple[str, ...]
 
 
-def parse_size(text: str) -> int:
-    """Bytes of ``2G``, ``1.5GiB``, ``800M`` or ``1000000``."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", text.strip().upper())
-    if not match or float(match[1]) == 0:
-        raise UsageError(f"{text} is not a size", "for example 2G or 800M")
-    return int(float(match[1]) * _UNITS[match[2]])
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take dataclasses of options (`srcli.options`) as parameters.
+
+    ``def upscale(..., *, settings: Settings)`` becomes a command with ``--device``, ``--tile`` and
+    all else that Settings declares; it is called with a Settings of what was typed.
+    ``settings: Annotated[Settings, Only(("device",))]`` gives it ``--device`` alone.
+    """
+    parameters: list[inspect.Parameter] = []
+    rooms: dict[str, tuple[type, dict[str, Declared]]] = {}
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        kind, *beside = _parts(parameter.annotation)
+        if isinstance(kind, type) and is_dataclass(kind):
+            options = declared(kind)
+            for only in beside:
+                options = {name: options[name] for name in only.names}
+            rooms[parameter.name] = kind, options
+            parameters += [_parameter(option) for option in options.values()]
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @functools.wraps(command)
+    def run(**typed: Any) -> None:
+        for name, (room, options) in rooms.items():
+            values = {option: typed.pop(option) for option in options}
+            # what was not typed keeps the default that the dataclass gives it
+            typed[name] = room(**{k: value for k, value in values.items() if value is not None})
+        command(**typed)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {}  # typer reads the signature
+    return run
 
 
-def parse_tile(text: str) -> int | None:
-    """None of ``auto``, 0, or at least 16."""
-    if text == "auto":
-        return None
-    if not text.isdecimal() or 0 < int(text) < 16:
-        raise UsageError(f"--tile {text} is not auto, 0, or a number of at least 16")
-    return int(text)
+def _parameter(declared: Declared) -> inspect.Parameter:
+    """How typer is told of an option; its value is None if it was not typed."""
+    option, (kind, *_) = declared.option, declared.kinds
+    parse = option.parse
+    if parse is None and get_origin(kind) is Literal:
+        parse = _choice(declared.flags[0], get_args(kind))
+    text = option.help
+    if declared.default not in (None, False, ()):  # of which the help speaks
+        text += f"  [default: {declared.default}]"
+    info = typer.Option(
+        *declared.flags,
+        metavar=option.metavar,
+        parser=parse,
+        min=option.least,
+        max=option.most,
+        help=text,
+        rich_help_panel=option.group,
+    )
+    typed = str if parse is not None else kind
+    return inspect.Parameter(
+        declared.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[typed | None, info],
+    )
+
+
+def _choice(flag: str, choices: tuple[Any, ...]) -> Callable[[str], Any]:
+    values = {str(choice): choice for choice in choices}
+
+    def parse(text: str) -> Any:
+        return values[parse_choice(flag, text, tuple(values))]
+
+    return parse
+
+
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
 
 
 def parse_choice(option: str, text: str, choices: tuple[str, ...]) -> str:

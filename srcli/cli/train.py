@@ -16,67 +16,76 @@ from typing import Annotated, Any
 import typer
 
 from srcli.cli import complete
-from srcli.cli.options import DeviceOption, JsonFlag, QuietFlag
+from srcli.cli.options import JsonFlag, Only, QuietFlag, with_options
+from srcli.engine.settings import Settings
 from srcli.errors import UsageError
+from srcli.options import ENGINE
 
+PHOTOS = "Photos"
+RECIPE = "Recipe"
+THE_RUN = "The run"
+EXAMPLES = """
+srcli train bcrn-x4 --data photos --preset quick --out test   a first try
+srcli train bcrn-x4 --data photos --out run                   the whole training
+srcli train bcrn-x4 --data photos --out run --resume          continue it
+"""
 PLAIN_LINE_S = 10.0
 
 
+@with_options
 def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="A recipe's name (bcrn-x4), or a .toml file.", autocompletion=complete.recipes
+            metavar="RECIPE",
+            help="A recipe by name (bcrn-x4), or a file of your own (.toml).",
+            autocompletion=complete.recipes,
         ),
     ],
     data: Annotated[
         list[Path],
-        typer.Option("--data", metavar="DIR", help="Photos, subfolders too. Repeatable."),
-    ],
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Folder of the run.")
-    ] = None,
-    only: Annotated[
-        Path | None, typer.Option("--only", metavar="FILE", help="List of the photos to take.")
-    ] = None,
-    preset: Annotated[str | None, typer.Option("--preset", help="For example quick.")] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; 2.KEY for stage 2."),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option("--precision", metavar="P", help="Of the products: auto, bf16, fp16, fp32."),
-    ] = None,
-    init: Annotated[
-        str | None,
         typer.Option(
-            "--init", metavar="WEIGHTS", help="Begin with these weights: a file, or a model's name."
+            "--data",
+            metavar="DIR",
+            rich_help_panel=PHOTOS,
+            help="A folder of photos to learn from, subfolders included; may be repeated.",
+        ),
+    ],
+    only: Annotated[
+        Path | None,
+        typer.Option(
+            "--only",
+            metavar="FILE",
+            rich_help_panel=PHOTOS,
+            help="Take only the photos that this text file names, one a line.",
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     validate: Annotated[
         list[Path] | None,
-        typer.Option("--validate", metavar="DIR", help="Folder with HR/ and LRxN/. Repeatable."),
-    ] = None,
-    features: Annotated[
-        list[Path] | None,
         typer.Option(
-            metavar="FILE",
-            help="Weights of AlexNet, VGG and others for perceptual losses, in place of downloads.",
-        ),
-    ] = None,
-    time_budget: Annotated[
-        float | None,
-        typer.Option(
-            "--time-budget", metavar="MINUTES", help="As many steps as fit; schedules end on time."
+            "--validate",
+            metavar="DIR",
+            rich_help_panel=PHOTOS,
+            help="A benchmark to measure progress on: a folder with HR/ and LRx4/ (or LRx2/ ...); "
+            "may be repeated.",
         ),
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option("--cache", metavar="DIR", help="Folder of packed photos.")
+        Path | None,
+        typer.Option(
+            "--cache",
+            metavar="DIR",
+            rich_help_panel=PHOTOS,
+            help="Where the prepared photos are kept for the next run.",
+        ),
     ] = None,
     prepare: Annotated[
-        bool, typer.Option("--prepare", help="Only pack the photos and make their LR pictures.")
+        bool,
+        typer.Option(
+            "--prepare",
+            rich_help_panel=PHOTOS,
+            help="Only prepare the photos and their small copies; do not train.",
+        ),
     ] = False,
     shown: Annotated[
         int | None,
@@ -85,18 +94,100 @@ def train(
             min=1,
             max=1000,
             metavar="N",
-            help="With --prepare: draw N pairs of crops, LR and HR, in OUT/pairs.png.",
+            rich_help_panel=PHOTOS,
+            help="With --prepare: draw N examples, small and large, into OUT/pairs.png.",
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="NAME",
+            rich_help_panel=RECIPE,
+            help="A variant that the recipe offers, for example quick.",
+        ),
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            rich_help_panel=RECIPE,
+            help="Change a setting of the recipe (2.KEY changes it in stage 2); may be repeated.",
+        ),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            "--init",
+            metavar="WEIGHTS",
+            rich_help_panel=RECIPE,
+            help="Start from these weights: a file, or a model by name.",
+        ),
+    ] = None,
+    features: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=RECIPE,
+            help="The weights of AlexNet, VGG and others that perceptual losses need, if they are "
+            "not to be downloaded; may be repeated.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            rich_help_panel=THE_RUN,
+            help="The folder for the weights, checkpoints and log.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", rich_help_panel=THE_RUN, help="Continue the run in the folder of --out."
+        ),
+    ] = False,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(
+            "--time-budget",
+            metavar="MINUTES",
+            rich_help_panel=THE_RUN,
+            help="Train for so many minutes, with as many steps as fit.",
         ),
     ] = None,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Only measure the loader and the steps.")
+        bool,
+        typer.Option(
+            "--measure",
+            rich_help_panel=THE_RUN,
+            help="Only measure how fast training would be here.",
+        ),
     ] = False,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write scalars to OUT/tensorboard too.")
+        bool,
+        typer.Option(
+            "--tensorboard",
+            rich_help_panel=THE_RUN,
+            help="Also write curves for TensorBoard, into OUT/tensorboard.",
+        ),
     ] = False,
-    device: DeviceOption = "auto",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision",
+            metavar="P",
+            rich_help_panel=ENGINE,
+            help="Precision of the arithmetic: auto, bf16, fp16 or fp32. Default: as the recipe "
+            "says.",
+        ),
+    ] = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
+    *,
+    settings: Annotated[Settings, Only(("device",))],
 ) -> None:
     """Train a network of the catalogue on a folder of photos."""
     from srcli.training.config import load
@@ -104,11 +195,11 @@ def train(
     more = [f"precision={precision}"] if precision else []
     config = load(recipe, preset=preset, sets=[*(sets or []), *more])
     if not (prepare or measure) and out is None:
-        raise UsageError("--out DIR is missing: where is the run to be kept?")
+        raise UsageError("--out DIR is missing: name a folder for the run")
     if shown is not None and not prepare:
         raise UsageError("--show is for --prepare")
     if shown is not None and out is None:
-        raise UsageError("--out DIR is missing: where is pairs.png to be drawn?")
+        raise UsageError("--out DIR is missing: name a folder for pairs.png")
     from srcli.training import loop
     from srcli.training import measure as measuring
     from srcli.training import prepare as preparing
@@ -123,7 +214,7 @@ def train(
         init=init,
         resume=resume,
         validate=tuple(validate or ()),
-        device=device,
+        device=settings.device,
         minutes=time_budget,
         weights=WeightsOptions.from_environment(),
         features=tuple(features or ()),
@@ -271,7 +362,7 @@ def _line(event: dict[str, Any], psnr: str) -> str:
     if kind == "measured":
         return "\n".join(f"{key}: {value}" for key, value in event.items() if key != "event")
     if kind == "interrupted":
-        return f"interrupted after step {event['step']}; --resume goes on"
+        return f"interrupted after step {event['step']}; continue with --resume"
     if kind == "done":
         return f"{event['result']}  {_scores(event['psnr_y'])}  {event['seconds'] / 60:.1f} min"
     return ""

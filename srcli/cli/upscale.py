@@ -6,6 +6,7 @@ import codecs
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -15,43 +16,41 @@ import typer
 
 from srcli import catalog
 from srcli.catalog import Model
-from srcli.cli import film
 from srcli.cli.console import Console, opening
 from srcli.cli.ending import InterruptionError
 from srcli.cli.options import (
-    BackendOption,
-    DenoiseOption,
-    DeviceOption,
-    EngineOptions,
     JsonFlag,
-    MemoryOption,
     ModelOption,
-    PrecisionOption,
     QuietFlag,
-    ThreadsOption,
-    TileOption,
-    parse_choice,
+    WorkersOption,
     parse_scale,
+    with_options,
 )
 from srcli.cli.screen import duration_text
 from srcli.cli.streams import read_stdin
-from srcli.errors import UsageError
+from srcli.engine.settings import LEAST_MEMORY_BYTES, Settings, spill_folder
+from srcli.errors import SrcliError, UsageError
+from srcli.film.options import FilmOptions
 from srcli.jobs.inputs import check_name
-from srcli.jobs.job import MAX_PIXELS, Options, picture_bytes
+from srcli.jobs.job import Job, JobOptions, Options, picture_bytes
 from srcli.jobs.plan import Plan
-from srcli.media.formats import FORMATS
 from srcli.media.remote import shown
+from srcli.options import CLUSTER, FILES, SIZE, declared
+from srcli.sizes import size_text
 from srcli.weights import WeightsOptions
+from srcli.weights.choose import Choice, choose
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from srcli.engine.settings import Border, Ensemble, Settings
     from srcli.jobs.events import Event, Summary
-    from srcli.jobs.job import AlphaMode, Depth, Frames
-    from srcli.media.formats import FormatName
 
-DEFAULT_MODEL = "bcrn"
+EXAMPLES = """
+srcli upscale photo.jpg                          gives photo_x4.jpg
+srcli upscale -m photo -x 2 holiday/ -o large/   a folder, with noise removed
+srcli upscale clip.mp4 --start 1:30 --end 1:40   ten seconds of a film
+"""
+EXAMINED = 4  # pictures that --dry-run looks at for damage, each of which has to be decoded
 _LIBRARIES = {"auto": "PyTorch", "torch": "PyTorch", "openvino": "OpenVINO"}
 # of lists of names; that of UTF-32 begins like that of UTF-16
 _MARKS = (
@@ -63,14 +62,17 @@ _MARKS = (
 )
 
 
+@with_options
 def upscale(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="INPUT...",
-            help="Pictures, films, folders, glob patterns, or - for standard input.",
+            metavar="INPUT",
+            help="Pictures, films, folders, patterns such as photos/*.jpg, web addresses, or - for "
+            "standard input.",
         ),
     ] = None,
+    model: ModelOption = None,
     scale: Annotated[
         float | None,
         typer.Option(
@@ -78,204 +80,76 @@ def upscale(
             "-x",
             metavar="X",
             parser=parse_scale,
-            help="Factor; 4, or the model's only scale.",
+            rich_help_panel=SIZE,
+            help="How many times as wide and high: 2, 4, 2.5 ... Default: 4, or what the model can "
+            "do.",
         ),
     ] = None,
-    model: ModelOption = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="PATH",
-            help="File, or folder for several, - for standard output, or a name with fields, "
-            "{dir}/{stem}_{ext}@{scale}x.png. Default: <name>_x4 beside the input.",
-        ),
-    ] = None,
-    width: Annotated[
-        int | None, typer.Option(min=1, metavar="PX", help="Width of the result, instead of -x.")
-    ] = None,
-    height: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="PX", help="Height of the result; both: fit inside."),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Weights of your own (safetensors, or .pth)."),
-    ] = None,
-    denoise: DenoiseOption = None,
+    *,
+    choice: Choice,
+    wanted: JobOptions,
+    films: FilmOptions,
+    settings: Settings,
     from_file: Annotated[
         Path | None,
-        typer.Option(metavar="LIST", help="More inputs, one a line; - for standard input."),
-    ] = None,
-    n_jobs: Annotated[
-        int,
         typer.Option(
-            "--jobs",
-            min=1,
-            max=256,
-            metavar="N",
-            help="Pictures that are read, and written, at a time beside the network.",
+            metavar="LIST",
+            rich_help_panel=FILES,
+            help="A text file that names more inputs, one a line; - for standard input.",
         ),
-    ] = 1,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Look into subfolders too.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
-    ] = False,
-    skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Leave outputs that exist; do the others.")
-    ] = False,
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
-    ] = False,
-    form: Annotated[
-        str | None,
-        typer.Option("--format", metavar="F", help="png, jpeg, webp, tiff, bmp, avif or gif."),
-    ] = None,
-    depth: Annotated[
-        str, typer.Option(metavar="BITS", help="Per channel: same, 8 or 16 (PNG and TIFF).")
-    ] = "same",
-    quality: Annotated[
-        int | None,
-        typer.Option(min=1, max=100, metavar="Q", help="Of JPEG, WebP and AVIF. Default: 95."),
-    ] = None,
-    lossless: Annotated[bool, typer.Option("--lossless", help="WebP without loss.")] = False,
-    alpha: Annotated[
-        str,
-        typer.Option(metavar="HOW", help="Transparency: network, lanczos, or discard it."),
-    ] = "network",
-    ensemble: Annotated[
-        int,
-        typer.Option(metavar="N", help="8: the mean over all flips and turns; 8 times the work."),
-    ] = 1,
-    border: Annotated[
-        str | None,
-        typer.Option(metavar="HOW", help="Beyond the picture: network (as it pads) or reflect."),
-    ] = None,
-    color_fix: Annotated[
         bool,
-        typer.Option("--color-fix/--no-color-fix", help="Correct colours that a network shifts."),
+        typer.Option(
+            "--dry-run", rich_help_panel=FILES, help="Say what would be done, and write nothing."
+        ),
     ] = False,
-    frames: Annotated[
-        str, typer.Option(metavar="WHICH", help="Of animations, and pages: all, or first.")
-    ] = "all",
-    strip_metadata: Annotated[
-        bool,
-        typer.Option("--strip-metadata", help="Leave EXIF out; the colour profile stays."),
-    ] = False,
-    max_pixels: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Refuse pictures with more pixels than this.")
-    ] = MAX_PIXELS,
-    codec: film.CodecOption = None,
-    crf: film.CrfOption = None,
-    preset: film.PresetOption = None,
-    pix_fmt: film.PixFmtOption = None,
-    encoder_args: film.EncoderArgsOption = None,
-    container: film.ContainerOption = None,
-    start: film.StartOption = None,
-    end: film.EndOption = None,
-    preview: film.PreviewOption = None,
-    fps: film.RateOption = "25",
-    audio: film.AudioOption = "copy",
-    subtitles: film.SubtitlesOption = "copy",
-    ffmpeg: film.FFmpegOption = None,
-    tile: TileOption = "auto",
-    memory: MemoryOption = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    backend: BackendOption = "auto",
-    threads: ThreadsOption = None,
     cluster: Annotated[
         str | None,
         typer.Option(
             metavar="WHERE",
-            help="Many workers, through Ray: local (this machine), auto (the cluster that it is "
-            "part of), or a cluster's address.",
+            rich_help_panel=CLUSTER,
+            help="Work on many machines with Ray: the address of a cluster, auto for the one that "
+            "this machine belongs to, or local for workers on this machine.",
         ),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=100_000, metavar="N", help="Of the cluster. Default: what has room."
-        ),
-    ] = None,
+    workers: WorkersOption = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Enlarge pictures and films with a super-resolution network."""
-    how = EngineOptions.of(device, precision, tile, memory, backend, threads)
-    films = film.film_options(
-        codec,
-        crf,
-        preset,
-        pix_fmt,
-        encoder_args,
-        container,
-        start,
-        end,
-        preview,
-        fps,
-        audio,
-        subtitles,
-        alpha,
-        ffmpeg,
-    )
-    parse_choice("--depth", depth, ("same", "8", "16"))
-    parse_choice("--frames", frames, ("all", "first"))
-    if border is not None:
-        parse_choice("--border", border, ("network", "reflect"))
-    parse_choice("--ensemble", str(ensemble), ("1", "8"))
-    if form is not None:
-        form = {"jpg": "jpeg", "tif": "tiff"}.get(form.lower(), form.lower())
-        parse_choice("--format", form, tuple(f.name for f in FORMATS.values() if f.writable))
     inputs = [*(inputs or []), *_listed(from_file)]
     if str(from_file) == "-" and "-" in inputs:
-        raise UsageError("standard input is the list or a picture, not both")
+        raise UsageError("standard input can be the list or a picture, not both")
     if not inputs:
         raise UsageError("nothing to upscale", "name pictures or folders, or see --help")
-    if output == "":
-        raise UsageError("-o has an empty name", "is a variable of the shell not set?")
-    if output == "-" and as_json:
+    if wanted.output == "":
+        raise UsageError("-o is empty", "is a shell variable not set?")
+    if wanted.output == "-" and as_json:
         raise UsageError("-o - and --json both want standard output")
-    if scale is not None and (width is not None or height is not None):
+    sized = wanted.width is not None or wanted.height is not None
+    if scale is not None and sized:
         raise UsageError("give either --scale or --width and --height, not both")
     if workers is not None and cluster is None:
         raise UsageError("--workers needs a cluster", "for this machine: --cluster local")
     if cluster is not None:
-        _check_cluster(cluster, output)
-    if overwrite and skip_existing:
-        raise UsageError("--overwrite and --skip-existing exclude each other")
-    if width is None and height is None and scale is not None:
+        _check_cluster(cluster, wanted.output)
+    if wanted.overwrite and wanted.skip_existing:
+        raise UsageError("--overwrite and --skip-existing cannot be combined")
+    if scale is not None:
         catalog.check_scale(scale)
     if len(inputs) == 1:
         check_name(inputs[0])
-    if weights is not None and not weights.is_file():
-        raise UsageError(f"{weights} does not exist")
-    chosen, state = _model(model, scale, weights, denoise)
-    if width is None and height is None and scale is None:
+    chosen, state = choose(model, scale, choice)
+    if not sized and scale is None:
         scale = float(catalog.default_scale(chosen))
+    settings = replace(settings, spill_folder=spill_folder(os.environ))
     options = Options(
         model=chosen,
         scale=scale,
-        width=width,
-        height=height,
-        output=output,
-        overwrite=overwrite,
-        skip_existing=skip_existing,
-        recursive=recursive,
-        max_pixels=max_pixels,
-        format=cast("FormatName | None", form),
-        depth=cast("Depth", depth),
-        quality=quality,
-        lossless=lossless,
-        alpha=cast("AlphaMode", alpha),
-        strip_metadata=strip_metadata,
-        frames=cast("Frames", frames),
-        jobs=n_jobs,
-        film=films,
-        suggest=model is None and weights is None,
+        film=replace(films, alpha=wanted.alpha),
+        suggest=model is None and choice.weights is None,
+        **vars(wanted),
     )
     idle = False
     if scale is not None:
@@ -285,33 +159,30 @@ def upscale(
     plan = Plan(inputs, options, stdin=read_stdin, tell=before.append)
     to_stdout = plan.to_stdout
     if to_stdout and cluster is not None:
-        raise UsageError("a cluster's workers write files", "name one with -o")
+        raise UsageError("--cluster cannot write to standard output", "name a file with -o")
     if to_stdout and as_json:
         raise UsageError("-o - and --json both want standard output", "name a file with -o")
     if to_stdout and sys.stdout.isatty():
-        raise UsageError("a picture on a terminal would be noise", "name a file with -o")
+        raise UsageError("a picture cannot be shown on a terminal", "name a file with -o")
     with Console(as_json=as_json, quiet=quiet, results=not to_stdout) as console:
         if model is not None and (told := catalog.meaning(model, chosen)) is not None:
             console.announce(told)
         for event in before:
             console.tell(event)
-        from srcli.engine.open import open_engine, settled
+        for note in _without_effect(plan, options, settings):
+            console.announce(note)
+        from srcli.engine.choice import resolve_auto
+        from srcli.engine.open import open_engine
 
-        settings = replace(
-            how.settings(),
-            ensemble=cast("Ensemble", ensemble),
-            border=cast("Border | None", border),
-            color_fix=color_fix,
-        )
         if plan.total and not as_json and not dry_run:
             # before the network's libraries, which take seconds to import
             backend = settings.backend
             if state is None:
-                backend = settled(chosen, settings, WeightsOptions.from_environment()).backend
+                backend = resolve_auto(chosen, settings, WeightsOptions.from_environment()).backend
             library = None if chosen.is_resampler or idle else _LIBRARIES[backend]
             name = "lanczos" if idle else chosen.name
             console.announce(opening(plan, name, options.scale, library))
-        if idle and (model is not None or weights is not None):
+        if idle and (model is not None or choice.weights is not None):
             console.announce(_idle_text(chosen, cast("float", scale)))
         if dry_run:
             summary = _show(plan, options, settings, state, console)
@@ -334,7 +205,7 @@ def upscale(
                         options,
                         engine,
                         tell=console.tell,
-                        look=plan.look,
+                        inspect=plan.inspect,
                         total=plan.total,
                         scales=plan.scales,
                     )
@@ -353,9 +224,11 @@ def _check_cluster(where: str, output: str | None) -> None:
     from srcli.cluster import installed
 
     if not where or where.startswith("-"):
-        raise UsageError("--cluster wants local, auto, or an address", "--cluster local")
+        raise UsageError(
+            "--cluster takes local, auto, or an address", "for this machine: --cluster local"
+        )
     if output == "-":
-        raise UsageError("a cluster's workers write files", "name one with -o")
+        raise UsageError("--cluster cannot write to standard output", "name a file with -o")
     installed.check()
     installed.settle(os.environ)
 
@@ -391,14 +264,14 @@ def _interruption(plan: Plan, options: Options) -> InterruptionError:
     if plan.total == 1 and plan.n_films == 0:
         return InterruptionError()
     if options.overwrite:
-        return InterruptionError(hint="with --overwrite, the same command begins anew")
+        return InterruptionError(hint="the same command starts again from the beginning")
     # none of them was there before; what was finished last was not told any more
     said = f"interrupted; {plan.n_there()} of {plan.total} done"
     arguments = [shown(argument) for argument in sys.argv[1:]]
     if not options.skip_existing:
         where = arguments.index("--") if "--" in arguments else len(arguments)
         arguments.insert(where, "--skip-existing")
-    return InterruptionError(said, f"to go on: {shlex.join(['srcli', *arguments])}")
+    return InterruptionError(said, f"to continue: {shlex.join(['srcli', *arguments])}")
 
 
 def _listed(path: Path | None) -> list[str]:
@@ -421,33 +294,38 @@ def _decoded(data: bytes) -> str:
         if data.startswith(mark):
             return data.decode(encoding)
     if b"\0" in data:
-        raise ValueError(
-            "it holds zero bytes: one name a line, in UTF-8 or, with a byte order mark, UTF-16"
-        )
+        raise ValueError("it is not a text file, in UTF-8 or (with a byte order mark) UTF-16")
     return os.fsdecode(data)
-
-
-def _model(
-    name: str | None, scale: float | None, weights: Path | None, denoise: str | None
-) -> tuple[Model, dict[str, Tensor] | None]:
-    """The catalogue entry, or what the user's own file holds."""
-    strength = None if denoise is None else catalog.parse_strength(denoise)
-    if weights is None:
-        entry = catalog.resolve(DEFAULT_MODEL if name is None else name, scale)
-        return entry if strength is None else catalog.denoised(entry, strength), None
-    if strength is not None:
-        raise UsageError("--denoise is for models by name, not for a file of weights")
-    from srcli.weights import load_file
-
-    own, _, state = load_file(weights, name, scale, foreign=True)
-    return own, state
 
 
 def _idle_text(model: Model, scale: float) -> str:
     """Why a network that was asked for does not run."""
     known = " and ".join(f"x{s}" for s in sorted(model.scales))
-    text = f"{model.name} enlarges by {known} and does not run at x{scale:g}: only resampled."
+    text = (
+        f"{model.name} enlarges by {known} and does not run at "
+        f"x{scale:g}: the picture is only resampled."
+    )
     return text + " To repair without enlarging: -m dejpg." * (scale == 1)
+
+
+def _without_effect(plan: Plan, options: Options, settings: Settings) -> Iterator[str]:
+    """What was asked for and changes nothing."""
+    memory = settings.memory_bytes
+    if memory is not None and memory < LEAST_MEMORY_BYTES and not options.model.is_resampler:
+        yield (
+            f"--memory {size_text(memory)} may not be kept: srcli itself takes up to "
+            f"{size_text(LEAST_MEMORY_BYTES)}, whatever the picture"
+        )
+    jobs = plan.inspected
+    if not jobs:
+        return
+    lossy = ("jpeg", "webp", "avif")
+    if options.quality is not None and not any(j.film or j.format in lossy for j in jobs):
+        yield "--quality has no effect: no result is a JPEG, WebP or AVIF file"
+    if not any(j.film for j in jobs):
+        for option in declared(FilmOptions).values():
+            if getattr(options.film, option.name) != option.default:
+                yield f"{option.flags[0]} has no effect: no input is a film"
 
 
 def _show(
@@ -458,13 +336,13 @@ def _show(
     console: Console,
 ) -> Summary:
     """--dry-run: what would be written, how large, with how much memory."""
+    from srcli.engine.choice import resolve_auto
     from srcli.engine.forecast import forecast
-    from srcli.engine.open import settled
-    from srcli.engine.passes import Network
+    from srcli.engine.pytorch.network import Network
+    from srcli.engine.pytorch.upscaler import Upscaler
     from srcli.engine.resampler import Resampler
-    from srcli.engine.upscaler import Upscaler
     from srcli.film.plan import about_frames
-    from srcli.jobs.events import Failed, Skipped, Summary
+    from srcli.jobs.events import Failed, Skipped, Suggested, Summary
     from srcli.weights import build, new_network
 
     model = options.model
@@ -475,14 +353,15 @@ def _show(
         module = (
             new_network(variant, model.arch) if state is None else build(variant, model.arch, state)
         )
-        return Network(module, model.arch, model.door, scale)
+        return Network(module, model.arch, model.preprocessing, scale)
 
     engine = Resampler("bicubic") if model.is_resampler else Upscaler(untrained, settings)
     weights = WeightsOptions.from_environment()
     if state is None:
-        settings = settled(model, settings, weights)
+        settings = resolve_auto(model, settings, weights)
     seconds_of = forecast(model, settings, weights)
     total: float | None = 0.0
+    n_examined = 0
     summary = Summary()
     for job in plan:
         if job.skip:
@@ -500,6 +379,20 @@ def _show(
             seconds = seconds * frames if seconds and frames else None
             total = None if total is None or seconds is None else total + seconds
             console.planned(job, model.name, n_bytes, engine.memory_bytes, seconds)
+            if options.suggest and job.film is None and n_examined < EXAMINED:
+                n_examined += 1
+                if (found := _damage(job, options)) is not None:
+                    console.tell(Suggested(job.source, found))
     if total and len(plan) > 1:
-        console.announce(f"all together about {duration_text(total)} of the network's work")
+        console.announce(f"the network will need about {duration_text(total)} for all of them")
     return summary
+
+
+def _damage(job: Job, options: Options) -> str | None:
+    """What is plainly wrong with a picture; None, too, if it cannot be read."""
+    from srcli.jobs.prefetch import open_source
+
+    try:
+        return open_source(job, options).damage
+    except (SrcliError, OSError, ValueError, MemoryError):
+        return None  # the work itself says why

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from srcli.cluster.parts import Part
-from srcli.engine.open import Engine
+from srcli.engine.engine import Engine
 from srcli.errors import SrcliError
 from srcli.film.parts import Made, check_joint, spans, within
 from srcli.film.plan import FilmPlan
@@ -76,9 +76,9 @@ class SharedFilm:
         for note in self._plan.notes:
             self._note(note)
         if self._work.stale:
-            self._note("settings or input changed since it was stopped: it starts afresh")
+            self._note("settings or input changed since it was stopped: it starts again")
         if self._resumed:
-            self._note(f"goes on after the {self._resumed} frames that are finished")
+            self._note(f"continues after the {self._resumed} finished frames")
 
     def take(self, made: Made) -> Done | Failed | None:
         """Take a part in; the film's end, if it was the last one that was missing."""

@@ -92,11 +92,11 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Told:
+class Reported:
     """What the worker at a place tells, pickled; the first time, that it is there."""
 
     place: int
-    told: bytes
+    events: bytes
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class StartError(SrcliError):
 
 
 Command = Start | Give | Stop
-News = Layout | Told | Lost | SrcliError
+News = Layout | Reported | Lost | SrcliError
 
 
 def serve(commands: Connection, wanted: Wanted) -> None:
@@ -160,7 +160,7 @@ class _Hub:
             )
         except Exception as exc:
             if wanted.is_own:
-                raise StartError(f"Ray does not start: {_first_line(exc)}") from exc
+                raise StartError(f"Ray cannot be started: {_first_line(exc)}") from exc
             raise _no_cluster(wanted.address, exc) from exc
         self._ray, self._commands = ray, commands
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -200,13 +200,13 @@ class _Hub:
                 num_cpus=self._layout.threads,
                 num_gpus=int(self._layout.cards),
                 max_restarts=0,
-                max_concurrency=3,  # work, told and stop
+                max_concurrency=3,  # work, take_events and stop
                 scheduling_strategy="SPREAD",
             )
             .remote(command.work)
         )
         self._actors[command.place] = actor
-        self._answers[actor.told.remote()] = command.place
+        self._answers[actor.take_events.remote()] = command.place
 
     def _pass_on(self) -> bool:
         """Answers that have come; whether there were any."""
@@ -218,11 +218,11 @@ class _Hub:
             place = self._answers.pop(answer)
             actor = self._actors[place]
             try:
-                told = self._ray.get(answer)
+                events = self._ray.get(answer)
             except self._ray.exceptions.RayError as exc:
                 if getattr(exc, "actor_init_failed", False):
                     raise SrcliError(
-                        f"a worker cannot begin: {str(exc).strip().splitlines()[-1]}",
+                        f"a worker cannot start: {str(exc).strip().splitlines()[-1]}",
                         "every machine of the cluster needs the same srcli, and the same Python",
                     ) from exc
                 del self._actors[place]
@@ -230,8 +230,8 @@ class _Hub:
                     self._ray.kill(actor)  # it may be there, and out of reach
                 self._commands.send(Lost(place, _first_line(exc)))
             else:
-                self._answers[actor.told.remote()] = place
-                self._commands.send(Told(place, told))
+                self._answers[actor.take_events.remote()] = place
+                self._commands.send(Reported(place, events))
         return bool(ready)
 
     def _stop(self, seconds: float) -> None:
@@ -266,8 +266,8 @@ def layout(wanted: Wanted, nodes: list[dict[str, float]]) -> Layout:
         threads = max(1, min(n_cores // workers, largest))
     if threads > largest:
         raise UsageError(
-            f"a worker of {threads} threads has room on no machine of the cluster: the largest "
-            f"has {largest}"
+            f"no machine of the cluster has {threads} threads for a worker: the largest has "
+            f"{largest}"
         )
     return Layout(workers, threads, n_cards > 0, min(workers, max(1, largest // threads)))
 
@@ -289,8 +289,8 @@ def _no_cluster(address: str, why: Exception) -> SrcliError:
         first = first.__cause__
     if "Token" in str(first):
         return SrcliError(
-            f"the Ray cluster {where} wants its token, which is not at hand",
-            "with ~/.ray/auth_token copied from a machine of it, set RAY_AUTH_MODE=token",
+            f"the Ray cluster {where} asks for its token, which is not on this machine",
+            "copy ~/.ray/auth_token from one of its machines and set RAY_AUTH_MODE=token",
         )
     return SrcliError(
         f"there is no Ray cluster {where}: {_first_line(first)}",

@@ -38,7 +38,7 @@ from srcli.weights import Announce, Progress, WeightsOptions, locate
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from srcli.engine.open import Engine
+    from srcli.engine.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def run(
 
     def items() -> Iterator[Item | list[Part]]:
         for item in plan.todo():
-            one = plan.look(item) if plan.is_for_us(item) else item
+            one = plan.inspect(item) if plan.is_for_us(item) else item
             if one.target is not None:
                 folders.add(one.target.parent)
             if layout.workers < 2 or not isinstance(one, Job) or not SharedFilm.fits(one):
@@ -260,8 +260,8 @@ class _Crew:
             pace.since = pace.since or time.monotonic()
             self._session.give(place, group)
 
-    def _hear(self, place: int, told: Sequence[tuple[int, Event | MadePart]]) -> None:
-        for index, event in told:
+    def _hear(self, place: int, events: Sequence[tuple[int, Event | MadePart]]) -> None:
+        for index, event in events:
             heard = self._ledger.heard(place, index, event)
             if isinstance(heard, Done | Failed | Skipped | MadePart):
                 self._in_vain = 0
@@ -296,20 +296,20 @@ class _Crew:
         self._called.discard(place)
         self._ready.discard(place)
         held = self._give_back(place)
-        others = f"; {held} of its own go to others" if held else ""
+        others = f"; its {held} inputs go to other workers" if held else ""
         self._tell(Noted(None, f"worker {place + 1} was lost{others}"))
 
     def _begin_again(self) -> None:
         """The whole cluster is gone: our own is started again."""
         why = "no machine of the Ray cluster answers any more"
         if not self._session.wanted.is_own:
-            raise SrcliError(why, "when it is there again, the same command with --skip-existing")
+            raise SrcliError(why, "when it is back, run the same command with --skip-existing")
         self._count_loss(why)
         for place in self._called:
             self._give_back(place)
         self._called.clear()
         self._ready.clear()
-        self._tell(Noted(None, "Ray has stopped, and is started again"))
+        self._tell(Noted(None, "Ray has stopped and is started again"))
         self._session.begin_again()
         self._begun_s = time.monotonic()
 
@@ -318,7 +318,7 @@ class _Crew:
         if self._in_vain > IN_VAIN + len(self._paces):
             raise SrcliError(
                 f"workers are lost one after the other, and nothing is done: {why}",
-                "their memory may not suffice: take fewer with --workers, or see Ray's logs",
+                "they may have too little memory: use fewer with --workers, or see Ray's logs",
             )
 
     def _give_back(self, place: int) -> str:
@@ -326,7 +326,9 @@ class _Crew:
         held, given_up = self._ledger.lost(place)
         for item in given_up:
             error = f"{item.source}: {DEATHS} workers were lost over it, one after the other"
-            failed = Failed(item.source, error, "its memory may not suffice: --memory, --tile")
+            failed = Failed(
+                item.source, error, "it may need too much memory: try a smaller --memory or --tile"
+            )
             film = self._films.get(item.source)
             if film is not None:
                 film.close()
@@ -346,7 +348,9 @@ class _Crew:
     def _show_waiting(self) -> None:
         if not self._ready and time.monotonic() - self._begun_s > WAIT_S:
             self._begun_s = time.monotonic()
-            self._tell(Noted(None, "no worker has begun yet: has the cluster room for one?"))
+            self._tell(
+                Noted(None, "no worker has started yet; does the cluster have room for one?")
+            )
 
     def settle(self) -> None:
         """A last word: how much each place has done."""

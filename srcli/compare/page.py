@@ -52,7 +52,8 @@ def page(
         total += len(data)
         if total > max_page_bytes:
             raise ResourceError(
-                f"the pictures take more than {max_page_bytes / 1e6:,.0f} MB, the most of a page",
+                f"the pictures take more than {max_page_bytes / 1e6:,.0f} "
+                "MB, the most that a page may have",
                 "compare fewer at once, or cut the same part out of each",
             )
         figures.append(_figure(shown, kind, data))

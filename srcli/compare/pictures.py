@@ -101,7 +101,7 @@ def compare(
     """
     if len(labels) != len(afters):
         raise UsageError(
-            f"there are {len(afters)} pictures to compare with {before} and {len(labels)} labels",
+            f"there are {len(afters)} pictures to compare with {before}, but {len(labels)} labels",
             "give each its own --label, in order, or none",
         )
     named: list[tuple[Role, str, Path]] = [("before", "before", before)]

@@ -71,10 +71,10 @@ def find_ffmpeg(path: str | None = None) -> FFmpeg:
         try:
             path = str(imageio_ffmpeg.get_ffmpeg_exe())
         except RuntimeError as exc:
-            raise UsageError("there is no ffmpeg here", "name one with --ffmpeg") from exc
+            raise UsageError("ffmpeg was not found", "name one with --ffmpeg") from exc
     exe = shutil.which(path)
     if exe is None:
-        raise UsageError(f"{path} is no program", "name an ffmpeg binary")
+        raise UsageError(f"{path} is not a program", "name an ffmpeg program")
     found = FFmpeg(exe)
     try:
         version = found.version
@@ -191,11 +191,11 @@ def problem(failure: str, log: Sequence[str], status: int) -> SrcliError:
     if any("No space left on device" in line for line in lines):
         return ResourceError(
             f"{failure}: no space is left on the disk",
-            "free some space; the same command goes on from where it stopped",
+            "free some space; the same command continues from where it stopped",
         )
     said = first_cause(lines)
     if not said and status < 0:
-        said = f"ffmpeg was ended by signal {-status}"
+        said = f"ffmpeg was killed by signal {-status}"
     elif not said:
         said = f"ffmpeg ended with status {status}" if status else "ffmpeg ended before the film"
     return MediaError(f"{failure}: {said}")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from srcli.film.codecs import Encoding
+from srcli.film.description import Colour, Film, Stream
 from srcli.film.encode import lead
+from srcli.film.encoding import Encoding
 from srcli.film.ffmpeg import FFmpeg, script_path
 from srcli.film.formats import CONTAINERS
-from srcli.film.probe import Colour, Film, Stream
 from srcli.film.tracks import Track
 from srcli.media.atomic import make_folder
 
@@ -121,7 +121,7 @@ def mux(
         arguments += ["-default_mode", "passthrough"]
     ffmpeg.run(
         [*arguments, "-f", container, "-y", script_path(part)],
-        "the film cannot be put together",
+        "the parts of the film cannot be joined",
     )
 
 

@@ -1,55 +1,22 @@
-"""What a user wants of a film's encoding, and what of it is meant."""
+"""What a film is to become: the options, and how their values are read."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Annotated, Literal
 
 from srcli.errors import UsageError
+from srcli.film.codecs import codec_named
+from srcli.film.formats import CONTAINERS
+from srcli.options import FILM, Option
 
-DEFAULT_RATE = Fraction(25)  # of a row of pictures, as ffmpeg's
+DEFAULT_RATE = Fraction(25)  # of numbered pictures, as ffmpeg's
 
 Treatment = Literal["copy", "convert", "drop"]
 AlphaMode = Literal["network", "lanczos", "discard"]
-
-
-@dataclass(frozen=True)
-class FilmOptions:
-    """The upscale command's wishes about films.
-
-    Attributes:
-        codec: a name in srcli.film.codecs, or an encoder of a graphics card's; None: chosen.
-        crf: constant quality, in the codec's own numbers; less is better.
-        preset: speed against size, in the encoder's own words.
-        pix_fmt: ffmpeg's name; None: depth and chroma as in the source, where the codec can.
-        encoder_args: further options for ffmpeg's encoder.
-        container: mkv, mp4, mov or webm, in place of the input's.
-        start, end: seconds from the film's first moment; what lies outside is left out.
-        preview: write this many frames, spread over the film, as pictures in place of the film.
-        rate: frames per second of a row of pictures.
-        audio, subtitles: ``copy``: packet for packet, PCM and text repacked where the container
-            wants another form; ``convert``: what it cannot hold is encoded anew; ``drop``: left
-            out.
-        alpha: how transparency is enlarged, or ``discard``.
-        ffmpeg: path of a binary; None: imageio-ffmpeg's.
-    """
-
-    codec: str | None = None
-    crf: float | None = None
-    preset: str | None = None
-    pix_fmt: str | None = None
-    encoder_args: tuple[str, ...] = ()
-    container: str | None = None
-    start: Fraction | None = None
-    end: Fraction | None = None
-    preview: int | None = None
-    rate: Fraction = DEFAULT_RATE
-    audio: Treatment = "copy"
-    subtitles: Treatment = "copy"
-    alpha: AlphaMode = "network"
-    ffmpeg: str | None = None
 
 
 def parse_time(text: str) -> Fraction:
@@ -79,3 +46,166 @@ def parse_rate(text: str) -> Fraction:
     broadcast = Fraction(round(rate) * 1000, 1001)
     # 23.976, 29.97 and 59.94 are how people write these
     return broadcast if abs(rate - broadcast) < Fraction(6, 10_000) else rate
+
+
+def parse_codec(text: str) -> str:
+    """A codec's name.
+
+    Raises:
+        UsageError: srcli writes none of that name.
+    """
+    codec_named(text)
+    return text
+
+
+def parse_container(text: str) -> str:
+    """A container's name, as ``mkv``.
+
+    Raises:
+        UsageError: srcli writes none of that name.
+    """
+    if text not in CONTAINERS:
+        raise UsageError(f"--container {text} is not one of {', '.join(CONTAINERS)}")
+    return text
+
+
+def parse_arguments(text: str) -> tuple[str, ...]:
+    """Arguments as a shell separates them.
+
+    Raises:
+        UsageError: a quotation mark is not closed.
+    """
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as exc:
+        raise UsageError(f"--encoder-args cannot be read: {exc}") from exc
+
+
+@dataclass(frozen=True)
+class FilmOptions:
+    """What a film is to become.
+
+    Attributes:
+        start, end: seconds from the film's first moment.
+        alpha: how transparency is enlarged, or ``discard``; as JobOptions.
+        others: see their help.
+
+    Raises:
+        UsageError: the end is not after the start.
+    """
+
+    codec: Annotated[
+        str | None,
+        Option(
+            "How the film is encoded: h264, hevc, av1, vp9, prores, ffv1, png, or a graphics "
+            "card's encoder such as hevc_nvenc. Default: h264; hevc for more than 8 bits; vp9 in "
+            "WebM.",
+            FILM,
+            metavar="CODEC",
+            parse=parse_codec,
+        ),
+    ] = None
+    crf: Annotated[
+        float | None,
+        Option(
+            "Quality of the encoding, in the codec's own numbers: lower is better and larger. "
+            "Default: 18 for h264.",
+            FILM,
+            metavar="Q",
+        ),
+    ] = None
+    preset: Annotated[
+        str | None,
+        Option(
+            "How much time the encoder takes to make the file small, in its own words: slow "
+            "(h264, hevc), 6 (av1), p5 (NVIDIA).",
+            FILM,
+            metavar="NAME",
+        ),
+    ] = None
+    pix_fmt: Annotated[
+        str | None,
+        Option(
+            "Pixel format by ffmpeg's name, for example yuv444p10le. Default: as the source.",
+            FILM,
+            flags=("--pix-fmt",),
+            metavar="NAME",
+        ),
+    ] = None
+    encoder_args: Annotated[
+        tuple[str, ...],
+        Option(
+            'More options for ffmpeg\'s encoder, in quotation marks: "-tune film".',
+            FILM,
+            metavar="ARGS",
+            parse=parse_arguments,
+        ),
+    ] = ()
+    container: Annotated[
+        str | None,
+        Option(
+            "The kind of file: mkv, mp4, mov or webm. Default: as the source, or as -o says.",
+            FILM,
+            metavar="KIND",
+            parse=parse_container,
+        ),
+    ] = None
+    start: Annotated[
+        Fraction | None,
+        Option(
+            "Begin here: a time in the film, for example 1:30 or 90.5 (seconds).",
+            FILM,
+            metavar="TIME",
+            parse=parse_time,
+        ),
+    ] = None
+    end: Annotated[
+        Fraction | None,
+        Option("End here: a time in the film.", FILM, metavar="TIME", parse=parse_time),
+    ] = None
+    preview: Annotated[
+        int | None,
+        Option(
+            "Instead of the film, write N of its frames as pictures, spread over the film.",
+            FILM,
+            metavar="N",
+            least=1,
+            most=1000,
+        ),
+    ] = None
+    rate: Annotated[
+        Fraction,
+        Option(
+            "Frames per second of a film made of numbered pictures (%05d.png).",
+            FILM,
+            flags=("--fps",),
+            metavar="RATE",
+            parse=parse_rate,
+        ),
+    ] = DEFAULT_RATE
+    audio: Annotated[
+        Treatment,
+        Option(
+            "The film's sound: copy it unchanged, convert what the new file cannot hold, or drop "
+            "it.",
+            FILM,
+            metavar="HOW",
+        ),
+    ] = "copy"
+    subtitles: Annotated[
+        Treatment,
+        Option("The film's subtitles: copy, convert or drop them.", FILM, metavar="HOW"),
+    ] = "copy"
+    alpha: AlphaMode = "network"
+    ffmpeg: Annotated[
+        str | None,
+        Option(
+            "The ffmpeg program to use instead of the one that comes with srcli.",
+            FILM,
+            metavar="PATH",
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.end is not None and self.end <= (self.start or 0):
+            raise UsageError("--end is not after --start")

@@ -10,13 +10,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
-from srcli.engine.open import Engine
+from srcli.engine.engine import Engine
 from srcli.errors import MediaError
 from srcli.film.decode import LEAD_S, Frame
 from srcli.film.ffmpeg import FFmpeg
 from srcli.film.mux import Cut
+from srcli.film.packets import Timeline
 from srcli.film.plan import FilmPlan
-from srcli.film.probe import Timeline
 from srcli.film.segments import LEAST_FRAMES, MOST_FRAMES, Segment, work_folder
 from srcli.film.upscale import FilmReport, FilmRun, Moment, Note
 from srcli.media.atomic import part_of
@@ -220,6 +220,6 @@ def check_joint(plan: FilmPlan, before: Segment, made: Made) -> None:
     """
     if made.before is not None and made.before != before.checksum:
         raise MediaError(
-            f"{plan.film.path} is not decoded alike from each of its key frames",
-            "leave --cluster out: it is then read from its beginning to its end",
+            f"{plan.film.path} does not decode the same from each of its key frames",
+            "leave out --cluster: the film is then decoded in one piece",
         )

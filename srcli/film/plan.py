@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from srcli.errors import MediaError, UsageError
-from srcli.film.codecs import Encoding, choose, keeps_mastering
+from srcli.film.choose_streams import choose_streams
+from srcli.film.description import Film, here
+from srcli.film.encoding import Encoding, choose_encoding, keeps_mastering
 from srcli.film.ffmpeg import FFmpeg, find_ffmpeg
 from srcli.film.formats import CONTAINERS, layout_of
 from srcli.film.options import FilmOptions
-from srcli.film.probe import Film, here, probe
+from srcli.film.probe import probe
 from srcli.film.sequences import is_pattern, number_of, numbered, sequence_input
-from srcli.film.settle import settle_streams
 from srcli.film.tracks import Track
 from srcli.media.formats import check_output, format_of, is_picture
 from srcli.media.remote import UrlPath
@@ -175,11 +176,11 @@ def plan_pictures(
         raise UsageError(f"{there} exists", "add --overwrite or --skip-existing")
     notes = list(film.notes)
     if source.alpha and not entry.alpha and options.alpha != "discard":
-        notes.append(f"transparency is left out, which {entry.title} does not hold")
+        notes.append(f"transparency is left out: {entry.title} cannot hold it")
     if len(film.streams) > 1 and options.preview is None:
-        notes.append("pictures hold neither sound nor times; only the frames are kept")
+        notes.append("pictures have neither sound nor times; only the frames are kept")
     if source.bits > bits:
-        notes.append(f"{source.bits} bits become 8, the most of {entry.title}")
+        notes.append(f"{source.bits} bits are reduced to 8, the most that {entry.title} holds")
     return PicturesPlan(
         film, pattern, sr_size, bits, alpha, quality, skip_existing, options, ffmpeg, tuple(notes)
     )
@@ -200,14 +201,14 @@ def plan_film(
         names = ", ".join(f".{name}" for name in CONTAINERS)
         numbered_name = target.with_name(f"{target.stem}_%05d{target.suffix}")
         raise UsageError(
-            f"{target}: {extension or 'no extension'} is no film that srcli writes",
+            f"{target}: {extension or 'no extension'} is not a kind of film that srcli writes",
             f"use {names}" + (f", or {numbered_name} for pictures" if is_picture(target) else ""),
         )
     source = layout_of(film.pix_fmt)
-    encoding = choose(options, source, sr_size, extension, film.mastering, ffmpeg)
+    encoding = choose_encoding(options, source, sr_size, extension, film.mastering, ffmpeg)
     notes = list(film.notes)
     if film.interlaced:
-        notes.append("the film is interlaced: each frame's two fields are made one (bwdif)")
+        notes.append("the film is interlaced: its fields are combined into whole frames (bwdif)")
     others = [s for s in film.streams if s.kind == "video" and not s.is_cover]
     if len(others) > 1:
         notes.append(
@@ -224,7 +225,7 @@ def plan_film(
         notes.append(f"{' and '.join(lost)} inside the picture's packets are left out")
     if source.alpha and not encoding.layout.alpha and options.alpha != "discard":
         notes.append(
-            f"transparency is left out, which {encoding.codec} in {extension} does not hold; "
+            f"transparency is left out: {encoding.codec} in {extension} cannot hold it; "
             f"{_KEEPS_ALPHA[extension]} keeps it"
         )
     elif film.pix_fmt == "pal8":
@@ -232,10 +233,13 @@ def plan_film(
     if film.timecode is not None and options.start:
         notes.append(f"the timecode {film.timecode} of the film's beginning is left out")
     if encoding.layout.bits < source.bits:
-        notes.append(f"{source.bits} bits become {encoding.layout.bits}, the most of this encoder")
+        notes.append(
+            f"{source.bits} bits are reduced to {encoding.layout.bits}, "
+            "the most that this encoder takes"
+        )
     if film.mastering and not keeps_mastering(encoding):
         notes.append(f"{encoding.encoder} does not keep the HDR10 mastering metadata")
-    tracks, more = settle_streams(film, extension, encoding, options, ffmpeg)
+    tracks, more = choose_streams(film, extension, encoding, options, ffmpeg)
     return FilmPlan(
         film, target, extension, sr_size, encoding, tracks, options, ffmpeg, (*notes, *more)
     )

@@ -60,7 +60,9 @@ def files_of(pattern: Path) -> list[Path]:
     numbers = sorted(found)
     for number, following in itertools.pairwise(numbers):
         if following != number + 1:
-            raise MediaError(f"{numbered(pattern, number + 1)} is missing from the row")
+            raise MediaError(
+                f"{numbered(pattern, number + 1)} is missing from the numbered pictures"
+            )
     return [found[n] for n in numbers]
 
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
-from srcli.engine.open import Engine
+from srcli.engine.engine import Engine
 from srcli.engine.result import Report
 from srcli.errors import MediaError
 from srcli.film.check import Check, check
@@ -21,8 +21,8 @@ from srcli.film.formats import layout_of
 from srcli.film.frames import FrameUpscaler, conversions
 from srcli.film.mux import Cut, mux
 from srcli.film.options import FilmOptions
+from srcli.film.packets import Timeline, scan
 from srcli.film.plan import WAITING, FilmPlan
-from srcli.film.probe import Timeline, scan
 from srcli.film.segments import (
     LEAST_FRAMES,
     LEAST_S,
@@ -153,21 +153,19 @@ def upscale_film(
     make_folder(plan.target.parent)
     with Work(plan.target, film_key(plan, passes, identity)) as work:
         if work.stale:
-            note("settings or input changed since it was stopped: it starts afresh")
+            note("settings or input changed since it was stopped: it starts again")
         run = FilmRun(plan, work, note)
         run.report.resumed = sum(len(s.times) for s in work.segments)
         if run.report.resumed:
-            note(f"goes on after the {run.report.resumed} frames that are finished")
+            note(f"continues after the {run.report.resumed} finished frames")
         try:
             run.enlarge(engine, passes, on_progress)
             run.finish()
         except (KeyboardInterrupt, SystemExit):
             if finished := sum(len(s.times) for s in work.segments):
-                note(f"stopped; the same command goes on after the {finished} frames finished")
+                note(f"stopped; the same command continues after the {finished} finished frames")
             else:
-                note(
-                    "stopped before the first segment was finished; the same command starts afresh"
-                )
+                note("stopped before the first segment was finished; the same command starts again")
             raise
     return run.report
 
@@ -289,13 +287,13 @@ class FilmRun:
                 self.note(doubt)
             if found.shortened_s:
                 self.note(
-                    f"the source says that it lasts {found.source_s:.1f} s, and the result lasts "
-                    f"{found.duration_s:.1f} s, as nothing follows there"
+                    f"the source claims to last {found.source_s:.1f} s, but it ends after "
+                    f"{found.duration_s:.1f} s, and so does the result"
                 )
             if found.shift_s:
                 self.note(
                     f"all streams begin {found.shift_s:.3f} s later than in the "
-                    "source, as the container holds no times before 0"
+                    "source, because the file cannot hold times before 0"
                 )
             self.report.n_bytes = target.part.stat().st_size
             target.commit()
@@ -333,8 +331,8 @@ class FilmRun:
                 if found:
                     return
             raise MediaError(
-                f"{self.plan.film.path} is not decoded as it was when the work was stopped",
-                f"remove {work_folder(self.plan.target)} to start afresh",
+                f"{self.plan.film.path} decodes differently from when the work was stopped",
+                f"remove {work_folder(self.plan.target)} to start again",
             )
         start_s = None if self.cut.start is None else float(self.cut.start) - LEAD_S
         if start_s is not None and start_s <= float(self.timeline.seconds()[0]):
@@ -358,8 +356,9 @@ class FilmRun:
                 self.note(f"the source is damaged ({said[0]}{more}); what could be decoded is kept")
             if decoder.repaired:
                 self.note(
-                    f"{decoder.repaired} frames had no time after that of the frame before; "
-                    "they follow it at once"
+                    f"{decoder.repaired} frames were not later than the "
+                    "frame before; they follow it "
+                    "at once"
                 )
 
     def _ends_before(self, frame: Frame, n: int, spent_s: float) -> bool:

@@ -83,7 +83,7 @@ class Suggested:
 
     @property
     def text(self) -> str:
-        return f"has {self.damage}, which is enlarged too; -m photo repairs it"
+        return f"has {self.damage}, which will be enlarged too; -m photo repairs it"
 
 
 @dataclass(frozen=True)

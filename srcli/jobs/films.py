@@ -8,7 +8,7 @@ from pathlib import Path
 
 from srcli import catalog
 from srcli.catalog import Model
-from srcli.engine.open import Engine
+from srcli.engine.engine import Engine
 from srcli.film.pictures import upscale_to_pictures
 from srcli.film.plan import PicturesPlan
 from srcli.film.segments import digest
@@ -109,7 +109,7 @@ def faster(model: Model, passes: tuple[int, ...], left_s: float) -> str | None:
         return None
     quick = catalog.resolve("fast", max(passes))
     hours = f"{left_s / 3600:.0f} hours" if left_s >= 1.5 * 3600 else "an hour"
-    return f"this film takes about {hours}; -m fast ({quick.name}) is many times as fast"
+    return f"this film takes about {hours}; -m fast ({quick.name}) is many times faster"
 
 
 def identity_of(model: Model, passes: tuple[int, ...], engine: Engine) -> str:

@@ -115,7 +115,7 @@ def check_name(name: str) -> None:
 
 def _meant_by(name: str, recursive: bool, events: list[LeftOut | Noted]) -> Iterator[Found]:
     if not name:  # to the system this is the current folder, which nobody means by it
-        raise UsageError("an input has an empty name", "is a variable of the shell not set?")
+        raise UsageError("an input has an empty name", "is a shell variable not set?")
     path = path_of(name)
     status = None if name == "-" else _status(path)
     if name == "-":

@@ -1,17 +1,18 @@
-"""One input of a command: what is wished, and what is to be done with it. No torch, no Pillow."""
+"""One input of a command: the options, and what is to be done with it. No torch, no Pillow."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TypedDict
 
 from srcli.catalog import Model
-from srcli.errors import SrcliError
+from srcli.errors import SrcliError, UsageError
 from srcli.film.options import FilmOptions
 from srcli.jobs.inputs import STREAM
 from srcli.media.formats import FORMATS, FormatName
+from srcli.options import ENGINE, FILES, OUTPUT, PICTURE, SIZE, Option
 
 if TYPE_CHECKING:
     from srcli.film.plan import FilmPlan, PicturesPlan
@@ -35,46 +36,155 @@ _SHARE_ON_DISK = {
 }
 
 
+def parse_format(text: str) -> str:
+    """The name of a format that srcli writes; ``jpg`` and ``tif`` are names, too.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    name = {"jpg": "jpeg", "tif": "tiff"}.get(text.lower(), text.lower())
+    names = [entry.name for entry in FORMATS.values() if entry.writable]
+    if name not in names:
+        raise UsageError(f"--format {name} is not one of {', '.join(names)}")
+    return name
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """What a user can say of pictures and files: which are read, and what is made of them."""
+
+    width: Annotated[
+        int | None,
+        Option("Width of the result in pixels, instead of a factor.", SIZE, metavar="PX", least=1),
+    ] = None
+    height: Annotated[
+        int | None,
+        Option(
+            "Height of the result in pixels. With both, the result fits inside; the proportions "
+            "stay.",
+            SIZE,
+            metavar="PX",
+            least=1,
+        ),
+    ] = None
+    output: Annotated[
+        str | None,
+        Option(
+            "Where the result goes: a file; a folder; - for standard output; or a pattern such as "
+            "{dir}/{stem}_{ext}@{scale}x.png. Default: <name>_x4 beside the input.",
+            FILES,
+            flags=("--output", "-o"),
+            metavar="PATH",
+        ),
+    ] = None
+    recursive: Annotated[
+        bool,
+        Option("Look into subfolders of folders, too.", FILES, flags=("--recursive", "-r")),
+    ] = False
+    overwrite: Annotated[bool, Option("Replace results that exist.", FILES)] = False
+    skip_existing: Annotated[
+        bool, Option("Leave results that exist as they are, and do the others.", FILES)
+    ] = False
+    format: Annotated[
+        FormatName | None,
+        Option(
+            "Kind of file to write: png, jpeg, webp, tiff, bmp, avif or gif. Default: as the "
+            "input, or as -o says.",
+            OUTPUT,
+            metavar="KIND",
+            parse=parse_format,
+        ),
+    ] = None
+    depth: Annotated[
+        Depth,
+        Option(
+            "Bits per colour: 8, 16 (PNG and TIFF), or the same as the input where the kind of "
+            "file can hold them.",
+            OUTPUT,
+            metavar="BITS",
+        ),
+    ] = "same"
+    quality: Annotated[
+        int | None,
+        Option(
+            "Quality of JPEG, WebP and AVIF files. Default: 95.",
+            OUTPUT,
+            metavar="Q",
+            least=1,
+            most=100,
+        ),
+    ] = None
+    lossless: Annotated[bool, Option("Write WebP without any loss.", OUTPUT)] = False
+    strip_metadata: Annotated[
+        bool,
+        Option("Leave EXIF data out (camera, place, time); the colour profile stays.", OUTPUT),
+    ] = False
+    alpha: Annotated[
+        AlphaMode,
+        Option(
+            "How transparency is enlarged: by the network, or by lanczos; discard leaves it out.",
+            PICTURE,
+            metavar="HOW",
+        ),
+    ] = "network"
+    frames: Annotated[
+        Frames,
+        Option(
+            "Of animations and files of several pages: all of them, or only the first.",
+            PICTURE,
+            metavar="WHICH",
+        ),
+    ] = "all"
+    max_pixels: Annotated[
+        int,
+        Option("Refuse pictures with more pixels than this.", PICTURE, metavar="N", least=1),
+    ] = MAX_PIXELS
+    jobs: Annotated[
+        int,
+        Option(
+            "How many pictures are read and written at a time, while the network works on one.",
+            ENGINE,
+            metavar="N",
+            least=1,
+            most=256,
+        ),
+    ] = 1
+
+
+class SizeKeywords(TypedDict, total=False):
+    """Fields of JobOptions that the Python API takes as keywords, for type checkers."""
+
+    width: int | None
+    height: int | None
+
+
+class ReadKeywords(TypedDict, total=False):
+    """Likewise, of pictures that are read."""
+
+    alpha: AlphaMode
+    max_pixels: int
+
+
+class WriteKeywords(TypedDict, total=False):
+    """Likewise, of files that are written."""
+
+    overwrite: bool
+    quality: int | None
+
+
 @dataclass(frozen=True)
-class Options:
-    """The upscale command's wishes about what to make of which file.
+class Options(JobOptions):
+    """All that is to be known to make jobs of inputs.
 
     Attributes:
         model: what runs.
         scale: factor; None if ``width`` or ``height`` is given.
-        width, height: of the result in pixels; both: fit inside, aspect kept.
-        output: as typed after -o.
-        recursive: look into subfolders of folders.
-        max_pixels: larger pictures are refused.
-        format: of the outputs; None: by their names.
-        depth: bits per channel of the outputs; ``same``: as the input, where the format can.
-        quality: of JPEG, WebP and AVIF, 1..100.
-        lossless: nothing of the pixels is to be lost in writing: WebP's other form.
-        alpha: how transparency is enlarged, or left out.
-        strip_metadata: leave EXIF and resolution out; the colour profile stays.
-        frames: of animations, and pages: all of them, or the first alone.
-        jobs: pictures that are decoded, and written, at a time; the engine has one.
         film: what films are to become.
         suggest: pictures that are plainly damaged are told of (`events.Suggested`).
     """
 
     model: Model
     scale: float | None
-    width: int | None = None
-    height: int | None = None
-    output: str | None = None
-    overwrite: bool = False
-    skip_existing: bool = False
-    recursive: bool = False
-    max_pixels: int = MAX_PIXELS
-    format: FormatName | None = None
-    depth: Depth = "same"
-    quality: int | None = None
-    lossless: bool = False
-    alpha: AlphaMode = "network"
-    strip_metadata: bool = False
-    frames: Frames = "all"
-    jobs: int = 1
     film: FilmOptions = field(default_factory=FilmOptions)
     suggest: bool = False
 

@@ -115,14 +115,14 @@ def naming(
         return Naming(file=STREAM if [f.path for f in found] == [STREAM] else None, **endings)
     if output == "-":
         if not one_file:
-            raise UsageError("standard output takes one picture", "name a folder with -o")
+            raise UsageError("only one picture can go to standard output", "name a folder with -o")
         if is_film(found[0].path) or is_pattern(found[0].path):
-            raise UsageError("a film does not go to standard output", "name a file with -o")
+            raise UsageError("a film cannot go to standard output", "name a file with -o")
         return Naming(file=STREAM)
     if "{" in output:
         unknown = sorted({f for f in _FIELD.findall(output) if f not in FIELDS})
         if unknown or _FIELD.sub("", output).count("{") or _FIELD.sub("", output).count("}"):
-            said = f"{{{unknown[0]}}} is no field" if unknown else "a brace has no partner"
+            said = f"{{{unknown[0]}}} is not a field" if unknown else "a brace is not closed"
             raise UsageError(
                 f"-o {output}: {said}", "fields are " + " ".join(f"{{{f}}}" for f in FIELDS)
             )
@@ -136,15 +136,15 @@ def naming(
         is_folder, is_there = os.path.isdir(path), os.path.exists(path)  # noqa: PTH110, PTH112
     if is_folder or output.endswith(("/", os.sep)) or not one_file:
         if is_there and not is_folder:
-            raise UsageError(f"{path} is a file, and the outputs need a folder")
+            raise UsageError(f"{path} is a file, but the results need a folder")
         return Naming(folder=path, **endings)
     if is_film(found[0].path) or is_pattern(found[0].path):
         return Naming(file=path)
     entry = FORMATS[form] if form else format_of(path)
     if is_picture(path) and format_of(path) is not entry:
         raise UsageError(
-            f"--format asks for {entry.title}, and the name {path} for {format_of(path).title}",
-            "leave out --format, or give the name another ending",
+            f"--format asks for {entry.title}, but the name {path} for {format_of(path).title}",
+            "leave out --format, or change the ending of the name",
         )
     if not entry.writable:
         raise UsageError(f"srcli reads {entry.title} but does not write it", "use .png or .webp")

@@ -70,7 +70,7 @@ def open_part(path: Path) -> tuple[Path, IO[bytes]]:
             file.close()
             raise
         file.close()
-    raise OSError(errno.EBUSY, "the unfinished file was taken away again and again")
+    raise OSError(errno.EBUSY, "another program keeps removing the unfinished file")
 
 
 def give_name(file: IO[bytes], part: Path, path: Path) -> None:

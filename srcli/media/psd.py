@@ -17,7 +17,7 @@ from srcli.media.colour import at_depth, cmyk_to_rgb, lab_to_rgb
 from srcli.media.exif import strip_prefix
 from srcli.media.metadata import Metadata
 from srcli.media.picture import Decoded, Header, ImageInfo, Pixels
-from srcli.media.tiff import clipped_notes, full_range
+from srcli.media.sample_range import clipped_notes, full_range
 
 _BITMAP, _GREY, _INDEXED, _RGB, _CMYK, _DUOTONE, _LAB = 0, 1, 2, 3, 4, 8, 9
 _COLOURS = {_BITMAP: 1, _GREY: 1, _INDEXED: 1, _RGB: 3, _CMYK: 4, _DUOTONE: 1, _LAB: 3}
@@ -124,7 +124,7 @@ def _layout(stream: BinaryIO) -> _Layout:
         ">4xH6xHIIHH", _exactly(stream, 26)
     )
     if version not in (1, 2):
-        raise ValueError("its version is none that exists")
+        raise ValueError("its version is unknown")
     if mode not in _COLOURS or (bits == 1) != (mode == _BITMAP) or bits not in (1, 8, 16, 32):
         raise NotImplementedError(f"colours of kind {mode} in {bits} bits")
     if channels < _COLOURS[mode] or channels > 56:

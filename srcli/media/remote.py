@@ -184,7 +184,7 @@ class UrlPath(type(Path())):  # type: ignore[misc]
             except OSError as exc:
                 if exc.errno in FULL:
                     raise ResourceError(
-                        f"{self} does not fit into {file.parent}", "TMPDIR names another folder"
+                        f"{self} does not fit into {file.parent}", "set TMPDIR to another folder"
                     ) from exc
                 raise
 
@@ -363,7 +363,7 @@ def _tried(path: Path, what: Callable[[Any, str], T], done: str) -> T:
             if n == TRIES:
                 raise MediaError(
                     f"{path} cannot be {done}, tried {TRIES} times: {_reason(exc)}",
-                    "is the connection there, and the server?",
+                    "check the connection and the server",
                 ) from None
             _logger.debug("%s: try %d failed: %s", path, n, type(exc).__name__)
             if fs is not None:  # its connection may be gone

@@ -112,7 +112,7 @@ class LocalCopy:
                 try:
                     self.source.fetch(file)
                 except FileNotFoundError as exc:
-                    raise MediaError(f"{self.source} cannot be read: does not exist") from exc
+                    raise MediaError(f"{self.source} cannot be read: it does not exist") from exc
                 self._file = file
             return self._file
 

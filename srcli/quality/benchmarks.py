@@ -275,7 +275,8 @@ class _Fetch:
                     return False
                 if not _is_sound(source, file):
                     raise DatasetError(
-                        f"{source} is not the file that the catalogue names (sha256 {file.sha256})"
+                        f"{source} is not the file that the catalogue "
+                        f"describes (sha256 {file.sha256})"
                     )
                 shutil.copyfile(source, part)
                 self._count(file, file.bytes)
@@ -291,7 +292,7 @@ class _Fetch:
         except SrcliError as exc:
             if self.offline:
                 raise
-            self.say(f"The mirror did not serve: {exc.message}")
+            self.say(f"The mirror could not be used: {exc.message}")
         return False
 
     def _download(self, url: str, file: DatasetFile, part: Path) -> None:
@@ -324,7 +325,7 @@ class _Fetch:
     def _not_at_hand(self, file: DatasetFile) -> DatasetError:
         name = f"{self.dataset.name} at x{self.scale}"
         return DatasetError(
-            f"{name} is not at hand, and SRCLI_OFFLINE forbids downloading it.",
+            f"{name} is not on this computer, and SRCLI_OFFLINE forbids downloading it.",
             f"Run `srcli eval -m bicubic -x {self.scale} --data {self.dataset.name}` once without "
             f"SRCLI_OFFLINE, or set SRCLI_MIRROR to a folder that holds {file.path} and its like.",
         )

@@ -87,7 +87,7 @@ def find(folders: Sequence[Path], only: Path | None = None) -> list[tuple[str, P
     found: list[tuple[str, Path]] = []
     for folder in folders:
         if not folder.is_dir():
-            raise UsageError(f"There is no folder {folder}.", "--data wants a folder of photos.")
+            raise UsageError(f"There is no folder {folder}.", "--data takes a folder of photos.")
         paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
         if not paths:
             raise UsageError(f"There are no photos in {folder}.", f"Known: {_list(SUFFIXES)}.")

@@ -111,7 +111,7 @@ def download(
             state.drop()
             if not state.continued:
                 raise WeightsError(
-                    f"{shown} is not the file that the catalogue names: "
+                    f"{shown} is not the file that the catalogue describes: "
                     f"expected sha256 {sha256}, got {got}; what was fetched has been removed.",
                     "The file may have been replaced at its source, or altered on the way.",
                 )
@@ -257,7 +257,8 @@ def _check_length(response: requests.Response, shown: str, size_bytes: int) -> N
     encoded = response.headers.get("Content-Encoding", "identity") != "identity"
     if length.isdigit() and not encoded and int(length) != size_bytes:
         raise WeightsError(
-            f"{shown} is not the file that the catalogue names: it has {length} bytes instead of "
+            f"{shown} is not the file that the catalogue describes: "
+            f"it has {length} bytes instead of "
             f"{size_bytes}; nothing of it was kept."
         )
 

@@ -183,13 +183,14 @@ def _fetch(
         except WeightsError as exc:
             failure = exc
             if is_mirror and not options.offline:
-                say(f"The mirror did not serve: {exc.message}")
+                say(f"The mirror could not be used: {exc.message}")
         else:
             return _convert(data, weights)
     if failure is not None and not (options.offline and isinstance(failure, NotThereError)):
         raise failure
     raise WeightsError(
-        f"The weights of {name} are not at hand, and SRCLI_OFFLINE forbids downloading them.",
+        f"The weights of {name} are not on this computer, and "
+        "SRCLI_OFFLINE forbids downloading them.",
         f"{otherwise or f'Run `srcli models download {name}` once without SRCLI_OFFLINE'}, "
         f"or set SRCLI_MIRROR to a folder that holds {weights.file}.",
     ) from failure
@@ -223,7 +224,7 @@ def _from_folder(path: Path, weights: WeightsFile) -> bytes:
     if len(data) != weights.bytes or got != weights.sha256:
         size = "more" if len(data) > weights.bytes else str(len(data))
         raise WeightsError(
-            f"{path} is not the file that the catalogue names: expected {weights.bytes} bytes, "
+            f"{path} is not the file that the catalogue describes: expected {weights.bytes} bytes, "
             f"sha256 {weights.sha256}, got {size} bytes, sha256 {got}; it was not used.",
             "Remove it from the mirror, or put the right file there.",
         )

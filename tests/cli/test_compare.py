@@ -75,7 +75,7 @@ def test_labels_as_given(here):
     page = Path("a_compare.html").read_text("utf-8")
     assert "&lt;ours&gt;" in page
     assert "<ours>" not in page
-    with pytest.raises(UsageError, match="2 pictures after and 1 labels"):
+    with pytest.raises(UsageError, match="2 pictures after, but 1 labels"):
         run("a.png", "a_x4.png", "a@4x-rlfn_s.png", "--label", "ours", "-o", "b.html")
 
 

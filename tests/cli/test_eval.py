@@ -274,7 +274,7 @@ def test_weights_and_sets_that_are_missing_are_told_before_any_work(run, folder,
     monkeypatch.setattr("srcli.quality.evaluate.evaluate", None)
     with pytest.raises(WeightsError, match="SRCLI_OFFLINE"):
         run("-m", "bicubic", "-m", "rlfn_ntire.authors", "--data", folder)
-    with pytest.raises(SrcliError, match="Set5 at x4 is not at hand"):
+    with pytest.raises(SrcliError, match="Set5 at x4 is not on this computer"):
         run("-m", "bicubic", "--data", folder, "--data", "set5")
 
 
@@ -306,7 +306,7 @@ def test_a_set_by_name_is_taken_from_the_cache(run, tmp_path, monkeypatch):
 
     hr, lr = file("Tiny/x2/HR/a.png", (48, 60)), file("Tiny/x2/LRx2/a.png", (24, 30))
     tiny = sets.Dataset("Tiny", "p", "r", "l", {2: (sets.DatasetPicture("a", hr, lr),)})
-    monkeypatch.setattr("srcli.quality.entrants.find_dataset", lambda name: tiny)
+    monkeypatch.setattr("srcli.quality.candidates.find_dataset", lambda name: tiny)
     [found] = lines(run("-m", "bicubic", "-x", "2", "--data", "tiny", "--json"))
     assert (found["dataset"], found["source"], found["scored"]) == ("Tiny", "benchmark", 1)
 

@@ -203,7 +203,7 @@ def test_interrupted_and_the_command_that_goes_on(srcli_upscale, monkeypatch, en
     there = len(list(Path("out").iterdir()))
     assert there >= 1
     assert said == f"srcli: interrupted; {there} of {5 if end else 4} done"
-    command = shlex.split(hint.removeprefix("hint: to go on: "))
+    command = shlex.split(hint.removeprefix("hint: to continue: "))
     assert command[:2] == ["srcli", "upscale"] and "--skip-existing" in command
     code, _, _ = srcli_upscale(*command[2:])
     assert code == 0
@@ -251,7 +251,7 @@ def test_dry_run_says_how_long(srcli_upscale, measured):
     code, out, err = srcli_upscale(*both)
     assert code == 0
     assert [line.rpartition("about ")[2] for line in out.splitlines()] == ["0.5 s", "50 s"]
-    assert "all together about 50 s" in err or "all together about 51 s" in err
+    assert "about 50 s for all" in err or "about 51 s for all" in err
     assert [e["seconds"] for e in planned(srcli_upscale(*both, "--json")[1])] == [0.5, 50]
     # x8 is x4, then x2 on what is sixteen times as large
     assert [e["seconds"] for e in planned(srcli_upscale(*both, "--json", "-x8")[1])] == [None] * 2
@@ -306,7 +306,7 @@ def test_a_network_that_does_not_run_is_not_named_as_if_it_did(srcli_upscale):
     [
         (["a.png", "--device", "gpu"], "gpu is not a device"),
         (["a.png", "--format", "gif", "-o", "b.png"], "--format asks for GIF"),
-        (["-lead.png"], "hint: for the file of that name write ./-lead.png"),
+        (["-lead.png"], "hint: to name that file, write ./-lead.png"),
     ],
 )
 def test_what_contradicts_itself_or_is_taken_for_an_option(srcli_upscale, arguments, said):

@@ -119,7 +119,7 @@ def test_any_name_on_any_stream(shell, encoding):
         ("upscale nothing.png", 2, "nothing.png does not exist"),
         ("upscale p.png --no-such-option", 2, "--no-such-option"),
         ("upscale p.png -o - -m bicubic", 2, "standard output"),
-        ("upscale p.png -m lesrcnn.authors", 1, "not at hand"),
+        ("upscale p.png -m lesrcnn.authors", 1, "not on this computer"),
         ("models show no-such", 2, "no-such"),
         ("no-such-command", 2, "no-such-command"),
     ],

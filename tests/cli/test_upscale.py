@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 import srcli.cli
-from srcli.cli.options import parse_size, parse_tile
+from srcli.engine.settings import parse_tile
 from srcli.errors import UsageError
+from srcli.sizes import parse_size
 
 
 @pytest.fixture
@@ -269,7 +270,7 @@ def test_weights_not_at_hand(srcli_upscale, put):
     code, out, err = srcli_upscale("a.png", "b.png", "-m", "lesrcnn.authors", "-o", "out")
     assert (code, out) == (1, "")
     assert "srcli models download lesrcnn.authors" in err
-    assert err.count("lesrcnn.authors are not at hand") == 1  # once, not once a picture
+    assert err.count("lesrcnn.authors are not on this computer") == 1  # once, not once a picture
     assert files() == ["a.png", "b.png"]
 
 
@@ -738,7 +739,8 @@ def test_plain_damage_suggests_a_repair_once(srcli_upscale, put, here):
     assert code == 0
     lines = [line for line in err.splitlines() if "-m photo" in line]
     assert lines == [
-        "a.jpg: has the traces of JPEG at quality 30, which is enlarged too; -m photo repairs it"
+        "a.jpg: has the traces of JPEG at quality 30, which will "
+        "be enlarged too; -m photo repairs it"
     ]
 
     _, out, _ = srcli_upscale(*inputs, "--json")

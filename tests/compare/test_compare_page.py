@@ -99,7 +99,7 @@ def test_a_large_picture_is_embedded_with_loss_and_a_word(comparison):
 def test_too_large_is_refused(comparison):
     with pytest.raises(ResourceError, match=r"a\.png takes|lr\.png takes"):
         page(comparison, max_picture_bytes=100)
-    with pytest.raises(ResourceError, match="the most of a page"):
+    with pytest.raises(ResourceError, match="the most that a page may have"):
         page(comparison, max_page_bytes=30_000)
 
 

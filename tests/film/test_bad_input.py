@@ -14,7 +14,8 @@ from PIL import Image
 
 from srcli.film.decode import Decoder
 from srcli.film.ffmpeg import find_ffmpeg
-from srcli.film.probe import Packet, probe, read_packet, read_tick
+from srcli.film.packets import Packet, read_packet, read_tick
+from srcli.film.probe import probe
 from tests.film.films import header, make, raw, run, times
 
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p")
@@ -78,7 +79,7 @@ def test_truncated_matroska_is_done_as_far_as_it_goes(here, upscale):
     done = upscale("film.mkv", *FAST)
     assert done.code == 0, done.err
     assert "the source is damaged (File ended prematurely" in done.err
-    assert "the source says that it lasts 2.0 s, and the result lasts" in done.err
+    assert "the source claims to last 2.0 s, but it ends after" in done.err
     assert 0 < len(times("film_x2.mkv")) < 40
     assert times("film_x2.mkv") == times("film.mkv")
 
@@ -147,7 +148,7 @@ def test_odd_sizes(codec, fine, here, upscale):
         before = raw("film.mkv", "gray").reshape(10, 17, 33)
         assert np.abs(luma - before).mean() < 4
     else:
-        assert "needs even sides, and the result is 99x51" in done.err
+        assert "needs an even width and height, but the result is 99x51" in done.err
         assert left() == ["film.mkv"]
 
 
@@ -186,7 +187,7 @@ def test_an_encoder_that_is_killed(here, upscale):
     wrapper.chmod(0o755)
     done = upscale("film.mkv", *FAST, "--ffmpeg", wrapper)
     assert done.code == 1
-    assert "the encoder libx264 failed: ffmpeg was ended by signal 9" in done.err
+    assert "the encoder libx264 failed: ffmpeg was killed by signal 9" in done.err
     assert left() == ["ffmpeg", "film.mkv"]
 
 

@@ -92,7 +92,7 @@ def stopped(here, kept, upscale, monkeypatch):
     again = stop_after(monkeypatch, 2)
     done = upscale("film.mkv", *FAST, "-o", "out.mkv")
     assert done.code == 130
-    assert "stopped; the same command goes on after the 100 frames" in done.err
+    assert "stopped; the same command continues after the 100 frames" in done.err
     again()
     assert len((here / WORK / "journal").read_text().splitlines()) == 3
     assert sorted(p.name for p in (here / WORK).iterdir() if p.suffix) == [
@@ -121,7 +121,7 @@ def same():
 def test_it_goes_on(stopped, upscale):
     done, event = finish(upscale)
     assert event["resumed_frames"] == 100
-    assert "goes on after the 100 frames" in done.err
+    assert "continues after the 100 frames" in done.err
     assert event["frames"] == 200
     assert same()
     assert not (stopped / WORK).exists()
@@ -148,7 +148,7 @@ def test_from_a_key_frame_on(stopped, upscale, monkeypatch):
 def test_a_changed_setting_starts_afresh_and_says_so(stopped, upscale):
     done, event = finish(upscale, "--crf", "30")
     assert event["resumed_frames"] == 0
-    assert "starts afresh" in done.err
+    assert "starts again" in done.err
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ def test_a_changed_input_starts_afresh(stopped, upscale):
     shutil.copy("other.mkv", "film.mkv")
     done, event = finish(upscale)
     assert event["resumed_frames"] == 0
-    assert "starts afresh" in done.err
+    assert "starts again" in done.err
 
 
 @pytest.mark.parametrize("damage", ["segment", *slow("journal", "missing")])
@@ -182,7 +182,7 @@ def test_two_at_once_are_refused(stopped, upscale):
     with segments.Work(stopped / "out.mkv", "any"):
         done = upscale("film.mkv", *FAST, "-o", "out.mkv")
     assert done.code == 1
-    assert "another srcli is making out.mkv" in done.err
+    assert "another srcli is already writing out.mkv" in done.err
 
 
 def test_an_encoder_that_dies_leaves_what_is_finished(here, upscale, monkeypatch):

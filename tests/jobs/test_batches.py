@@ -151,7 +151,7 @@ def test_names_that_no_file_can_have(here, name):
         ("srcli.jobs.inputs", "_status"),  # finding
         ("srcli.jobs.outputs.Naming", "target"),  # naming
         ("srcli.media.image", "inspect"),  # planning
-        ("srcli.jobs.reading", "open_source"),
+        ("srcli.jobs.prefetch", "open_source"),
         ("srcli.jobs.run", "enlarge"),
         ("srcli.jobs.run", "open_writer"),
         ("srcli.jobs.run.Reader", "take"),
@@ -164,7 +164,7 @@ def test_whatever_is_raised_about_one(here, monkeypatch, module, function, error
         "srcli.jobs.inputs": inputs,
         "srcli.jobs.outputs.Naming": outputs.Naming,
         "srcli.media.image": image,
-        "srcli.jobs.reading": reading,
+        "srcli.jobs.prefetch": reading,
         "srcli.jobs.run": running,
         "srcli.jobs.run.Reader": running.Reader,
     }[module]
@@ -187,7 +187,7 @@ def test_whatever_is_raised_about_one(here, monkeypatch, module, function, error
 
 def test_what_is_wrong_with_an_option_is_no_picture_s_fault(here):
     put("a.png", "b.png")
-    with pytest.raises(UsageError, match="no field"):
+    with pytest.raises(UsageError, match="not a field"):
         upscale("a.png", "b.png", output="{stam}.png")
 
 
@@ -266,9 +266,9 @@ def test_a_failed_job_of_a_film_without_ffmpeg(here, monkeypatch):
     Path("in/b.mp4").write_bytes(b"a film")
 
     def none(path):
-        raise UsageError("there is no ffmpeg here")
+        raise UsageError("ffmpeg was not found")
 
     monkeypatch.setattr("srcli.film.plan.find_ffmpeg", none)
     done, failed, _ = upscale("in")
     assert done == ["in/a.png"]
-    assert failed == {"in/b.mp4": "there is no ffmpeg here"}
+    assert failed == {"in/b.mp4": "ffmpeg was not found"}

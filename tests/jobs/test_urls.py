@@ -69,7 +69,7 @@ def upscale(*inputs, **more):
             options,
             Nearest(),
             tell=events.append,
-            look=plan.look,
+            inspect=plan.inspect,
             total=plan.total,
             scales=plan.scales,
         )
@@ -143,7 +143,7 @@ def test_what_is_refused_there():
     with pytest.raises(UsageError, match="no magic://"):
         upscale("magic://in/a.png")
     rows = upscale("memory://in/%05d.png", output="out.mkv")[1]
-    assert "folders of this machine" in rows["memory://in/%05d.png"]
+    assert "folders on this computer" in rows["memory://in/%05d.png"]
 
 
 def test_nothing_half_written_is_there(monkeypatch):
@@ -253,7 +253,7 @@ def test_over_http(web):
     assert upscale(f"{address}/a.png?key=geheim", output="out/") == (["out/a_x2.png"], {}, [])
     assert requests == ["/a.png?key=geheim"] * 3
     _, failed, _ = upscale(f"{address}/no.png?key=geheim", output="out/")
-    assert failed == {f"{address}/no.png": f"{address}/no.png cannot be read: does not exist"}
+    assert failed == {f"{address}/no.png": f"{address}/no.png cannot be read: it does not exist"}
     handler.cuts = 1000
     _, failed, _ = upscale(f"{address}/a.png?key=geheim", output="other/")
     assert "tried 4 times" in failed[f"{address}/a.png"]

@@ -239,7 +239,7 @@ def test_a_wrong_file_is_refused(made, tmp_path):
     dataset, root, _, _ = made
     path = root / "Two/x2/LRx2/two.png"
     path.write_bytes(b"?" * path.stat().st_size)
-    with pytest.raises(SrcliError, match="not the file that the catalogue names"):
+    with pytest.raises(SrcliError, match="not the file that the catalogue describes"):
         fetch(dataset, 2, WeightsOptions(tmp_path / "cache"), announce=lambda _: None)
     assert not (tmp_path / "cache/datasets/Two/x2/LRx2/two.png").exists()
 
@@ -266,7 +266,7 @@ def test_a_mirror_with_a_wrong_file_is_said_and_passed_over(made, tmp_path):
     said = []
     options = WeightsOptions(tmp_path / "cache", str(tmp_path / "mirror"))
     assert sound(fetch(dataset, 2, options, announce=said.append), dataset)
-    assert any("mirror did not serve" in line and str(mirror) in line for line in said)
+    assert any("mirror could not be used" in line and str(mirror) in line for line in said)
     assert len(asked) == 4
     options = WeightsOptions(tmp_path / "other", str(tmp_path / "mirror"), offline=True)
     with pytest.raises(DatasetError, match="is not the file"):

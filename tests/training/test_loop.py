@@ -134,9 +134,11 @@ def test_disk_full(run, monkeypatch):
     assert not list(run().out.glob(".checkpoint*"))
 
 
-def test_time_budget_sets_the_steps(run, monkeypatch):
+@pytest.mark.parametrize("degrade", ["bicubic", "photo"])  # threads gather what is damaged
+def test_time_budget_sets_the_steps(run, monkeypatch, degrade):
     monkeypatch.setattr("srcli.training.session.MEASURE_S", 0.1)
-    got = events(run("out", "log_every=5", minutes=1.5 / 60))
+    settings = ["log_every=5", f'degrade="{degrade}"']
+    got = events(run("out", *settings, minutes=1.5 / 60))
     steps = [e["steps"] for e in got if e["event"] == "stage"]
     assert all(n >= 10 for n in steps)
     assert got[-1]["event"] == "done"
@@ -204,7 +206,7 @@ def test_a_teacher_of_the_catalogue(run, shared):
 def test_scores_are_those_of_eval(run, benchmark):
     """The number in the log is what the file scores when loaded as users load it."""
     from srcli.engine.open import open_engine
-    from srcli.engine.upscaler import Settings
+    from srcli.engine.pytorch.upscaler import Settings
     from srcli.quality.benchmarks import read_folder
     from srcli.quality.evaluate import evaluate
     from srcli.weights import load_file as load_model
