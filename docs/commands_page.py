@@ -27,9 +27,10 @@ def _commands(command: Any, name: str) -> Iterator[str]:
 
 def _command(command: Any, name: str) -> Iterator[str]:
     yield f"{'#' * (1 + name.count(' '))} `{name}`\n"
-    for text in (command.help, command.epilog):
-        if text:
-            yield inspect.cleandoc(text).replace("\b\n", "") + "\n"
+    if command.help:
+        yield _text(command.help) + "\n"
+    if command.epilog:  # examples
+        yield f"```text\n{_text(command.epilog)}\n```\n"
     groups: dict[str, list[Any]] = {}
     for parameter in command.params:
         if not getattr(parameter, "hidden", False) and "--help" not in parameter.opts:
@@ -41,14 +42,20 @@ def _command(command: Any, name: str) -> Iterator[str]:
         yield f"| {title} | |\n|---|---|"
         for parameter in parameters:
             names, text = parameter.get_help_record(context)
-            names = names.strip().partition(" <")[0]  # after which Typer names the type
-            yield f"| `{names}` | {_cell(text)} |"
+            if title == "Arguments":
+                names = names.partition(" <")[0]  # after which Typer names the type
+            yield f"| `{names.strip()}` | {_cell(text)} |"
         yield ""
+
+
+def _text(text: str) -> str:
+    """A docstring without what keeps Click from filling its lines."""
+    return inspect.cleandoc(text).replace("\b\n", "")
 
 
 def _cell(text: str) -> str:
     """A text as a table takes it."""
     text = text.replace("<", "&lt;")
-    for special in "|*_`[":
+    for special in "|*_[":
         text = text.replace(special, f"\\{special}")
     return " ".join(text.split())

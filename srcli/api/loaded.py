@@ -267,7 +267,7 @@ class LoadedModel:
             The path written.
 
         Raises:
-            As ``srcli.upscale``.
+            SrcliError: as ``srcli.upscale``.
         """
         check("output", output, (Path,), optional=False)
         return self._to_file(
