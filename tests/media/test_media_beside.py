@@ -711,7 +711,7 @@ def table() -> str:
             said = [note for note in outcome.notes if holding.says and holding.says in note]
             parts = ["kept, or made to fit"] * (holding.kept is not None)
             parts += [f"*{said[0]}*"] if said else []
-            parts += [f"left out without a word: {holding.silent}"] if holding.silent else []
+            parts += [f"left out silently: {holding.silent}"] if holding.silent else []
             to = TITLES[holding.to] if holding.to else "the same"
             row = (TITLES[holding.ext], holding.what, to, "; ".join(parts))
             lines.append(f"| {' | '.join(row)} |")
