@@ -10,7 +10,6 @@ from typing import get_args
 
 from srcli import catalog
 from srcli.catalog import Family, Model, Variant
-from srcli.engine.pytorch.cost import per_pixel
 
 SCALE = 4  # of the chart
 LEAST_DB = 30.4  # below lie weights that were made for looks, or other LR pictures
@@ -50,8 +49,8 @@ def families() -> str:
         rows = [m for m in catalog.models() if m.arch.family == family and not m.is_own]
         parts.append(f"## {family.capitalize()}\n\n{words}\n")
         parts.append(
-            "| name | network | parameters | MACs/px | x2 | x3 | x4 | weights |\n"
-            "|---|---|---|---|---|---|---|---|\n" + "\n".join(map(_line, rows)) + "\n"
+            "| name | network | parameters | x2 | x3 | x4 | weights |\n"
+            "|---|---|---|---|---|---|---|\n" + "\n".join(map(_line, rows)) + "\n"
         )
     return "\n".join(parts)
 
@@ -70,10 +69,9 @@ def absent() -> str:
 def _line(model: Model) -> str:
     variant = _shown(model)
     parameters = f"{variant.parameters / 1e3:,.0f} K" if variant else ""
-    work = f"{per_pixel(model, variant.scale) / 1e3:,.1f} K" if variant else ""
     scores = [_score(model, scale) for scale in (2, 3, 4)]
     paper = f"{model.arch.title}: {model.arch.paper}, {_link(model.arch.reference)}"
-    cells = [f"`{model.name}`", paper, parameters, work, *scores, _weights(model)]
+    cells = [f"`{model.name}`", paper, parameters, *scores, _weights(model)]
     return f"| {' | '.join(cells)} |"
 
 
