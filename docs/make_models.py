@@ -13,7 +13,7 @@ from PIL import Image
 
 from srcli import catalog
 from srcli.catalog import Family, Model, Variant
-from srcli.engine.cost import per_pixel
+from srcli.engine.pytorch.cost import per_pixel
 from srcli.media.chart import COLOURS, Axis, Chart, png
 
 HERE = Path(__file__).parent

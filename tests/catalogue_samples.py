@@ -65,8 +65,8 @@ def at_one_scale(models=NETWORKS, rest=pytest.mark.long):
 
 
 def one_of_a_kind(models=NETWORKS, rest=pytest.mark.long):
-    """(model, scale): the smallest of each class and door, for sizes differ in numbers only."""
+    """(model, scale): the smallest of each class and preprocessing; others differ in size only."""
     kinds = {}
     for model in sorted(models, key=lambda m: -m.variants[0].parameters):
-        kinds[model.arch.network, model.arch.expanded, model.door] = model
+        kinds[model.arch.network, model.arch.expanded, model.preprocessing] = model
     return at_one_scale([m for m in models if m in kinds.values()], rest)

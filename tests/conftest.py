@@ -93,7 +93,7 @@ def picture():
 def _lively(model, scale, seed):
     import torch
 
-    from srcli.engine.passes import Network
+    from srcli.engine.pytorch.network import Network
     from srcli.weights import new_network
 
     module = new_network(model.variant(scale), model.arch)
@@ -126,7 +126,7 @@ def _lively(model, scale, seed):
 
     # products of features (SAFMN's modulation) would square what is large from block to block
     def tamed(layer, _, out):
-        most = 3 * model.door.maximum
+        most = 3 * model.preprocessing.maximum
         share = most / max(most, float(out.std()))
         for parameter in layer.parameters():
             parameter.data *= share
@@ -138,14 +138,14 @@ def _lively(model, scale, seed):
     hooks = [convolutions[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))]
     hooks += [layer.register_forward_hook(tamed) for layer in convolutions]
     with torch.no_grad():
-        lr = torch.rand(1, model.door.channels, 32, 32, generator=generator)
-        module.eval()(lr * model.door.maximum)
+        lr = torch.rand(1, model.preprocessing.channels, 32, 32, generator=generator)
+        module.eval()(lr * model.preprocessing.maximum)
     for hook in hooks:
         hook.remove()
     convolutions[0].weight.data /= max(1.0, float(seen[0].abs().max()))
     for parameter in convolutions[-1].parameters():
-        parameter.data *= model.door.maximum
-    return Network(module.eval().requires_grad_(False), model.arch, model.door, scale)
+        parameter.data *= model.preprocessing.maximum
+    return Network(module.eval().requires_grad_(False), model.arch, model.preprocessing, scale)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -30,13 +31,13 @@ def name_of(path):
 
 
 MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
-# the package's own front doors stand outside
-DOORS = {m for m in MODULES if m in ("srcli", "srcli.__main__") or m.startswith("srcli.api")}
+# the package's own front stands outside
+FRONT = {m for m in MODULES if m in ("srcli", "srcli.__main__") or m.startswith("srcli.api")}
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
 
 
 def room(module):
-    """``srcli.quality.resize`` -> ``quality.resize``, ``srcli.engine.tiling`` -> ``engine``."""
+    """``srcli.quality.resize`` -> ``quality.resize``, ``srcli.engine.settings`` -> ``engine``."""
     parts = module.split(".")[1:]
     pair = ".".join(parts[:2])
     return pair if pair in RANK else parts[0]
@@ -73,23 +74,43 @@ def test_the_rule_itself():
     assert not allowed("quality.metrics", "engine")
     assert room("srcli.quality.resize") == "quality.resize"
     assert room("srcli.quality.evaluate") == room("srcli.quality") == "quality"
-    assert room("srcli.engine.tiling") == "engine"
-    assert "srcli.engine.tiling" in set(imported("srcli.engine.passes"))
-    assert {"torch", "srcli.errors"} <= set(imported("srcli.engine.device"))
+    assert room("srcli.engine.pytorch.tiling") == "engine"
+    assert "srcli.engine.pytorch.tiling" in set(imported("srcli.engine.pytorch.passes"))
+    assert {"torch", "srcli.errors"} <= set(imported("srcli.engine.pytorch.device"))
 
 
 def test_every_room_is_in_the_plan():
-    rooms = {room(module) for module in MODULES if module not in DOORS}
+    rooms = {room(module) for module in MODULES if module not in FRONT}
     assert rooms <= set(RANK)
     assert {"errors", "catalog", "archs", "weights", "media", "engine", "jobs", "cli"} <= rooms
     assert not rooms & {"utils", "helpers", "common", "base", "manager", "factory"}
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m not in DOORS])
+@pytest.mark.parametrize("module", [m for m in MODULES if m not in FRONT])
 def test_imports(module):
     for target in imported(module):
-        if target.split(".")[0] == "srcli" and target not in DOORS:
+        if target.split(".")[0] == "srcli" and target not in FRONT:
             assert allowed(room(module), room(target)), f"{module} imports {target}"
+
+
+def test_no_circles():
+    """No two modules import each other, by way of others neither."""
+    inner = MODULES.keys() - FRONT
+    graph = {m: [t for t in imported(m) if t in inner and t != m] for m in inner}
+    assert list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("srcli.engine.")])
+def test_back_ends_are_told_apart(module):
+    """PyTorch's knows no other; and none is imported before it opens."""
+    back_ends = ("srcli.engine.pytorch", "srcli.engine.openvino", "srcli.engine.export")
+    targets = set(imported(module))
+    if module.startswith("srcli.engine.pytorch"):
+        assert not [t for t in targets if t.startswith(back_ends[1:])]
+    elif not module.startswith(back_ends) and module != "srcli.engine.backends":
+        assert {t for t in targets if t.startswith(back_ends)} <= {"srcli.engine.pytorch.network"}
+    if module.endswith(".backend") or module == "srcli.engine.backends":
+        assert not {t.split(".")[0] for t in targets} & {"torch", "numpy", "openvino"}
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("srcli.archs")])

@@ -11,9 +11,9 @@ import json
 from safetensors.numpy import load
 
 from srcli import catalog
-from srcli.engine import graphs
-from srcli.engine.export import to_openvino
-from srcli.engine.passes import Network
+from srcli.engine.openvino import graph_files
+from srcli.engine.openvino.convert import convert
+from srcli.engine.pytorch.network import Network
 from srcli.weights import WeightsOptions, bundled_path
 from srcli.weights import load as load_network
 
@@ -27,13 +27,13 @@ def main() -> None:
                 continue
             path = bundled_path(weights)
             network = load_network(model, variant.scale, options)
-            parts = dict(to_openvino(Network(network, model.arch, model.door, variant.scale)))
-            facts = json.loads(parts[graphs.FACTS]) | {"weights": weights.sha256}
-            parts[graphs.FACTS] = json.dumps(facts).encode()
+            parts = dict(convert(Network(network, model.arch, model.preprocessing, variant.scale)))
+            facts = json.loads(parts[graph_files.FACTS]) | {"weights": weights.sha256}
+            parts[graph_files.FACTS] = json.dumps(facts).encode()
             tensors = {name: a.tobytes() for name, a in load(path.read_bytes()).items()}
-            small = graphs.without(parts, tensors)
-            assert graphs.together(small, tensors) == parts
-            data = graphs.pack(small, small=True)
+            small = graph_files.without(parts, tensors)
+            assert graph_files.together(small, tensors) == parts
+            data = graph_files.pack(small, small=True)
             path.with_suffix(".graph").write_bytes(data)
             print(f"{path.stem}.graph: {len(data):,} bytes")
 

@@ -68,6 +68,6 @@ def models(scale: int | None = None, *, untrained: bool = False) -> tuple[ModelI
 
 def extend() -> None:
     """The user's own models are models, too."""
-    from srcli.weights.own import with_own_models
+    from srcli.weights.user_models import with_own_models
 
     catalog.extend(with_own_models)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from srcli.catalog import Model
-    from srcli.engine.open import Engine
+    from srcli.engine.engine import Engine
     from srcli.jobs.events import Event
     from srcli.media.image import Picture
 

@@ -129,7 +129,7 @@ class CCA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mean = x.mean((2, 3), keepdim=True)
-        # spelled out as the authors compute it; training guards the root, see training.forms
+        # spelled out as the authors compute it; training guards the root, see training.module_swaps
         std = (x - mean).square().mean((2, 3), keepdim=True).sqrt()
         return x * self.gain(mean, std)
 

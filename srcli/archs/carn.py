@@ -139,7 +139,7 @@ class CARN(nn.Module):
         x = run.local(self.entry, run.local(self.sub_mean, lr), halo=1)
         outputs = [x]
         for b, c in ((self.b1, self.c1), (self.b2, self.c2), (self.b3, self.c3)):
-            outputs.append(run.rest(run.local(b, x, halo=6)))
+            outputs.append(run.cache(run.local(b, x, halo=6)))
             x = run.local(lambda *parts, c=c: c(torch.cat(parts, 1)), *outputs)
         halo = 2 if self.scale == 4 else 1
         up = run.local(self.enlarge, x, halo=halo, scale=self.scale)

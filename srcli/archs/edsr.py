@@ -77,7 +77,7 @@ class EDSR(nn.Module):
         for k, block in enumerate(blocks, 1):
             x = run.local(block, x, halo=2)
             if k % self.BETWEEN_RESTS == 0:
-                x = run.rest(x)
+                x = run.cache(x)
         x = run.local(lambda x, head: close(x) + head, x, head, halo=1)
         x = enlarge(run, self.up, x)
         return run.local(self.finish, x, halo=1)

@@ -207,7 +207,7 @@ class Trunk(nn.Module):
 
     def stages(self, run: Run, x: Map) -> Map:
         """``forward`` with the fusion added up block by block instead of concatenated."""
-        x = run.rest(run.local(self.SFENet2, x, halo=1))
+        x = run.cache(run.local(self.SFENet2, x, halo=1))
         fusion = cast("nn.Conv2d", self.GFF[0])
         start, fused = 0, None
         for block, width in zip(self.blocks, self.widths, strict=True):

@@ -307,7 +307,7 @@ class Wider:
 
     def __init__(self, run: Run, further: Sequence[int]) -> None:
         self.run, self.further = run, iter(further)
-        self.sweep, self.keep, self.rest = run.sweep, run.keep, run.rest
+        self.sweep, self.keep, self.cache = run.sweep, run.keep, run.cache
 
     def local(
         self,

@@ -83,7 +83,7 @@ class LESRCNN(nn.Module):
         # mean and conv1 are two locals: zero padding belongs after the shift
         head = run.local(self.conv1, run.local(self.sub_mean, lr), halo=1)
         both = run.local(lambda x: (self.enhance(x) + F.relu(x)) * 0.5, head, halo=self.N_STEPS)
-        both = run.rest(both)
+        both = run.cache(both)
         up = run.local(
             lambda x: F.relu(self.upsample(x).mul_(2)),
             both,

@@ -96,7 +96,7 @@ class FDB(nn.Module):
         """``forward``; x should be a stored map, for it is read twice."""
         refined = [x]
         for refine in self.refinements:
-            refined.append(run.rest(run.local(refine, refined[-1], halo=HALO)))
+            refined.append(run.cache(run.local(refine, refined[-1], halo=HALO)))
         return run.local(self.joined, *refined)
 
 
@@ -164,8 +164,8 @@ class FMB(nn.Module):
 
     def stages(self, run: Run, x: Map) -> Map:
         """``forward``; x should be a stored map, and the result is one."""
-        modulated = run.rest(self.SFMB.stages(run, self.FDB.stages(run, x)))
-        return run.rest(run.local(torch.add, run.local(self.FSB, modulated, halo=HALO), x))
+        modulated = run.cache(self.SFMB.stages(run, self.FDB.stages(run, x)))
+        return run.cache(run.local(torch.add, run.local(self.FSB, modulated, halo=HALO), x))
 
 
 class LKFMixer(nn.Module):
@@ -204,7 +204,7 @@ class LKFMixer(nn.Module):
         return self.tail(self.finish(self.blocks(head), head))
 
     def stages(self, run: Run, lr: Map) -> Map:
-        x = head = run.rest(run.local(self.conv_first, lr, halo=1))
+        x = head = run.cache(run.local(self.conv_first, lr, halo=1))
         for block in self.blocks:
             x = cast("FMB", block).stages(run, x)
         body = run.local(self.finish, x, head, halo=1)

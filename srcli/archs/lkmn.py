@@ -132,8 +132,8 @@ class RFMG(nn.Module):
 
     def stages(self, run: Run, x: Map) -> Map:
         """``forward``; x should be a stored map, and the result is one."""
-        x = run.rest(run.local(torch.add, self.HFDB.stages(run, run.local(self.norm1, x)), x))
-        return run.rest(run.local(torch.add, self.CGFN.stages(run, run.local(self.norm2, x)), x))
+        x = run.cache(run.local(torch.add, self.HFDB.stages(run, run.local(self.norm1, x)), x))
+        return run.cache(run.local(torch.add, self.CGFN.stages(run, run.local(self.norm2, x)), x))
 
 
 class LKMN(nn.Module):
@@ -162,7 +162,7 @@ class LKMN(nn.Module):
         return self.upsampler(self.finish(self.layers(head), head))  # type: ignore[no-any-return]
 
     def stages(self, run: Run, lr: Map) -> Map:
-        x = head = run.rest(run.local(self.conv_first, lr, halo=1))
+        x = head = run.cache(run.local(self.conv_first, lr, halo=1))
         for block in self.layers:
             x = cast("RFMG", block).stages(run, x)
         body = run.local(self.finish, x, head, halo=1)

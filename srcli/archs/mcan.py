@@ -122,7 +122,7 @@ class Cell(nn.Module):
             outputs.append(
                 run.local(lambda *parts, c=c: c(joined(*parts)), *merged, *links[k : k + 1])
             )
-        outputs[-1] = run.rest(outputs[-1])
+        outputs[-1] = run.cache(outputs[-1])
         return outputs
 
 
@@ -254,7 +254,7 @@ class MCAN(nn.Module):
     def stages(self, run: Run, lr: Map) -> Map:
         lr = run.local(self.sub_mean, lr)
         head = run.local(self.entry_shrink, run.local(self.entry, lr, halo=1), halo=1)
-        head = run.rest(head)
+        head = run.cache(head)
         ends, last = [head], []
         for row in self.rows:
             ends = row.stages(run, ends)

@@ -115,7 +115,7 @@ class PAN(nn.Module):
         for k, block in enumerate(self.SCPA_trunk, 1):
             x = run.local(block, x, halo=2)
             if k % self.BETWEEN_RESTS == 0:
-                x = run.rest(x)
+                x = run.cache(x)
         x = run.local(lambda x, head: self.trunk_conv(x) + head, x, head, halo=1)
         for k, factor in enumerate(self.factors, 1):
             x = run.local(lambda x, k=k: self.enlarge(x, k), x, halo=1, scale=factor)

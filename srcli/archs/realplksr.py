@@ -94,7 +94,7 @@ class PLKBlock(nn.Module):
         """``forward``. x is a stored map and written over; so is y, the block before's features."""
         features = run.local(self.features, x, halo=self.halo)
         if isinstance(self.norm, nn.Identity):
-            return run.rest(run.local(torch.add, x, features)), None
+            return run.cache(run.local(torch.add, x, features)), None
         y, (mean, std) = run.sweep(Keep(features, over=y), Moments(features))
         added = run.local(lambda x, y: x + self.normed(y, mean, std), x, y)
         return run.keep(added, over=x), y

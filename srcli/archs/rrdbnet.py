@@ -86,11 +86,11 @@ class RRDB(nn.Module):
         return x + RESIDUAL_SCALE * self.rdb3(self.rdb2(self.rdb1(x)))  # type: ignore[no-any-return]
 
     def stages(self, run: Run, x: Map) -> Map:
-        """``forward`` with a rest after each dense block; x should be a stored map."""
-        inner = run.rest(run.local(self.rdb1, x, halo=5))
-        inner = run.rest(run.local(self.rdb2, inner, halo=5))
+        """``forward`` whose result after each dense block is cached; x should be a stored map."""
+        inner = run.cache(run.local(self.rdb1, x, halo=5))
+        inner = run.cache(run.local(self.rdb2, inner, halo=5))
         inner = run.local(self.rdb3, inner, halo=5)
-        return run.rest(run.local(lambda x, inner: x + RESIDUAL_SCALE * inner, x, inner))
+        return run.cache(run.local(lambda x, inner: x + RESIDUAL_SCALE * inner, x, inner))
 
 
 class RRDBNet(nn.Module):
@@ -172,7 +172,7 @@ class RRDBNet(nn.Module):
 
     def stages(self, run: Run, lr: Map) -> Map:
         small = run.local(self.unshuffle, lr, scale=Fraction(1, self.shrink))
-        head = x = run.rest(run.local(self.conv_first, small, halo=1))
+        head = x = run.cache(run.local(self.conv_first, small, halo=1))
         for block in self.body:
             assert isinstance(block, RRDB)
             x = block.stages(run, x)

@@ -155,11 +155,11 @@ class SPAN(Expanded):
     def stages(self, run: Run, lr: Map) -> Map:
         # two locals: zero padding belongs after the shift
         head = run.local(self.conv_1, run.local(self.centre, lr), halo=1)
-        one = x = run.rest(run.local(self.blocks[0], head, halo=3))
+        one = x = run.cache(run.local(self.blocks[0], head, halo=3))
         for k, block in enumerate(self.blocks[1:-1], 2):
             x = run.local(block, x, halo=3)
             if k in self.RESTS:
-                x = run.rest(x)
+                x = run.cache(x)
         fused = run.local(self.fuse, head, one, run.local(self.last, x, halo=3), halo=1)
         return run.local(self.upsampler, fused, halo=1, scale=self.scale)
 
@@ -201,10 +201,10 @@ class SPANF(Expanded):
         return self.finish(self.conv_near(lr), x, one)
 
     def stages(self, run: Run, lr: Map) -> Map:
-        one = x = run.rest(run.local(self.blocks[0], lr, halo=3))
+        one = x = run.cache(run.local(self.blocks[0], lr, halo=3))
         for k, block in enumerate(self.blocks[1:], 2):
             x = run.local(block, x, halo=3)
             if k == self.REST:
-                x = run.rest(x)
+                x = run.cache(x)
         near = run.local(self.conv_near, lr, halo=1)
         return run.local(self.finish, near, x, one, halo=1, scale=self.scale)

@@ -102,7 +102,7 @@ class SplitSR(Expanded):
         x = run.local(self.conv_head, run.local(self.MeanSubstract, lr), halo=1)
         halo = sum(cast("Block", block).HALO for block in self.ResidualGroup)
         for _ in range(N_GROUPS):
-            x = run.rest(run.local(self.ResidualGroup, x, halo=halo))
+            x = run.cache(run.local(self.ResidualGroup, x, halo=halo))
         for _ in steps(self.scale):
             x = run.local(self.step, x, halo=1, scale=2)
         return run.local(self.finish, x, halo=1)

@@ -84,7 +84,7 @@ def residuals(run: Run, blocks: nn.Sequential, x: Map) -> Map:
     for k, block in enumerate(blocks, 1):
         x = run.local(block, x, halo=2)
         if k % BETWEEN_RESTS == 0:
-            x = run.rest(x)
+            x = run.cache(x)
     return x
 
 
@@ -112,7 +112,7 @@ class SRResNet(Expanded):
         return self.tail(self.up(x))  # type: ignore[no-any-return]
 
     def stages(self, run: Run, lr: Map) -> Map:
-        head = run.rest(run.local(self.head, lr, halo=4))
+        head = run.cache(run.local(self.head, lr, halo=4))
         x = residuals(run, self.body, head)
         x = run.local(lambda x, head: self.close(x) + head, x, head, halo=1)
         return run.local(self.tail, enlarge(run, self.up, x), halo=4)
@@ -162,7 +162,7 @@ class SRGAN5(Expanded):
         return self.finish(self.up(x))
 
     def stages(self, run: Run, lr: Map) -> Map:
-        head = run.rest(run.local(self.block1, lr, halo=4))
+        head = run.cache(run.local(self.block1, lr, halo=4))
         x = residuals(run, self.residuals, head)
         x = run.local(self.close, x, head, halo=1)
         x = enlarge(run, self.up, x)

@@ -60,6 +60,6 @@ class SRVGGNetCompact(nn.Module):
         for k in range(0, last, 2):  # a convolution and its PReLU
             x = run.local(self.body[k : k + 2], x, halo=1)
             if k // 2 % self.BETWEEN_RESTS == self.BETWEEN_RESTS - 1:
-                x = run.rest(x)
+                x = run.cache(x)
         x = run.local(self.body[last], x, halo=1)
         return run.local(self.finish, x, lr, scale=self.scale)

@@ -11,7 +11,7 @@ all at once. ``run`` (the engine's) offers four verbs:
   of the whole picture (``Moments``), or a small map made of strided windows (``Windows``) or of
   cells (``Cells``).
 - ``keep``: a sweep that stores one map.
-- ``rest``: a ``keep`` that is there only to save the recomputation of halos; an engine may leave
+- ``cache``: a ``keep`` that is there only to save the recomputation of halos; an engine may leave
   the map unevaluated instead.
 
 Results equal ``forward`` on the whole picture up to floating-point rounding, at any tile size.
@@ -121,7 +121,7 @@ class Run(Protocol):
 
     def keep(self, source: Map, over: Map | None = None) -> Map: ...
 
-    def rest(self, source: Map) -> Map: ...
+    def cache(self, source: Map) -> Map: ...
 
 
 class Staged(Protocol):

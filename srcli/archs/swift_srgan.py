@@ -97,12 +97,12 @@ class SwiftSRGAN(Expanded):
         return (torch.tanh(self.final_conv(self.upsampler(x))) + 1) / 2
 
     def stages(self, run: Run, lr: Map) -> Map:
-        initial = run.rest(run.local(self.initial, lr, halo=4))
+        initial = run.cache(run.local(self.initial, lr, halo=4))
         x = initial
         for k, block in enumerate(self.residual, 1):
             x = run.local(block, x, halo=2)
             if k % self.REST == 0:
-                x = run.rest(x)
+                x = run.cache(x)
         x = run.local(lambda x, initial: self.convblock(x) + initial, x, initial, halo=1)
         for step in self.upsampler:
             x = run.local(step, x, halo=1, scale=2)

@@ -60,7 +60,7 @@ class WholeRun:
     def keep(self, source: Map, over: Map | None = None) -> Map:
         return source
 
-    def rest(self, source: Map) -> Map:
+    def cache(self, source: Map) -> Map:
         return source
 
 

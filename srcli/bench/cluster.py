@@ -105,7 +105,7 @@ def measure(
 
             if count == 0:
                 engine = open_engine(model, settings, weights=weights)
-                run(plan.todo(), options, engine, tell=hear, look=plan.look, total=plan.total,
+                run(plan.todo(), options, engine, tell=hear, inspect=plan.inspect, total=plan.total,
                     scales=plan.scales)  # fmt: skip
             else:
                 wanted = Wanted(where, count, settings.threads, settings.device)

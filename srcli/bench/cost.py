@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from srcli.engine.cost import multiply_adds
-from srcli.engine.passes import Network
+from srcli.engine.pytorch.cost import multiply_adds
+from srcli.engine.pytorch.network import Network
 
 
 @dataclass(frozen=True)
@@ -22,5 +22,5 @@ class Cost:
 
 
 def cost(network: Network, size: tuple[int, int], parameters: int) -> Cost:
-    """Counted, see srcli.engine.cost. ``parameters``: the catalogue's count."""
+    """Counted, see srcli.engine.pytorch.cost. ``parameters``: the catalogue's count."""
     return Cost(parameters, multiply_adds(network, size))

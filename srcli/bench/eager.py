@@ -22,13 +22,13 @@ import torch
 
 from srcli import catalog
 from srcli.catalog import Model
-from srcli.engine.device import make_exact
-from srcli.engine.passes import Network
+from srcli.engine.pytorch.device import make_exact
+from srcli.engine.pytorch.network import Network
 from srcli.engine.result import Pixels
 from srcli.errors import SrcliError
 from srcli.weights import WeightsOptions, build, load
 from srcli.weights.format import pack, unpack
-from srcli.weights.own import with_own_models
+from srcli.weights.user_models import with_own_models
 
 
 class Eager:
@@ -114,7 +114,7 @@ def main(name: str, scale: int, threads: int, folder: Path) -> None:
         module = build(model.variant(scale), model.arch, unpack(file.read_bytes()))
     else:
         module = load(model, scale, WeightsOptions.from_environment())
-    doored = Network(module.eval(), model.arch, model.door, scale).doored()
+    adapted = Network(module.eval(), model.arch, model.preprocessing, scale).adapted()
     lr = torch.from_numpy(np.load(folder / "lr.npy"))
     sr = torch.empty(0)
     _say_done()
@@ -123,7 +123,7 @@ def main(name: str, scale: int, threads: int, folder: Path) -> None:
             np.save(folder / "sr.npy", sr.numpy())
         else:
             with torch.inference_mode():
-                sr = doored(lr)
+                sr = adapted(lr)
         _say_done()
 
 

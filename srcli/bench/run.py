@@ -25,9 +25,9 @@ from srcli.bench.runners import (
     plain_run,
 )
 from srcli.catalog import Model
-from srcli.engine.device import DTYPES, choose_device, make_exact
 from srcli.engine.open import open_engine
-from srcli.engine.passes import Network
+from srcli.engine.pytorch.device import DTYPES, choose_device, make_exact
+from srcli.engine.pytorch.network import Network
 from srcli.engine.result import Pixels
 from srcli.engine.settings import Settings
 from srcli.engine.testcard import testcard
@@ -140,7 +140,7 @@ def bench(
                     module = build(model.variant(scale), model.arch, state)
                 else:
                     module = load(model, scale, weights, announce=announce, progress=progress)
-                network = Network(module.eval(), model.arch, model.door, scale)
+                network = Network(module.eval(), model.arch, model.preprocessing, scale)
                 for size in request.sizes:
                     group = _Group(
                         request, network, model, size, weights, state, environment, exports, tell
@@ -202,9 +202,9 @@ class _Group:
         )
 
     def _reference(self) -> Pixels:
-        """The plain network on the whole picture in fp32; the engine's where the door forbids."""
-        scale, door = self.network.scale, self.network.door
-        if door.colour in ("rgb", "bgr") and not door.enlarged:
+        """The plain network on the whole picture in fp32; the engine's if it needs more."""
+        scale, preprocessing = self.network.scale, self.network.preprocessing
+        if preprocessing.colour in ("rgb", "bgr") and not preprocessing.enlarged:
             return plain_run(self.network, self.lr)
         settings = Settings(device="cpu", precision="fp32", backend="torch", tile=0)
         engine = open_engine(self.model, settings, weights=self.weights, state=self.state)

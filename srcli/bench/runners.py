@@ -22,8 +22,8 @@ from srcli.bench.eager import Eager
 from srcli.catalog import Model
 from srcli.engine.export import export_onnx
 from srcli.engine.open import open_engine
-from srcli.engine.openvino_import import import_openvino
-from srcli.engine.passes import Network
+from srcli.engine.openvino.importing import import_openvino
+from srcli.engine.pytorch.network import Network
 from srcli.engine.result import Pixels, Report
 from srcli.engine.settings import Backend, Precision, Settings
 from srcli.errors import SrcliError
@@ -111,7 +111,7 @@ def engine_runner(
 def plain_run(network: Network, lr: Pixels) -> Pixels:
     """What eager PyTorch makes of the whole picture in fp32: what all others are held against."""
     with torch.inference_mode():
-        return _hwc(network.doored()(torch.from_numpy(_nchw(lr))).numpy())
+        return _hwc(network.adapted()(torch.from_numpy(_nchw(lr))).numpy())
 
 
 def eager_runner(

@@ -24,8 +24,8 @@ NO_DENOISING = -1.0  # a strength below 0, which some networks count from
 
 
 @dataclass(frozen=True)
-class Door:
-    """What a network wants at its door; the engine converts to and from it.
+class Preprocessing:
+    """What a network takes and gives; the engine's adapter converts to it and back.
 
     Attributes:
         colour: channel layout. ``y``: luma alone (BT.601, 16..235 of 255), the chroma is enlarged
@@ -216,7 +216,7 @@ class Model:
     arch: Architecture
     licence: str
     source: str
-    door: Door = Door()
+    preprocessing: Preprocessing = Preprocessing()
     variants: tuple[Variant, ...] = ()
     note: str = ""
     border: Border = "network"

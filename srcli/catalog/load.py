@@ -18,9 +18,9 @@ from srcli.catalog.entries import (
     Border,
     Colour,
     Denoise,
-    Door,
     Family,
     Model,
+    Preprocessing,
     Purpose,
     Variant,
     WeightsFile,
@@ -76,7 +76,7 @@ def default_catalogue() -> Catalogue:
 
 
 def extend(extension: Extension) -> None:
-    """Have ``default_catalogue`` pass through a function: how a front door, which knows the
+    """Have ``default_catalogue`` pass through a function: how a command or the API, which knows the
     environment, adds the user's own models. A second time changes nothing."""
     if extension not in _extensions:
         _extensions.append(extension)
@@ -269,7 +269,7 @@ def read_model(entry: Any, number: int, archs: Mapping[str, Architecture]) -> Mo
         arch=arch,
         licence=table.text("licence"),
         source=table.text("source"),
-        door=_door(table, name),
+        preprocessing=_preprocessing(table, name),
         variants=tuple(sorted(variants, key=lambda v: v.scale)),
         note=table.text("note", ""),
         border=table.choice("border", get_args(Border), "network"),
@@ -280,17 +280,17 @@ def read_model(entry: Any, number: int, archs: Mapping[str, Architecture]) -> Mo
     return model
 
 
-def _door(parent: Table, name: str) -> Door:
-    if not parent.has("door"):
-        return Door()
-    table = Table(parent.take("door", dict), f"model {name}, door")
-    door = Door(
+def _preprocessing(parent: Table, name: str) -> Preprocessing:
+    if not parent.has("preprocessing"):
+        return Preprocessing()
+    table = Table(parent.take("preprocessing", dict), f"model {name}, preprocessing")
+    preprocessing = Preprocessing(
         colour=table.choice("colour", get_args(Colour), "rgb"),
         maximum=table.positive("maximum", 1.0) or 1.0,
         enlarged=table.take("enlarged", bool, False),
     )
     table.end()
-    return door
+    return preprocessing
 
 
 def read_config(parent: Table) -> dict[str, Any]:

@@ -167,7 +167,7 @@ def opening(plan: Plan, model: str, scale: float | None, library: str | None) ->
 def _to_be_done(plan: Plan, model: str, scale: float | None, library: str | None) -> str:
     what = model + ("" if scale is None else f" x{scale:g}")
     what += "" if library is None else f" with {library}"
-    jobs = plan.looked
+    jobs = plan.inspected
     if jobs is None:  # there are too many to look at them all before work begins
         counts = _counted(plan.total - plan.n_films, "picture"), _counted(plan.n_films, "film")
         return f"{what}: {', and '.join(filter(None, counts))}"

@@ -28,13 +28,13 @@ from srcli.engine.settings import Settings, spill_folder
 from srcli.errors import MediaError, UsageError
 from srcli.options import FILES, MESSAGES
 from srcli.quality.benchmarks import Benchmark, Pair, fetch
-from srcli.quality.entrants import (
+from srcli.quality.candidates import (
     ALWAYS,
-    Entrant,
+    Candidate,
     Run,
     check_images,
-    find_entrants,
-    find_sets,
+    find_candidates,
+    find_datasets,
     image_folder,
 )
 from srcli.weights import WeightsOptions, locate
@@ -44,8 +44,9 @@ from srcli.weights.features import check_files
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from srcli.engine.open import Engine
-    from srcli.quality.evaluate import Evaluation, Failure, Metric, Pixels, Score, ScoreLog
+    from srcli.engine.engine import Engine
+    from srcli.quality.evaluate import Evaluation, Failure, Metric, Pixels, Score
+    from srcli.quality.score_log import ScoreLog
     from srcli.training.degradations import Pipeline
 
 SCORED = "What is scored"
@@ -152,11 +153,13 @@ def evaluate(
     if not data:
         raise UsageError("eval needs --data", "a folder with HR/ in it, or for example Set5")
     strength = None if choice.denoise is None else parse_strength(str(choice.denoise))
-    entrants = find_entrants(split(models), whole_scales("eval", scales), choice.weights, strength)
+    candidates = find_candidates(
+        split(models), whole_scales("eval", scales), choice.weights, strength
+    )
     wanted = [m for m in dict.fromkeys(split(metrics)) if m not in ALWAYS]
     check_files(features or [])
     damage = None if degrade is None else _pipeline(degrade)
-    named = find_sets(data, {e.scale for e in entrants})
+    named = find_datasets(data, {e.scale for e in candidates})
     if csv_file is not None and not csv_file.absolute().parent.is_dir():
         raise UsageError(f"the folder {csv_file.parent} of --csv does not exist")
     if resume is not None and not resume.absolute().parent.is_dir():
@@ -165,7 +168,9 @@ def evaluate(
         raise UsageError(f"{csv_file} exists", "choose another name, or add --overwrite")
 
     from srcli.engine.open import open_engine
-    from srcli.quality.evaluate import ScoreLog, check_metrics, load_pair
+    from srcli.quality.evaluate import load_pair
+    from srcli.quality.named_metrics import check_metrics
+    from srcli.quality.score_log import ScoreLog
     from srcli.training.degradations.benchmark import degraded
 
     check_metrics(wanted)
@@ -182,10 +187,10 @@ def evaluate(
             e.model.name: open_engine(
                 e.model, settings, weights=options, state=e.state, announce=screen.announce
             )
-            for e in entrants
+            for e in candidates
         }
-        for entrant in entrants:
-            _at_hand(entrant, options, screen)
+        for candidate in candidates:
+            _at_hand(candidate, options, screen)
         benchmarks = {
             (i, scale): (
                 source
@@ -200,13 +205,13 @@ def evaluate(
                 for place, benchmark in benchmarks.items()
             }
         if save_images is not None:
-            check_images(save_images, entrants, benchmarks, overwrite or resume is not None)
+            check_images(save_images, candidates, benchmarks, overwrite or resume is not None)
         further = _metrics(wanted, engines, options, features or [], screen)
         runs = [
-            Run(entrant, benchmark)
-            for entrant in entrants
+            Run(candidate, benchmark)
+            for candidate in candidates
             for (_, scale), benchmark in benchmarks.items()
-            if scale == entrant.scale
+            if scale == candidate.scale
         ]
         report = ScoreTable(runs, wanted, screen, as_json=as_json, csv_file=csv_file)
         with report:
@@ -230,17 +235,17 @@ def _pipeline(name: str) -> Pipeline:
 # ------------------------------------------------------------------------------------- fetching
 
 
-def _at_hand(entrant: Entrant, options: WeightsOptions, screen: Screen) -> None:
+def _at_hand(candidate: Candidate, options: WeightsOptions, screen: Screen) -> None:
     """Fetch the weights now: what is missing is missed before hours of work."""
-    if entrant.model.is_resampler or entrant.state is not None:
+    if candidate.model.is_resampler or candidate.state is not None:
         return
-    for weights, _ in entrant.model.variant(entrant.scale).parts:
+    for weights, _ in candidate.model.variant(candidate.scale).parts:
         with screen.fetching(weights.file) as progress:
             locate(
                 weights,
                 options,
-                model=entrant.model.name,
-                licence=entrant.model.terms,
+                model=candidate.model.name,
+                licence=candidate.model.terms,
                 progress=progress,
                 announce=screen.announce,
             )
@@ -261,7 +266,7 @@ def _metrics(
     """On the device of the networks."""
     if not names:
         return {}
-    from srcli.quality.evaluate import open_metrics
+    from srcli.quality.named_metrics import open_metrics
 
     devices = [str(getattr(engine, "device", "cpu")) for engine in engines.values()]
     device = next((d for d in devices if d != "cpu"), "cpu")
@@ -288,7 +293,7 @@ def _evaluate(
 
     key = {
         "model": run.model.name,
-        "weights": run.entrant.sha256,
+        "weights": run.candidate.sha256,
         "scale": run.scale,
         "dataset": run.benchmark.name,
         "device": str(getattr(engine, "device", "cpu")),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from srcli.cli.screen import Screen
 from srcli.errors import MediaError
-from srcli.quality.entrants import ALWAYS, Run
+from srcli.quality.candidates import ALWAYS, Run
 from srcli.weights.cache import write_atomic
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class ScoreTable:
         Console().print(table)
 
     def _json(self, row: Row) -> dict[str, Any]:
-        from srcli.quality.evaluate import as_json, finite
+        from srcli.quality.score_log import as_json, finite
 
         run, result, reference = row.run, row.result, row.run.reference
         return {

@@ -125,9 +125,10 @@ def export(
     if kind in PACKAGES:
         _check_packages(kind)
     from srcli.engine import export as engine  # imports torch
-    from srcli.engine.passes import Network
+    from srcli.engine.pytorch.network import Network
     from srcli.weights import WeightsOptions, build, load_file, state_dict
-    from srcli.weights.loading import check_output, file_metadata
+    from srcli.weights.metadata import file_metadata
+    from srcli.weights.user_file import check_output
 
     metadata: dict[str, str] = {}
     state: dict[str, Tensor]
@@ -145,7 +146,7 @@ def export(
     module = build(chosen.variant(scale), chosen.arch, state)
     if weights is not None:
         check_output(module, chosen, chosen.variant(scale), weights)
-    network = Network(module, chosen.arch, chosen.door, scale)
+    network = Network(module, chosen.arch, chosen.preprocessing, scale)
     precision = "int8" if int8 else "fp16" if half else "fp32"
     if kind == ".onnx":
         done = engine.export_onnx(

@@ -31,7 +31,7 @@ from srcli.cli.options import parse_scale, parse_whole_scale
 from srcli.cli.screen import downloading, say
 from srcli.errors import SrcliError, UsageError, WeightsError
 from srcli.weights import WeightsOptions, locate, verify
-from srcli.weights.own import data_dir
+from srcli.weights.user_models import data_dir
 
 app = typer.Typer(help="List, fetch and check the models; add your own.", no_args_is_help=False)
 
@@ -334,10 +334,10 @@ def add_command(
     ] = False,
 ) -> None:
     """Add your own weights to the models under a name, also for one more factor."""
-    from srcli.weights import own
+    from srcli.weights import user_models
 
     folder = data_dir()
-    model, variant = own.add(
+    model, variant = user_models.add(
         file,
         name,
         folder=folder,
@@ -348,7 +348,7 @@ def add_command(
         announce=say,
     )
     assert variant.weights is not None
-    print(f"{model.name} x{variant.scale}  {own.files_dir(folder) / variant.weights.file}")
+    print(f"{model.name} x{variant.scale}  {user_models.files_dir(folder) / variant.weights.file}")
 
 
 @app.command("remove")
@@ -366,9 +366,9 @@ def remove_command(
     ] = None,
 ) -> None:
     """Remove a model that you added, and srcli's copy of its weights."""
-    from srcli.weights import own
+    from srcli.weights import user_models
 
-    gone = own.remove(name, folder=data_dir(), scale=scale, announce=say)
+    gone = user_models.remove(name, folder=data_dir(), scale=scale, announce=say)
     print(" ".join([name, *(f"x{s}" for s in gone), "removed"]))
 
 

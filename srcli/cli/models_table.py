@@ -78,7 +78,7 @@ class Row:
 
 def counted(row: Row) -> Row:
     """With its cost, which the network itself tells."""
-    from srcli.engine.cost import per_pixel
+    from srcli.engine.pytorch.cost import per_pixel
 
     if row.variant is None:
         return row

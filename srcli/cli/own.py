@@ -5,7 +5,7 @@ from __future__ import annotations
 from srcli import catalog
 from srcli.catalog import Catalogue
 from srcli.cli.screen import say
-from srcli.weights.own import data_dir, own_models, with_own_models
+from srcli.weights.user_models import data_dir, own_models, with_own_models
 
 _warned: set[str] = set()
 

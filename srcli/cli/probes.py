@@ -45,7 +45,7 @@ def torch() -> Facts:
 
 def openvino() -> Facts:
     """OpenVINO: the devices that it sees; srcli uses the CPU."""
-    from srcli.engine.openvino_import import import_openvino
+    from srcli.engine.openvino.importing import import_openvino
 
     found = import_openvino()  # has no annotations
     return {"version": found.__version__, "devices": found.Core().available_devices}
@@ -77,8 +77,8 @@ def auto() -> Facts:
     """What is chosen for the default model where nothing is asked for, and why."""
     from srcli import catalog
     from srcli.cli import own
-    from srcli.engine.device import choose_device, choose_precision
-    from srcli.engine.open import as_tuned, settled
+    from srcli.engine.choice import as_tuned, resolve_auto
+    from srcli.engine.pytorch.device import choose_device, choose_precision
     from srcli.engine.settings import Settings
     from srcli.weights import WeightsOptions
 
@@ -86,7 +86,7 @@ def auto() -> Facts:
     model = catalog.resolve("bcrn", 4)
     asked = Settings()
     options = WeightsOptions.from_environment()
-    settings = settled(model, asked, options)
+    settings = resolve_auto(model, asked, options)
     device = choose_device(settings.device)
     backend = "torch" if settings.backend == "auto" else settings.backend
     if as_tuned(model, asked, options) != asked:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from srcli.quality.entrants import Run
+    from srcli.quality.candidates import Run
     from srcli.weights import Progress
 
 

@@ -171,13 +171,14 @@ def upscale(
             console.tell(event)
         for note in _without_effect(plan, options, settings):
             console.announce(note)
-        from srcli.engine.open import open_engine, settled
+        from srcli.engine.choice import resolve_auto
+        from srcli.engine.open import open_engine
 
         if plan.total and not as_json and not dry_run:
             # before the network's libraries, which take seconds to import
             backend = settings.backend
             if state is None:
-                backend = settled(chosen, settings, WeightsOptions.from_environment()).backend
+                backend = resolve_auto(chosen, settings, WeightsOptions.from_environment()).backend
             library = None if chosen.is_resampler or idle else _LIBRARIES[backend]
             name = "lanczos" if idle else chosen.name
             console.announce(opening(plan, name, options.scale, library))
@@ -204,7 +205,7 @@ def upscale(
                         options,
                         engine,
                         tell=console.tell,
-                        look=plan.look,
+                        inspect=plan.inspect,
                         total=plan.total,
                         scales=plan.scales,
                     )
@@ -315,7 +316,7 @@ def _without_effect(plan: Plan, options: Options, settings: Settings) -> Iterato
             f"--memory {size_text(memory)} may not be kept: srcli itself takes up to "
             f"{size_text(LEAST_MEMORY_BYTES)}, whatever the picture"
         )
-    jobs = plan.looked
+    jobs = plan.inspected
     if not jobs:
         return
     lossy = ("jpeg", "webp", "avif")
@@ -335,11 +336,11 @@ def _show(
     console: Console,
 ) -> Summary:
     """--dry-run: what would be written, how large, with how much memory."""
+    from srcli.engine.choice import resolve_auto
     from srcli.engine.forecast import forecast
-    from srcli.engine.open import settled
-    from srcli.engine.passes import Network
+    from srcli.engine.pytorch.network import Network
+    from srcli.engine.pytorch.upscaler import Upscaler
     from srcli.engine.resampler import Resampler
-    from srcli.engine.upscaler import Upscaler
     from srcli.film.plan import about_frames
     from srcli.jobs.events import Failed, Skipped, Suggested, Summary
     from srcli.weights import build, new_network
@@ -352,12 +353,12 @@ def _show(
         module = (
             new_network(variant, model.arch) if state is None else build(variant, model.arch, state)
         )
-        return Network(module, model.arch, model.door, scale)
+        return Network(module, model.arch, model.preprocessing, scale)
 
     engine = Resampler("bicubic") if model.is_resampler else Upscaler(untrained, settings)
     weights = WeightsOptions.from_environment()
     if state is None:
-        settings = settled(model, settings, weights)
+        settings = resolve_auto(model, settings, weights)
     seconds_of = forecast(model, settings, weights)
     total: float | None = 0.0
     n_examined = 0
@@ -389,7 +390,7 @@ def _show(
 
 def _damage(job: Job, options: Options) -> str | None:
     """What is plainly wrong with a picture; None, too, if it cannot be read."""
-    from srcli.jobs.reading import open_source
+    from srcli.jobs.prefetch import open_source
 
     try:
         return open_source(job, options).damage

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from srcli.cluster.parts import Part
-from srcli.engine.open import Engine
+from srcli.engine.engine import Engine
 from srcli.errors import SrcliError
 from srcli.film.parts import Made, check_joint, spans, within
 from srcli.film.plan import FilmPlan

@@ -92,11 +92,11 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Told:
+class Reported:
     """What the worker at a place tells, pickled; the first time, that it is there."""
 
     place: int
-    told: bytes
+    events: bytes
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class StartError(SrcliError):
 
 
 Command = Start | Give | Stop
-News = Layout | Told | Lost | SrcliError
+News = Layout | Reported | Lost | SrcliError
 
 
 def serve(commands: Connection, wanted: Wanted) -> None:
@@ -200,13 +200,13 @@ class _Hub:
                 num_cpus=self._layout.threads,
                 num_gpus=int(self._layout.cards),
                 max_restarts=0,
-                max_concurrency=3,  # work, told and stop
+                max_concurrency=3,  # work, take_events and stop
                 scheduling_strategy="SPREAD",
             )
             .remote(command.work)
         )
         self._actors[command.place] = actor
-        self._answers[actor.told.remote()] = command.place
+        self._answers[actor.take_events.remote()] = command.place
 
     def _pass_on(self) -> bool:
         """Answers that have come; whether there were any."""
@@ -218,7 +218,7 @@ class _Hub:
             place = self._answers.pop(answer)
             actor = self._actors[place]
             try:
-                told = self._ray.get(answer)
+                events = self._ray.get(answer)
             except self._ray.exceptions.RayError as exc:
                 if getattr(exc, "actor_init_failed", False):
                     raise SrcliError(
@@ -230,8 +230,8 @@ class _Hub:
                     self._ray.kill(actor)  # it may be there, and out of reach
                 self._commands.send(Lost(place, _first_line(exc)))
             else:
-                self._answers[actor.told.remote()] = place
-                self._commands.send(Told(place, told))
+                self._answers[actor.take_events.remote()] = place
+                self._commands.send(Reported(place, events))
         return bool(ready)
 
     def _stop(self, seconds: float) -> None:

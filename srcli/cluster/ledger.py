@@ -13,8 +13,8 @@ from pathlib import Path
 
 from srcli.cluster.parts import MadePart, Part
 from srcli.jobs.events import Done, Event, Failed, Noted, Skipped, Started
+from srcli.jobs.inspect import NamedInput
 from srcli.jobs.job import Job
-from srcli.jobs.look import Named
 
 DEATHS = 3  # workers that a job may cost before it is given up
 GROUPS_AHEAD = 4  # a worker's share of what is left is cut into so many groups
@@ -27,7 +27,7 @@ WINDOW = 512  # inputs that wait; more are taken from the list when half of thes
 PICTURE_PIXELS = 4_000  # what opening and writing a picture take, as pixels of the network's work
 
 
-Item = Job | Named | Part
+Item = Job | NamedInput | Part
 
 
 def work_pixels(item: Item) -> int:
@@ -35,7 +35,7 @@ def work_pixels(item: Item) -> int:
     if isinstance(item, Part):
         height, width = item.job.lr_size
         return height * width * item.span.n_frames
-    if isinstance(item, Named):
+    if isinstance(item, NamedInput):
         if item.is_film:
             return FILM_FRAMES * FRAME_PIXELS
         try:

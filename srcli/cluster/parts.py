@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from srcli.jobs.job import Job
 
 if TYPE_CHECKING:
+    from srcli.film.packets import Timeline
     from srcli.film.parts import Made, Span
-    from srcli.film.probe import Timeline
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from srcli.weights import Announce, Progress, WeightsOptions, locate
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from srcli.engine.open import Engine
+    from srcli.engine.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def run(
 
     def items() -> Iterator[Item | list[Part]]:
         for item in plan.todo():
-            one = plan.look(item) if plan.is_for_us(item) else item
+            one = plan.inspect(item) if plan.is_for_us(item) else item
             if one.target is not None:
                 folders.add(one.target.parent)
             if layout.workers < 2 or not isinstance(one, Job) or not SharedFilm.fits(one):
@@ -260,8 +260,8 @@ class _Crew:
             pace.since = pace.since or time.monotonic()
             self._session.give(place, group)
 
-    def _hear(self, place: int, told: Sequence[tuple[int, Event | MadePart]]) -> None:
-        for index, event in told:
+    def _hear(self, place: int, events: Sequence[tuple[int, Event | MadePart]]) -> None:
+        for index, event in events:
             heard = self._ledger.heard(place, index, event)
             if isinstance(heard, Done | Failed | Skipped | MadePart):
                 self._in_vain = 0

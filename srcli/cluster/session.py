@@ -19,10 +19,10 @@ from srcli.cluster.hub import (
     Layout,
     Lost,
     News,
+    Reported,
     Start,
     StartError,
     Stop,
-    Told,
     Wanted,
     serve,
 )
@@ -111,8 +111,8 @@ class Session:
             news = self._receive()
             if isinstance(news, Lost):
                 yield news.place, news
-            elif isinstance(news, Told):
-                yield news.place, Worker.unpacked(news.told)
+            elif isinstance(news, Reported):
+                yield news.place, Worker.unpacked(news.events)
 
     def stop(self, seconds: float) -> None:
         """Let the workers remove what is half-written, and end."""

@@ -41,7 +41,7 @@ from srcli.weights import WeightsOptions
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from srcli.engine.open import Engine
+    from srcli.engine.engine import Engine
 
 WAIT_S = 1.0  # until an empty answer
 FILM_S = 0.5  # between two words about a film's progress
@@ -83,7 +83,7 @@ class Worker:
     def __init__(self, work: bytes) -> None:
         self._packed = work
         self._groups: queue.SimpleQueue[Sequence[tuple[int, Item]]] = queue.SimpleQueue()
-        self._told: list[tuple[int, Event | MadePart]] = []
+        self._events: list[tuple[int, Event | MadePart]] = []
         self._news = threading.Condition()
         self._is_new = True  # it has not said yet that it is there
         self._failure: SrcliError | None = None
@@ -96,22 +96,22 @@ class Worker:
         """Take jobs, each with its index; they are done after what was taken before."""
         self._groups.put(pickle.loads(group))
 
-    def told(self) -> bytes:
+    def take_events(self) -> bytes:
         """What has happened since, for ``unpacked``; waits a while for something."""
         with self._news:
-            self._news.wait_for(lambda: self._told or self._failure or self._is_new, WAIT_S)
+            self._news.wait_for(lambda: self._events or self._failure or self._is_new, WAIT_S)
             self._is_new = False
-            told, self._told = self._told, []
-            return pickle.dumps(told or self._failure or [])
+            events, self._events = self._events, []
+            return pickle.dumps(events or self._failure or [])
 
     @staticmethod
-    def unpacked(told: bytes) -> Sequence[tuple[int, Event | MadePart]]:
+    def unpacked(events: bytes) -> Sequence[tuple[int, Event | MadePart]]:
         """Events, each with its job's index.
 
         Raises:
             SrcliError: the worker cannot have its engine, which ends the run.
         """
-        found: Sequence[tuple[int, Event | MadePart]] | SrcliError = pickle.loads(told)
+        found: Sequence[tuple[int, Event | MadePart]] | SrcliError = pickle.loads(events)
         if isinstance(found, SrcliError):
             raise found
         return found
@@ -179,7 +179,7 @@ class Worker:
             if self._stopping:
                 raise _StoppedError
             with self._news:
-                self._told.append((k, event))
+                self._events.append((k, event))
                 self._news.notify()
 
         def moved(_: object) -> None:
@@ -217,7 +217,7 @@ class Worker:
                 return
             self._film_s = now
         with self._news:
-            self._told.append((index[event.source], event))
+            self._events.append((index[event.source], event))
             self._news.notify()
 
 

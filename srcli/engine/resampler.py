@@ -16,7 +16,7 @@ _SHARE = 8  # of what is free: strips wait for the writer while the next is made
 
 
 class Resampler:
-    """Enlarges (or reduces) by a fixed kernel; what srcli.engine.upscaler.Upscaler is to networks.
+    """Enlarges (or reduces) by a fixed kernel; an engine as those of networks are.
 
     Args:
         kernel: ``bicubic`` (MATLAB's, a = -0.5) or ``lanczos`` (three lobes).

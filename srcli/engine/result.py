@@ -1,4 +1,4 @@
-"""What the engine's front doors share: pixel types and the report on one picture."""
+"""What all engines share: pixel types and the report on one picture."""
 
 from __future__ import annotations
 

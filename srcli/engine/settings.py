@@ -1,4 +1,4 @@
-"""How to compute, as the engine's front doors are told. Imports neither torch nor numpy."""
+"""How to compute, as engines are told. Imports neither torch nor numpy."""
 
 from __future__ import annotations
 

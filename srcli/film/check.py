@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from srcli.errors import MediaError
-from srcli.film.codecs import Encoding
+from srcli.film.description import Film, Stream, file_input
+from srcli.film.encoding import Encoding
 from srcli.film.ffmpeg import Child, FFmpeg, script_path
 from srcli.film.formats import layout_of
-from srcli.film.probe import Film, Stream, file_input, packets, probe, read_packet
+from srcli.film.packets import packets, read_packet
+from srcli.film.probe import probe
 from srcli.film.tracks import Track, describe
 
 _FRAMES = "2"

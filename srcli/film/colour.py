@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from srcli.film.decode import Planes
+from srcli.film.description import Colour
 from srcli.film.formats import Layout
-from srcli.film.probe import Colour
 
 # kr and kb of the matrices, H.273 table 4
 MATRICES = {

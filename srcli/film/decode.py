@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srcli.errors import MediaError
+from srcli.film.description import Film
 from srcli.film.ffmpeg import Child, FFmpeg, plain
 from srcli.film.formats import Layout, layout_of, raw_name
-from srcli.film.probe import Film, Packet, read_packet, read_tick
+from srcli.film.packets import Packet, read_packet, read_tick
 
 Planes = tuple[NDArray[Any], ...]
 

@@ -10,9 +10,9 @@ import struct
 from fractions import Fraction
 from pathlib import Path
 
-from srcli.film.codecs import Encoding
+from srcli.film.description import Colour
+from srcli.film.encoding import Encoding
 from srcli.film.ffmpeg import Child, FFmpeg, script_path
-from srcli.film.probe import Colour
 
 _LEAST_LEAD_S = 60
 

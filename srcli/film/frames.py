@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from srcli.engine.open import Engine
+from srcli.engine.engine import Engine
 from srcli.engine.resampler import Resampler
 from srcli.engine.result import Report
 from srcli.film.colour import MATRICES, Conversion, assumed_matrix
 from srcli.film.decode import Planes
+from srcli.film.description import Colour
 from srcli.film.formats import Layout
 from srcli.film.options import AlphaMode
-from srcli.film.probe import Colour
 from srcli.media.alpha import bleed
 
 

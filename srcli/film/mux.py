@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from srcli.film.codecs import Encoding
+from srcli.film.description import Colour, Film, Stream
 from srcli.film.encode import lead
+from srcli.film.encoding import Encoding
 from srcli.film.ffmpeg import FFmpeg, script_path
 from srcli.film.formats import CONTAINERS
-from srcli.film.probe import Colour, Film, Stream
 from srcli.film.tracks import Track
 from srcli.media.atomic import make_folder
 

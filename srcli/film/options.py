@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Annotated, Literal
 
 from srcli.errors import UsageError
+from srcli.film.codecs import codec_named
 from srcli.film.formats import CONTAINERS
 from srcli.options import FILM, Option
 
@@ -53,8 +54,6 @@ def parse_codec(text: str) -> str:
     Raises:
         UsageError: srcli writes none of that name.
     """
-    from srcli.film.codecs import codec_named  # which knows films, as this module must not
-
     codec_named(text)
     return text
 

@@ -10,13 +10,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
-from srcli.engine.open import Engine
+from srcli.engine.engine import Engine
 from srcli.errors import MediaError
 from srcli.film.decode import LEAD_S, Frame
 from srcli.film.ffmpeg import FFmpeg
 from srcli.film.mux import Cut
+from srcli.film.packets import Timeline
 from srcli.film.plan import FilmPlan
-from srcli.film.probe import Timeline
 from srcli.film.segments import LEAST_FRAMES, MOST_FRAMES, Segment, work_folder
 from srcli.film.upscale import FilmReport, FilmRun, Moment, Note
 from srcli.media.atomic import part_of

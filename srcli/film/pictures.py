@@ -12,15 +12,15 @@ from typing import Literal
 import numpy as np
 import torch
 
-from srcli.engine.open import Engine
+from srcli.engine.engine import Engine
 from srcli.engine.result import Pixels
 from srcli.errors import MediaError
 from srcli.film.colour import Conversion
 from srcli.film.decode import Decoder, Frame
 from srcli.film.formats import layout_of, opaque
 from srcli.film.frames import FrameUpscaler
+from srcli.film.packets import Timeline, scan
 from srcli.film.plan import WAITING, PicturesPlan
-from srcli.film.probe import Timeline, scan
 from srcli.film.stages import Ahead
 from srcli.film.upscale import FilmReport, Moment, Note, absolute_cut, n_wanted
 from srcli.media.atomic import make_folder

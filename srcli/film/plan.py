@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from srcli.errors import MediaError, UsageError
-from srcli.film.codecs import Encoding, choose, keeps_mastering
+from srcli.film.choose_streams import choose_streams
+from srcli.film.description import Film, here
+from srcli.film.encoding import Encoding, choose_encoding, keeps_mastering
 from srcli.film.ffmpeg import FFmpeg, find_ffmpeg
 from srcli.film.formats import CONTAINERS, layout_of
 from srcli.film.options import FilmOptions
-from srcli.film.probe import Film, here, probe
+from srcli.film.probe import probe
 from srcli.film.sequences import is_pattern, number_of, numbered, sequence_input
-from srcli.film.settle import settle_streams
 from srcli.film.tracks import Track
 from srcli.media.formats import check_output, format_of, is_picture
 from srcli.media.remote import UrlPath
@@ -204,7 +205,7 @@ def plan_film(
             f"use {names}" + (f", or {numbered_name} for pictures" if is_picture(target) else ""),
         )
     source = layout_of(film.pix_fmt)
-    encoding = choose(options, source, sr_size, extension, film.mastering, ffmpeg)
+    encoding = choose_encoding(options, source, sr_size, extension, film.mastering, ffmpeg)
     notes = list(film.notes)
     if film.interlaced:
         notes.append("the film is interlaced: its fields are combined into whole frames (bwdif)")
@@ -238,7 +239,7 @@ def plan_film(
         )
     if film.mastering and not keeps_mastering(encoding):
         notes.append(f"{encoding.encoder} does not keep the HDR10 mastering metadata")
-    tracks, more = settle_streams(film, extension, encoding, options, ffmpeg)
+    tracks, more = choose_streams(film, extension, encoding, options, ffmpeg)
     return FilmPlan(
         film, target, extension, sr_size, encoding, tracks, options, ffmpeg, (*notes, *more)
     )

@@ -1,4 +1,4 @@
-"""What is in a film: streams, time base, colour, rotation; and when each of its frames comes.
+"""What is in a film, asked of ffmpeg: streams, colour, rotation.
 
 imageio-ffmpeg brings no ffprobe. What numbers matter come from formats that are made for programs
 (framecrc); names and flags from ffmpeg's list of streams and its showinfo filter.
@@ -9,16 +9,15 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from srcli.errors import MediaError, SrcliError
-from srcli.film.ffmpeg import Child, FFmpeg, plain, script_path
+from srcli.film.description import Colour, Film, Mastering, Stream, StreamKind, file_input
+from srcli.film.ffmpeg import Child, FFmpeg, plain
 from srcli.media.scratch import LocalCopy
-
-StreamKind = Literal["video", "audio", "subtitle", "data", "attachment"]
 
 # as ffmpeg prints them, and as its -disposition option takes them
 _DISPOSITIONS = {
@@ -46,179 +45,10 @@ _STREAM = re.compile(
     r"^ *Stream #0:(?P<index>\d+)(\[0x[0-9a-f]+\])?(\((?P<language>[^)]*)\))?: "
     r"(?P<kind>Video|Audio|Subtitle|Data|Attachment): (?P<codec>[^\s,]+)(?P<rest>.*)$"
 )
-# Not from the line's start: in a pipe that ffmpeg's messages go through too, it may come in the
-# middle of one. A message so cut goes on in the next line.
-_PACKET = re.compile(r"\d, *(-?\d+), *(-?\d+), *(-?\d+), *(\d+), *(0x[0-9a-f]{8})((?:,.*)?)$")
-_TICK = re.compile(r"#tb \d+: (\d+/\d+)$")
 _ERROR = re.compile(r"\[(error|fatal)\] ")
 _TIMECODE = re.compile(r" +timecode +: (\S+)$", re.IGNORECASE)
-_NO_TIME = -(2**63)
 _NO_FILM = {"attached_pic", "timed_thumbnails", "dependent"}
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # ffmpeg's own leave transparency out
-
-
-@dataclass(frozen=True)
-class Stream:
-    """One stream of a file, by ffmpeg's names.
-
-    Attributes:
-        index: by which ffmpeg knows it, in whatever order it prints them.
-        size: (height, width) of a video, as coded.
-        rate: frames per second of a video, by its header.
-        samples: of sound: u8, s16, s24, s32, flt, dbl, ...
-        channels: of sound; 0: unknown.
-        tag: the container's own name for the codec.
-        filename: of an attachment.
-        says_alpha: VP8 and VP9 that keep transparency in packets of their own.
-    """
-
-    index: int
-    kind: StreamKind
-    codec: str
-    dispositions: tuple[str, ...] = ()
-    language: str | None = None
-    size: tuple[int, int] | None = None
-    rate: Fraction | None = None
-    samples: str | None = None
-    channels: int = 0
-    tag: str | None = None
-    filename: str | None = None
-    says_alpha: bool = False
-
-    @property
-    def is_cover(self) -> bool:
-        """Whether it is a picture that stands for the film."""
-        return "attached_pic" in self.dispositions
-
-    @property
-    def is_timecode(self) -> bool:
-        """Whether it is QuickTime's track of timecodes, which muxers make of a tag."""
-        return self.kind == "data" and self.codec == "none" and self.tag == "tmcd"
-
-
-@dataclass(frozen=True)
-class Colour:
-    """How samples stand for colours, by ffmpeg's names; None: the file does not say."""
-
-    matrix: str | None = None
-    full_range: bool | None = None
-    primaries: str | None = None
-    transfer: str | None = None
-    location: str | None = None  # of chroma samples
-
-
-@dataclass(frozen=True)
-class Mastering:
-    """SMPTE ST 2086, and the light of the content (CTA-861.3).
-
-    Attributes:
-        primaries: x, y of red, green, blue and white; None if not given.
-        luminance: least and greatest in cd/m2; None if not given.
-        content_light: MaxCLL and MaxFALL in cd/m2; None if not given.
-    """
-
-    primaries: tuple[float, ...] | None = None
-    luminance: tuple[float, float] | None = None
-    content_light: tuple[int, int] | None = None
-
-    def __bool__(self) -> bool:
-        return self.primaries is not None or self.content_light is not None
-
-
-@dataclass(frozen=True)
-class Film:
-    """A film's header and first frame.
-
-    Attributes:
-        path: the file, or a numbered pattern of pictures.
-        input: ffmpeg's options and name for it.
-        streams: all.
-        video: the index of the stream that is enlarged.
-        size: (height, width) as coded, before rotation.
-        pix_fmt: ffmpeg's name.
-        sar: sample aspect ratio; None: not said.
-        rotation: degrees, as ffmpeg's -display_rotation takes them.
-        interlaced: the frames hold two fields.
-        duration_s: of the file; None if unknown.
-        n_chapters: how many it has.
-        has_keys: it has QuickTime's keyed metadata, in which phones say what made it.
-        rate: frames per second, as the file says it; None: it does not.
-        timecode: of the first frame, as the file says it.
-        beside: what lies beside the first frame's samples, by ffmpeg's names.
-        programs: names of the programs that share the file, as broadcasts have them.
-        notes: what was found out that the user should know.
-        copy: on this machine, of a film that lies elsewhere.
-    """
-
-    path: Path
-    input: tuple[str, ...]
-    streams: tuple[Stream, ...]
-    video: int
-    size: tuple[int, int]
-    pix_fmt: str
-    colour: Colour = Colour()
-    sar: Fraction | None = None
-    rotation: float = 0.0
-    interlaced: bool = False
-    mastering: Mastering = Mastering()
-    duration_s: float | None = None
-    n_chapters: int = 0
-    has_keys: bool = False
-    rate: Fraction | None = None
-    timecode: str | None = None
-    beside: frozenset[str] = frozenset()
-    programs: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    copy: LocalCopy | None = None
-
-    @property
-    def file(self) -> Path:
-        """Where it is on this machine."""
-        return self.path if self.copy is None else self.copy.file
-
-    @property
-    def stream(self) -> Stream:
-        """The stream that is enlarged."""
-        return next(s for s in self.streams if s.index == self.video)
-
-    @property
-    def shown_size(self) -> tuple[int, int]:
-        """(height, width) as it is shown: turned, if it is."""
-        return turned(self.size, self.rotation)
-
-    @property
-    def is_sequence(self) -> bool:
-        """Whether it is a row of pictures."""
-        return self.input[0] == "-f"
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """When the packets of a stream are shown, in ticks of ``tick`` seconds, in order of time.
-
-    Attributes:
-        keys: times of the key frames, in seconds.
-        last: ticks that the last one is shown for; 0: unknown.
-    """
-
-    tick: Fraction
-    times: tuple[int, ...]
-    keys: frozenset[Fraction] = field(default=frozenset(), repr=False)
-    last: int = 0
-
-    def seconds(self) -> tuple[Fraction, ...]:
-        """The times."""
-        return tuple(self.tick * t for t in self.times)
-
-    def ends(self, time: Fraction) -> Fraction:
-        """When the frame shown at a time makes room for the next, or the film is over."""
-        following = next((t for t in self.seconds() if t > time), None)
-        return time + self.tick * self.last if following is None else following
-
-
-def file_input(path: Path) -> tuple[str, ...]:
-    """How ffmpeg is told to read a film."""
-    return ("-i", script_path(path))
 
 
 def probe(
@@ -290,19 +120,6 @@ def probe(
     )
 
 
-def here(film: Film) -> Film:
-    """A film that another process has probed, as it is read by this one."""
-    if film.copy is None:
-        return film
-    # its last argument is its name, whatever is said before
-    return replace(film, input=(*film.input[:-1], script_path(film.file)))
-
-
-def turned(size: tuple[int, int], rotation: float) -> tuple[int, int]:
-    """(height, width) after a rotation in degrees; only quarter turns exchange the two."""
-    return size[::-1] if round(rotation) % 180 == 90 else size
-
-
 def _main_video(streams: Sequence[Stream]) -> Stream | None:
     """The video to enlarge: of those marked as default, or else of all, the largest.
 
@@ -311,65 +128,6 @@ def _main_video(streams: Sequence[Stream]) -> Stream | None:
     videos = [s for s in streams if s.kind == "video" and not _NO_FILM.intersection(s.dispositions)]
     videos = [s for s in videos if "default" in s.dispositions] or videos
     return max(videos, key=lambda s: s.size[0] * s.size[1] if s.size else 0, default=None)
-
-
-def scan(film: Film, ffmpeg: FFmpeg) -> Timeline:
-    """When the video's packets are shown; reads the whole file, and decodes nothing."""
-    return packets(film.path, film.input, film.video, ffmpeg)
-
-
-def packets(path: Path, source: tuple[str, ...], stream: int | str, ffmpeg: FFmpeg) -> Timeline:
-    """When the packets of a stream are shown.
-
-    Raises:
-        MediaError: the file cannot be read.
-    """
-    asked = ["-copyts", *source, "-map", f"0:{stream}", "-c", "copy", "-f", "framecrc", "pipe:1"]
-    tick, shown, keys = Fraction(1), [], []
-    with Child(ffmpeg, asked) as child:
-        for raw in child.stdout:
-            line = raw.decode(errors="replace").rstrip()
-            if found := read_tick(line):
-                tick = found
-            elif (packet := read_packet(line)) is not None and packet.time is not None:
-                shown.append((packet.time, packet.duration))
-                if packet.key:
-                    keys.append(packet.time)
-        child.finish(f"{path} cannot be read")
-    shown.sort()
-    return Timeline(
-        tick,
-        tuple(time for time, _ in shown),
-        frozenset(tick * t for t in keys),
-        max(0, shown[-1][1]) if shown else 0,
-    )
-
-
-@dataclass(frozen=True)
-class Packet:
-    """A line of framecrc: presentation time in ticks (None: unknown), duration, size, checksum."""
-
-    time: int | None
-    duration: int
-    size: int
-    checksum: str
-    key: bool
-
-
-def read_packet(line: str) -> Packet | None:
-    """A line of framecrc, or the end of one; None if it is something else."""
-    found = _PACKET.search(line)
-    if found is None:
-        return None
-    time = int(found[2])
-    key = ", F=0x0" not in found[6]
-    return Packet(None if time == _NO_TIME else time, int(found[3]), int(found[4]), found[5], key)
-
-
-def read_tick(line: str) -> Fraction | None:
-    """framecrc's line with the time base; None if it is something else."""
-    found = _TICK.search(line)
-    return Fraction(found[1]) if found else None
 
 
 def list_streams(path: Path, ffmpeg: FFmpeg) -> tuple[Stream, ...]:

@@ -17,9 +17,10 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from srcli.errors import MediaError, UsageError
+from srcli.film.description import file_input
 from srcli.film.encode import lead
 from srcli.film.ffmpeg import FFmpeg
-from srcli.film.probe import file_input, packets
+from srcli.film.packets import packets
 from srcli.media.atomic import make_folder, part_of, plain_errors, sync_folder
 from srcli.media.remote import UrlPath, names_in, remove_folder
 from srcli.media.scratch import new_folder

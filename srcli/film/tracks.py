@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from srcli.film.description import Stream
 from srcli.film.options import Treatment
-from srcli.film.probe import Stream
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def describe(stream: Stream) -> str:
     return f"stream {stream.index} ({stream.filename or codec} {kind})"
 
 
-def kept_forms(stream: Stream, extension: str) -> list[Track]:
+def lossless_alternatives(stream: Stream, extension: str) -> list[Track]:
     """Other forms in which a container holds all that a stream says: its samples, or its text."""
     if stream.kind == "audio" and is_pcm(stream):
         said = "{}, sample for sample"
@@ -67,7 +67,7 @@ def kept_forms(stream: Stream, extension: str) -> list[Track]:
     return []
 
 
-def converted_forms(stream: Stream, extension: str) -> list[Track]:
+def converted_alternatives(stream: Stream, extension: str) -> list[Track]:
     """Other forms, some of which lose something."""
     if stream.kind == "audio":
         lossless = is_pcm(stream) or stream.codec in _LOSSLESS
@@ -76,10 +76,10 @@ def converted_forms(stream: Stream, extension: str) -> list[Track]:
     return []
 
 
-def forms(stream: Stream, extension: str, treatment: Treatment) -> list[Track]:
+def alternatives(stream: Stream, extension: str, treatment: Treatment) -> list[Track]:
     """The forms to try in turn where a container does not hold a stream as it is."""
-    found = kept_forms(stream, extension)
-    return found + converted_forms(stream, extension) if treatment == "convert" else found
+    found = lossless_alternatives(stream, extension)
+    return found + converted_alternatives(stream, extension) if treatment == "convert" else found
 
 
 def is_pcm(stream: Stream) -> bool:
@@ -87,7 +87,7 @@ def is_pcm(stream: Stream) -> bool:
     return stream.codec.startswith("pcm_") or stream.codec == "s302m"
 
 
-def form_name(track: Track) -> str:
+def alternative_name(track: Track) -> str:
     """The codec that a track's encoder makes."""
     assert track.encoder is not None
     return _NAMES.get(track.encoder, track.encoder)

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
-from srcli.engine.open import Engine
+from srcli.engine.engine import Engine
 from srcli.engine.result import Report
 from srcli.errors import MediaError
 from srcli.film.check import Check, check
@@ -21,8 +21,8 @@ from srcli.film.formats import layout_of
 from srcli.film.frames import FrameUpscaler, conversions
 from srcli.film.mux import Cut, mux
 from srcli.film.options import FilmOptions
+from srcli.film.packets import Timeline, scan
 from srcli.film.plan import WAITING, FilmPlan
-from srcli.film.probe import Timeline, scan
 from srcli.film.segments import (
     LEAST_FRAMES,
     LEAST_S,

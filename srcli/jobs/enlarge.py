@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from srcli.engine.open import Engine
+from srcli.engine.engine import Engine
 from srcli.engine.result import Pixels, Report
 from srcli.jobs.job import AlphaMode
 from srcli.media.alpha import bleed

@@ -34,6 +34,6 @@ def failure_of(error: Exception, source: Path) -> SrcliError:
 def _is_out_of_memory(error: Exception) -> bool:
     if "torch" not in sys.modules:  # then none of its errors is there either
         return isinstance(error, MemoryError)
-    from srcli.engine.tiling import is_out_of_memory
+    from srcli.engine.pytorch.tiling import is_out_of_memory
 
     return is_out_of_memory(error)

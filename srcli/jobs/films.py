@@ -8,7 +8,7 @@ from pathlib import Path
 
 from srcli import catalog
 from srcli.catalog import Model
-from srcli.engine.open import Engine
+from srcli.engine.engine import Engine
 from srcli.film.pictures import upscale_to_pictures
 from srcli.film.plan import PicturesPlan
 from srcli.film.segments import digest

@@ -18,12 +18,12 @@ from pathlib import Path
 from srcli import catalog
 from srcli.errors import ResourceError, UsageError
 from srcli.jobs.events import Listener
+from srcli.jobs.existing import ExistingFiles
 from srcli.jobs.failures import failure_of
 from srcli.jobs.inputs import STREAM, Found, RealNames, find, real_path
+from srcli.jobs.inspect import NamedInput, inspect_input, previewed, target_of
 from srcli.jobs.job import Job, Options, output_bytes
-from srcli.jobs.look import Named, look, previewed, target_of
 from srcli.jobs.outputs import naming
-from srcli.jobs.there import There
 from srcli.media.remote import UrlPath, check_writable, is_url, path_of, shown
 from srcli.sizes import sizes_apart
 
@@ -80,13 +80,13 @@ class Plan:
         self._found = list(found.values())
         self._skipped: set[int] = set()
         self._known: dict[int, Job] = {}  # by index: what was looked at, or cannot be done
-        self._there = There()
+        self._existing = ExistingFiles()
         self._real = RealNames()
         # of outputs that are named by their size, as these are known one after the other
         self._taken: dict[str, Path] = {}
         self._sources: frozenset[str] = frozenset()
         targets, existing = self._name_all()
-        self._look_at_the_first(first, targets)
+        self._inspect_the_first(first, targets)
         self._set_apart(targets, found)
         if len(self._found) == 1 and 0 in self._known:
             failure = self._known[0].failure
@@ -95,7 +95,7 @@ class Plan:
         if not options.overwrite:
             self._refuse_existing(targets, existing)
         _check_disk(job for k, job in self._known.items() if not self._is_over(k))
-        self._there = There()  # the listings, which may be long, have served
+        self._existing = ExistingFiles()  # the listings, which may be long, have served
         self._total = sum(not self._is_over(k) for k in range(len(self._found)))
 
     def __len__(self) -> int:
@@ -121,7 +121,7 @@ class Plan:
         )
 
     @property
-    def looked(self) -> list[Job] | None:
+    def inspected(self) -> list[Job] | None:
         """What is to be done, if all of it has been looked at."""
         known = [job for k, job in self._known.items() if not self._is_over(k)]
         return known if len(known) == self.total else None
@@ -140,14 +140,14 @@ class Plan:
     def scales(self) -> list[int]:
         """Native scales that are known to be needed."""
         scales = {s for k, job in self._known.items() if not self._is_over(k) for s in job.passes}
-        if self.looked is None and self._options.scale is not None:
+        if self.inspected is None and self._options.scale is not None:
             scales |= set(catalog.chain(self._options.model, self._options.scale))
         return sorted(scales)
 
     def __iter__(self) -> Iterator[Job]:
         """Every job in the order of the inputs; headers are read on the way."""
         for k in range(len(self._found)):
-            yield self._job_over(k) if self._is_over(k) else self.look(self._item(k))
+            yield self._job_over(k) if self._is_over(k) else self.inspect(self._item(k))
 
     def over(self) -> Iterator[Job]:
         """Of what need not be done, or cannot, as far as that is known."""
@@ -155,39 +155,39 @@ class Plan:
             if self._is_over(k):
                 yield self._job_over(k)
 
-    def todo(self) -> Iterator[Job | Named]:
+    def todo(self) -> Iterator[Job | NamedInput]:
         """The others, to be looked at in their turn."""
         for k in range(len(self._found)):
             if not self._is_over(k):
                 yield self._item(k)
 
-    def look(self, item: Job | Named) -> Job:
+    def inspect(self, item: Job | NamedInput) -> Job:
         """An input's job; one after the other if their outputs are named by their size."""
         if isinstance(item, Job):
             return item
-        job = look(item, self._options, stdin=self._stdin, there=self._there)
+        job = inspect_input(item, self._options, stdin=self._stdin, existing=self._existing)
         if item.target is None and job.failure is None:
             job = self._claimed(job)
         return job
 
-    def is_for_us(self, item: Job | Named) -> bool:
+    def is_for_us(self, item: Job | NamedInput) -> bool:
         """Whether an input has to be looked at by this process, and by no worker elsewhere."""
-        return isinstance(item, Named) and (
+        return isinstance(item, NamedInput) and (
             item.target is None or item.found.is_pipe or item.is_film
         )
 
     def n_there(self) -> int:
         """How many outputs exist by now of what was to be done."""
-        there = There()
+        existing = ExistingFiles()
         todo = [self._item(k) for k in range(len(self._found)) if not self._is_over(k)]
         targets = {item.target for item in todo} | set(self._taken.values())
-        return sum(target is not None and there.has(target) for target in targets)
+        return sum(target is not None and existing.has(target) for target in targets)
 
-    def _item(self, k: int) -> Job | Named:
+    def _item(self, k: int) -> Job | NamedInput:
         if k in self._known:
             return self._known[k]
         target = target_of(self._found[k], self._names, self._options)
-        return Named(self._found[k], self._names, target)
+        return NamedInput(self._found[k], self._names, target)
 
     def _is_over(self, k: int) -> bool:
         if k in self._skipped:
@@ -218,9 +218,9 @@ class Plan:
                     continue
                 check_writable(target)
                 # asked in any case: it raises if there never can be such a file
-                is_there = self._there.has(target)
+                is_there = self._existing.has(target)
                 made = target
-                if previews and Named(found, self._names, target).is_film:
+                if previews and NamedInput(found, self._names, target).is_film:
                     made = previewed(target, self._options)
                 targets[k] = str(made)
                 if is_there and skips:
@@ -232,7 +232,7 @@ class Plan:
                 self._known[k] = Job(path, path, failure=failure_of(exc, path))
         return targets, existing
 
-    def _look_at_the_first(self, n: int, targets: list[str | None]) -> None:
+    def _inspect_the_first(self, n: int, targets: list[str | None]) -> None:
         began = time.monotonic()
         for k in range(len(self._found)):
             if k in self._known or k in self._skipped:
@@ -244,7 +244,7 @@ class Plan:
                 return
             n -= 1
             item = self._item(k)
-            job = look(item, self._options, stdin=self._stdin, there=self._there)
+            job = inspect_input(item, self._options, stdin=self._stdin, existing=self._existing)
             self._known[k] = job
             targets[k] = str(job.target)
 
@@ -290,7 +290,7 @@ class Plan:
                 'give them different names: -o "{stem}_{ext}_large"',
             ))  # fmt: skip
         self._taken[real] = job.target
-        if not job.skip and not self._options.overwrite and self._there.has(job.target):
+        if not job.skip and not self._options.overwrite and self._existing.has(job.target):
             return replace(job, failure=_exists(job.target, 1))
         return job
 
@@ -299,7 +299,7 @@ class Plan:
         for k, target in enumerate(targets):
             if target is None or self._is_over(k):
                 continue
-            if k in existing or (k in self._known and self._there.has(path_of(target))):
+            if k in existing or (k in self._known and self._existing.has(path_of(target))):
                 there.append(target)
         if there:
             raise _exists(path_of(there[0]), len(there))

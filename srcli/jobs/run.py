@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from srcli.engine.open import Engine
+from srcli.engine.engine import Engine
 from srcli.engine.result import Pixels, Report
 from srcli.errors import ResourceError
 from srcli.jobs.enlarge import enlarge
@@ -31,10 +31,9 @@ from srcli.jobs.events import (
 )
 from srcli.jobs.failures import failure_of
 from srcli.jobs.inputs import STREAM
+from srcli.jobs.inspect import NamedInput, inspect_input
 from srcli.jobs.job import Job, Options, decoded_bytes, written_bytes
-from srcli.jobs.look import Named
-from srcli.jobs.look import look as look_at
-from srcli.jobs.reading import SHARE, Opened, Reader
+from srcli.jobs.prefetch import SHARE, Opened, Reader
 from srcli.media.atomic import make_folder
 from srcli.media.formats import FORMATS
 from srcli.media.image import Frame, Picture
@@ -45,12 +44,12 @@ STRIPS_WAITING = 2  # between the network and the writer
 
 
 def run(
-    jobs: Iterable[Job | Named],
+    jobs: Iterable[Job | NamedInput],
     options: Options,
     engine: Engine,
     *,
     tell: Listener,
-    look: Callable[[Job | Named], Job] | None = None,
+    inspect: Callable[[Job | NamedInput], Job] | None = None,
     total: int | None = None,
     scales: List[int] | None = None,
 ) -> Summary:
@@ -61,7 +60,7 @@ def run(
         options: of the command.
         engine: what enlarges.
         tell: called with every event, always from the calling thread.
-        look: makes a job of what is known by name; called by other threads.
+        inspect: makes a job of what is known by name; called by other threads.
         total: how many are to be done; None: the jobs tell.
         scales: native scales that will be needed, as far as is known; None: the jobs tell.
 
@@ -97,10 +96,14 @@ def run(
         ThreadPoolExecutor(options.jobs, "write") as writing,
     ):
         reader = Reader(
-            reading, jobs, look or (lambda job: look_at(job, options)), options, memory_bytes
+            reading,
+            jobs,
+            inspect or (lambda job: inspect_input(job, options)),
+            options,
+            memory_bytes,
         )
         with contextlib.suppress(Exception):  # its turn comes, and tells
-            reader.look_ahead()
+            reader.read_ahead()
         # weights that cannot be had end the run, not picture after picture
         prepared = set(scales)
         engine.prepare(sorted(prepared))
@@ -127,52 +130,27 @@ def run(
                 settle(0, 0)
                 report(_film(job, options, engine, tell, (number, total)))
                 continue
-            output: _Output | None = None
+            made: _Output | None = None
             try:
-                opening = reader.take()
-                started = time.perf_counter()
-                tell(Started(job.source, job.lr_size, job.sr_size, number, total))
-                opened = opening.result()
-                reserve = _writing_bytes(job, memory_bytes) + _held_bytes(unfinished)
-                output = _Output(job, opened, options, started)
-                notes = (*opened.first.picture.notes, *output.writer.notes)
-                for note in notes:
-                    tell(Noted(job.source, note))
-                if output.suggested is not None:
-                    tell(output.suggested)
-                output.start(writing)
-                said = set(notes)
-                frame: Frame | None = opened.first
-                for index in range(job.n_frames):
-                    coming: Future[Frame | None] | None = None
-                    ahead_bytes = 0
-                    if index + 1 < job.n_frames:
-                        coming = reader.following(opened)
-                        ahead_bytes = decoded_bytes(job)
-                    else:
-                        reader.look_ahead()
-                    ahead_bytes += reader.held_bytes
-                    assert frame is not None, "reading counts the frames"
-                    for note in frame.picture.notes:
-                        if note not in said:
-                            tell(Noted(job.source, f"page {index + 1}: {note}"))
-                            said.add(note)
-                    _fill(output, frame, index, engine, reserve + ahead_bytes, tell)
-                    frame = coming.result() if coming else None
-                output.finish()
+                made = _picture(
+                    job,
+                    reader,
+                    writing,
+                    options,
+                    engine,
+                    tell,
+                    (number, total),
+                    memory_bytes=memory_bytes,
+                    held_bytes=_held_bytes(unfinished),
+                )
             except Exception as exc:
-                if output is not None:
-                    output.abort()
                 report(_failed(job, exc))
-                output = None
-            except BaseException:  # interrupted: nothing half-written stays
-                if output is not None:
-                    output.abort()
+            except BaseException:  # interrupted
                 settle(0, 0)  # what is complete is told
                 raise
             settle(options.jobs - 1, memory_bytes // SHARE)
-            if output is not None:
-                unfinished.append(output)
+            if made is not None:
+                unfinished.append(made)
         settle(0, 0)
     return summary
 
@@ -193,6 +171,65 @@ def _film(
         return run_film(job, options, engine, tell)
     except Exception as exc:
         return _failed(job, exc)
+
+
+def _picture(
+    job: Job,
+    reader: Reader,
+    writing: ThreadPoolExecutor,
+    options: Options,
+    engine: Engine,
+    tell: Listener,
+    number: tuple[int, int],
+    *,
+    memory_bytes: int,
+    held_bytes: int,
+) -> _Output:
+    """A picture, or the frames of an animation, enlarged, while another thread writes it.
+
+    Whatever is raised, nothing half-written stays.
+
+    Args:
+        number: of this job, of how many.
+        memory_bytes: allowed for everything.
+        held_bytes: that the pictures before, still being written, take of it.
+    """
+    opening = reader.take()
+    started = time.perf_counter()
+    tell(Started(job.source, job.lr_size, job.sr_size, *number))
+    opened = opening.result()
+    reserve_bytes = _writing_bytes(job, memory_bytes) + held_bytes
+    output = _Output(job, opened, options, started)
+    try:
+        notes = (*opened.first.picture.notes, *output.writer.notes)
+        for note in notes:
+            tell(Noted(job.source, note))
+        if output.suggested is not None:
+            tell(output.suggested)
+        output.start(writing)
+        said = set(notes)
+        frame: Frame | None = opened.first
+        for index in range(job.n_frames):
+            coming: Future[Frame | None] | None = None
+            ahead_bytes = 0
+            if index + 1 < job.n_frames:
+                coming = reader.following(opened)
+                ahead_bytes = decoded_bytes(job)
+            else:
+                reader.read_ahead()
+            ahead_bytes += reader.held_bytes
+            assert frame is not None, "reading counts the frames"
+            for note in frame.picture.notes:
+                if note not in said:
+                    tell(Noted(job.source, f"page {index + 1}: {note}"))
+                    said.add(note)
+            _fill(output, frame, index, engine, reserve_bytes + ahead_bytes, tell)
+            frame = coming.result() if coming else None
+        output.finish()
+    except BaseException:
+        output.abort()
+        raise
+    return output
 
 
 def _fill(

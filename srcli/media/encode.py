@@ -19,7 +19,7 @@ from srcli.media.gif import GifFrames
 from srcli.media.metadata import Metadata, resources_of_iptc
 from srcli.media.png import PngEncoder
 from srcli.media.target import Target
-from srcli.media.tiff import TiffEncoder, needs_big
+from srcli.media.tiff_encoder import TiffEncoder, needs_big
 from srcli.media.webp import WebpFrames
 
 Strip = NDArray[np.uint8] | NDArray[np.uint16]
@@ -82,7 +82,7 @@ class Choices:
 class Encoder(Protocol):
     """What every format's encoder does. `begin` comes before the rows of each picture."""
 
-    def begin(self, page: Page, carried: Metadata, seconds: Fraction) -> None: ...
+    def begin(self, page: Page, metadata: Metadata, seconds: Fraction) -> None: ...
     def rows(self, strip: Strip) -> None: ...
     def finish(self) -> None: ...
     def abort(self) -> None: ...
@@ -107,18 +107,18 @@ class _Png:
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self._write = write
 
-    def begin(self, page: Page, carried: Metadata, seconds: Fraction) -> None:
+    def begin(self, page: Page, metadata: Metadata, seconds: Fraction) -> None:
         self._encoder = PngEncoder(
             self._write,
             height=page.size[0],
             width=page.size[1],
             channels=page.samples,
             bits=page.bits,
-            icc=carried.icc,
-            exif=carried.exif,
-            dpi=carried.dpi,
-            colour=carried.colour,
-            texts=carried.texts,
+            icc=metadata.icc,
+            exif=metadata.exif,
+            dpi=metadata.dpi,
+            colour=metadata.colour,
+            texts=metadata.texts,
         )
 
     def rows(self, strip: Strip) -> None:
@@ -138,14 +138,14 @@ class _Tiff(TiffEncoder):
     def __init__(self, target: Target, n_bytes: int) -> None:
         super().__init__(target.write, target.patch, big=needs_big(n_bytes))
 
-    def begin(self, page: Page, carried: Metadata, seconds: Fraction) -> None:
+    def begin(self, page: Page, metadata: Metadata, seconds: Fraction) -> None:
         height, width = page.size
         self.page(
             height=height,
             width=width,
             channels=page.samples,
             bits=page.bits,
-            carried=carried,
+            metadata=metadata,
             inks=page.channels == 4,
         )
 
@@ -165,8 +165,8 @@ class _Pillow:
     def __init__(self, write: Callable[[bytes], None], entry: Format, choices: Choices) -> None:
         self._write, self._entry, self._choices = write, entry, choices
 
-    def begin(self, page: Page, carried: Metadata, seconds: Fraction) -> None:
-        self._carried = carried
+    def begin(self, page: Page, metadata: Metadata, seconds: Fraction) -> None:
+        self._metadata = metadata
         self._row = 0
         height, width = page.size
         mode = mode_of(self._entry, page.channels, page.alpha)
@@ -188,12 +188,12 @@ class _Pillow:
         self._row += len(strip)
 
     def finish(self) -> None:
-        gain_map = self._carried.gain_map
+        gain_map = self._metadata.gain_map
         if gain_map is None:
-            _save(self._image, _Sink(self._write), self._entry, self._choices, self._carried)
+            _save(self._image, _Sink(self._write), self._entry, self._choices, self._metadata)
             return
         picture = io.BytesIO()
-        _save(self._image, picture, self._entry, self._choices, self._carried)
+        _save(self._image, picture, self._entry, self._choices, self._metadata)
         self._write(gainmap.joined(picture.getvalue(), gain_map))
 
     def abort(self) -> None:
@@ -211,10 +211,10 @@ def _image(strip: Strip, mode: str = "") -> Image.Image:
 
 
 def _save(
-    image: Image.Image, sink: Any, entry: Format, choices: Choices, carried: Metadata
+    image: Image.Image, sink: Any, entry: Format, choices: Choices, metadata: Metadata
 ) -> None:
     try:
-        image.save(sink, entry.name.upper(), **_options(entry, choices, carried))
+        image.save(sink, entry.name.upper(), **_options(entry, choices, metadata))
     except SrcliError:
         raise
     except MemoryError as exc:
@@ -224,18 +224,18 @@ def _save(
         raise MediaError(f"{entry.title} could not be encoded: {exc}") from exc
 
 
-def _options(entry: Format, choices: Choices, carried: Metadata) -> dict[str, Any]:
+def _options(entry: Format, choices: Choices, metadata: Metadata) -> dict[str, Any]:
     """Pillow's options."""
     options: dict[str, Any] = {}
     if entry.name != "bmp":
-        options = {"quality": choices.quality, "icc_profile": carried.icc}
-        if carried.exif:
+        options = {"quality": choices.quality, "icc_profile": metadata.icc}
+        if metadata.exif:
             prefix = b"Exif\0\0" if entry.name == "jpeg" else b""
-            options["exif"] = prefix + carried.exif
-        if carried.xmp:
-            options["xmp"] = carried.xmp
+            options["exif"] = prefix + metadata.exif
+        if metadata.xmp:
+            options["xmp"] = metadata.xmp
     if entry.name == "jpeg":
-        options |= {"subsampling": 0, "optimize": False, "extra": _segments(carried)}
+        options |= {"subsampling": 0, "optimize": False, "extra": _segments(metadata)}
     elif entry.name == "webp":
         # Without `exact`, colours under alpha 0 are zeroed: a loss, if an unseen one.
         options |= {"lossless": choices.lossless, "exact": choices.lossless}
@@ -243,17 +243,17 @@ def _options(entry: Format, choices: Choices, carried: Metadata) -> dict[str, An
             options["quality"] = 70  # there it means effort
     elif entry.name == "avif":
         options |= {"subsampling": "4:4:4"}
-    if carried.dpi and entry.name in ("jpeg", "bmp"):
-        options["dpi"] = tuple(min(65_535, value) for value in carried.dpi)
+    if metadata.dpi and entry.name in ("jpeg", "bmp"):
+        options["dpi"] = tuple(min(65_535, value) for value in metadata.dpi)
     return options
 
 
-def _segments(carried: Metadata) -> bytes:
+def _segments(metadata: Metadata) -> bytes:
     """JPEG's segments that Pillow does not write: IPTC, and more than one comment."""
     segments = []
-    if carried.iptc:
-        segments.append((b"\xff\xed", b"Photoshop 3.0\0" + resources_of_iptc(carried.iptc)))
-    segments += [(b"\xff\xfe", comment) for comment in carried.comments]
+    if metadata.iptc:
+        segments.append((b"\xff\xed", b"Photoshop 3.0\0" + resources_of_iptc(metadata.iptc)))
+    segments += [(b"\xff\xfe", comment) for comment in metadata.comments]
     return b"".join(marker + (len(data) + 2).to_bytes(2, "big") + data for marker, data in segments)
 
 
@@ -287,11 +287,11 @@ class _Frames:
         self._row = 0
         self._sink: GifFrames | WebpFrames | ApngFrames | None = None
 
-    def begin(self, page: Page, carried: Metadata, seconds: Fraction) -> None:
+    def begin(self, page: Page, metadata: Metadata, seconds: Fraction) -> None:
         self._end_frame()
-        self._page, self._carried, self._seconds = page, carried, seconds
+        self._page, self._metadata, self._seconds = page, metadata, seconds
         if self._sink is None:
-            self._sink = self._open(page, carried)
+            self._sink = self._open(page, metadata)
             self._clock = Clock(getattr(self._sink, "per_second", 1))
         try:
             kind = np.uint8 if page.bits == 8 else np.uint16
@@ -313,7 +313,7 @@ class _Frames:
     def abort(self) -> None:
         self._now = self._before = None
 
-    def _open(self, page: Page, carried: Metadata) -> GifFrames | WebpFrames | ApngFrames:
+    def _open(self, page: Page, metadata: Metadata) -> GifFrames | WebpFrames | ApngFrames:
         height, width = page.size
         write, many = self._target.write, self._sequence
         if self._entry.name == "gif":
@@ -323,7 +323,7 @@ class _Frames:
                 height=height,
                 palette=many.palette if many else None,
                 plays=many.plays if many else None,
-                carried=carried,
+                metadata=metadata,
             )
         assert many is not None
         if self._entry.name == "webp":
@@ -334,7 +334,7 @@ class _Frames:
                 height=height,
                 alpha=page.alpha,
                 plays=many.plays,
-                carried=carried,
+                metadata=metadata,
             )
         return ApngFrames(write, n_frames=many.n_frames, plays=many.plays)
 
@@ -377,7 +377,7 @@ class _Frames:
 
         encoder = _Png(put)
         first = self._before is None
-        encoder.begin(one, self._carried if first else Metadata(), Fraction(0))
+        encoder.begin(one, self._metadata if first else Metadata(), Fraction(0))
         encoder.rows(part)
         encoder.finish()
         return out.getvalue()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srcli.errors import MediaError
-from srcli.media.light import BT709, to_srgb
+from srcli.media.linear_light import BT709, to_srgb
 from srcli.media.metadata import Metadata
 from srcli.media.picture import Decoded, Header, ImageInfo
 

@@ -199,7 +199,7 @@ class GifFrames:
         width, height: of the canvas.
         palette: from palette_of; None: made from the first frame, for a still.
         plays: how many times; 0: for ever; None: a still.
-        carried: comments and XMP.
+        metadata: comments and XMP.
     """
 
     per_second = CENTISECOND
@@ -212,11 +212,11 @@ class GifFrames:
         height: int,
         palette: bytes | None,
         plays: int | None,
-        carried: Metadata,
+        metadata: Metadata,
     ) -> None:
         self._write = write
         self._size = width, height
-        self._palette, self._plays, self._carried = palette, plays, carried
+        self._palette, self._plays, self._metadata = palette, plays, metadata
         self._dither = Image.Dither.FLOYDSTEINBERG if palette is None else Image.Dither.NONE
         self._reference: Image.Image | None = None
 
@@ -259,9 +259,9 @@ class GifFrames:
         if self._plays is not None and self._plays != 1:
             times = min(65_535, max(0, self._plays - 1))
             parts.append(b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", times, 0))
-        for comment in self._carried.comments:
+        for comment in self._metadata.comments:
             pieces = [comment[at : at + 255] for at in range(0, len(comment), 255)]
             parts.append(b"!\xfe" + b"".join(bytes([len(p)]) + p for p in pieces) + b"\0")
-        if self._carried.xmp:
-            parts.append(b"!\xff\x0bXMP DataXMP" + self._carried.xmp + _XMP_TRAILER)
+        if self._metadata.xmp:
+            parts.append(b"!\xff\x0bXMP DataXMP" + self._metadata.xmp + _XMP_TRAILER)
         self._write(b"".join(parts))

@@ -15,11 +15,11 @@ from PIL import Image, ImageFile
 from srcli.errors import MediaError
 from srcli.media import apng, gif, pngchunks, rawkinds, tiff, webp
 from srcli.media.animation import Animation
-from srcli.media.beside import beside
 from srcli.media.bounds import least_bytes, tiff_bytes
 from srcli.media.exif import patch_exif, resolution_of, strip_prefix
 from srcli.media.formats import FormatName
 from srcli.media.metadata import Metadata, iptc_of_resources, usable_dpi, usable_icc
+from srcli.media.other_content import other_content
 from srcli.media.picture import Header, ImageInfo
 from srcli.media.readers import reader_of
 from srcli.media.source import plain_errors, sniff
@@ -184,7 +184,7 @@ def pillow_header(stream: BinaryIO, path: Path | None, format: FormatName) -> He
             channels, has_alpha = 3, animated_alpha
     elif format in ("avif", "heif") and (n_avif := getattr(image, "n_frames", 1)) > 1:
         notes = (*notes, f"only the first of {n_avif} frames was taken")
-    notes = (*notes, *beside(stream, format))
+    notes = (*notes, *other_content(stream, format))
     if orientation >= 5:
         width, height = height, width
     profile = _bmp_profile(stream) if format == "bmp" else None

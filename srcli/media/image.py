@@ -176,7 +176,7 @@ def _decoded(
 def _with_what_follows(stream: BinaryIO, header: Header) -> Header:
     """With the gain map of an HDR picture, and a word about what else a JPEG holds."""
     stream.seek(0)
-    found = jpeg.beside(stream.read())
+    found = jpeg.other_content(stream.read())
     gain_map = found.gain_map
     if gain_map is not None:
         turned = turn(gain_map.pixels, header.orientation)

@@ -116,7 +116,7 @@ def walk(data: bytes, start: int = 0) -> Walk:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class OtherContent:
     """What a JPEG holds beside its picture: what can go on, and a word about all the rest.
 
     ``quality``: 1 to 100, by which the usual encoders would have made its quantisation table.
@@ -127,7 +127,7 @@ class Beside:
     quality: int | None
 
 
-def beside(data: bytes) -> Beside:
+def other_content(data: bytes) -> OtherContent:
     """Of a whole file. The gain map is as it lies in the file, not yet upright, of no size yet."""
     first = walk(data)
     xmp = b"".join(first.app(1, XMP))
@@ -140,7 +140,7 @@ def beside(data: bytes) -> Beside:
     if re.search(rb"GAudio:Data", xmp + extended):
         notes.append("the sound recorded with the picture was left out")
     if first.end is None:
-        return Beside(None, tuple(notes), _quality(first))
+        return OtherContent(None, tuple(notes), _quality(first))
     gain_map: GainMap | None = None
     items = [name for name in container_items(xmp) if name != "Primary"]
     kinds = {at: kind for at, _, kind in multi_picture(first)}
@@ -169,7 +169,7 @@ def beside(data: bytes) -> Beside:
         notes.append(f"what Samsung's camera added was left out: {', '.join(names[:8])}")
     if views:
         notes.append(f"other views of the picture (MPO) were left out: {views}")
-    return Beside(gain_map, tuple(dict.fromkeys(notes)), _quality(first))
+    return OtherContent(gain_map, tuple(dict.fromkeys(notes)), _quality(first))
 
 
 def _quality(first: Walk) -> int | None:

@@ -7,7 +7,6 @@ extra, gives the samples as they are.
 import io
 import logging
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,14 +14,14 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from srcli.errors import MediaError
+from srcli.media.boxes import boxes
 from srcli.media.exif import strip_prefix
 from srcli.media.header import open_image, pillow_header
 from srcli.media.metadata import Metadata
 from srcli.media.picture import Decoded, Header
+from srcli.media.sample_range import full_range
 from srcli.media.samples import decode_plain
-from srcli.media.tiff import full_range
 
-_MAX_BOXES = 10_000
 _MAX_BYTES = 1 << 26  # of metadata
 _CODESTREAM = b"\xff\x4f\xff\x51"
 _EXIF = bytes.fromhex("4a706754696666457869662d3e4a5032")  # "JpgTiffExif->JP2"
@@ -110,12 +109,12 @@ def _scan(stream: BinaryIO) -> _Scan:
     sycc, at = False, 0
     if stream.read(4) != _CODESTREAM:
         size = stream.seek(0, io.SEEK_END)
-        for kind, start, end in _boxes(stream, 0, size):
+        for kind, start, end in boxes(stream, 0, size):
             if kind == b"jp2c":
                 at = start
                 break
             if kind == b"jp2h":
-                for inner, first, last in _boxes(stream, start, end):
+                for inner, first, last in boxes(stream, start, end):
                     if inner == b"colr":
                         _read_colours(_part(stream, first, last), metadata)
                 sycc = metadata.pop("space", None) == _SYCC
@@ -146,25 +145,6 @@ def _read_colours(data: bytes, metadata: dict[str, Any]) -> None:
         metadata.setdefault("space", int.from_bytes(data[3:7], "big"))
     elif data[:1] in (b"\2", b"\3"):
         metadata.setdefault("icc", data[3:])
-
-
-def _boxes(stream: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """(type, start, end) of the contents of each box."""
-    for _ in range(_MAX_BOXES):
-        stream.seek(at)
-        head = stream.read(16)
-        if at + 8 > end or len(head) < 8:
-            return
-        length, kind = struct.unpack_from(">I4s", head)
-        start = at + 8
-        if length == 1 and len(head) == 16:
-            (length,) = struct.unpack_from(">Q", head, 8)
-            start = at + 16
-        stop = end if length == 0 else min(end, at + length)
-        if stop < start:
-            return
-        yield kind, start, stop
-        at = stop
 
 
 def _part(stream: BinaryIO, start: int, end: int) -> bytes:

@@ -5,8 +5,6 @@ here from the codestream's first bits. Its decoder gives 8 bits of colours and 1
 """
 
 import io
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srcli.errors import MediaError
+from srcli.media.boxes import boxes
 from srcli.media.header import pillow_header
 from srcli.media.metadata import Metadata
 from srcli.media.picture import Decoded, Header, ImageInfo, Pixels
+from srcli.media.sample_range import clipped_notes, full_range
 from srcli.media.samples import decode_plain, upright
-from srcli.media.tiff import clipped_notes, full_range
 
 _HEAD_BYTES = 4096
 _CODESTREAM = b"\xff\x0a"
@@ -65,7 +64,7 @@ class _Bits:
 def read_header(stream: BinaryIO, path: Path | None) -> Header:
     """See readers.Reader."""
     _decoder()
-    code, exif, xmp, notes = _boxes(stream)
+    code, exif, xmp, notes = _contents(stream)
     found = _scan(code)
     if found.animated:
         notes = (*notes, "only the first frame was taken")
@@ -117,7 +116,7 @@ def _decoder() -> Any:
     return Decoder
 
 
-def _boxes(stream: BinaryIO) -> tuple[bytes, bytes | None, bytes | None, tuple[str, ...]]:
+def _contents(stream: BinaryIO) -> tuple[bytes, bytes | None, bytes | None, tuple[str, ...]]:
     """The codestream's head, EXIF, XMP and notes."""
     stream.seek(0)
     head = stream.read(_HEAD_BYTES)
@@ -127,7 +126,7 @@ def _boxes(stream: BinaryIO) -> tuple[bytes, bytes | None, bytes | None, tuple[s
     code = b""
     notes: tuple[str, ...] = ()
     held: dict[bytes, bytes] = {}
-    for kind, start, end in _walk(stream, size):
+    for kind, start, end in boxes(stream, 0, size):
         stream.seek(start)
         if kind == b"jxlc" or (kind == b"jxlp" and len(code) < _HEAD_BYTES):
             number = 4 * (kind == b"jxlp")  # of bytes that say which part it is
@@ -141,25 +140,6 @@ def _boxes(stream: BinaryIO) -> tuple[bytes, bytes | None, bytes | None, tuple[s
         # the standard has four bytes first that say where it begins
         exif = exif[4 + int.from_bytes(exif[:4], "big") :]
     return code, exif or None, held.get(b"xml "), notes
-
-
-def _walk(stream: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
-    at = 0
-    for _ in range(10_000):
-        stream.seek(at)
-        head = stream.read(16)
-        if len(head) < 8:
-            return
-        length, kind = struct.unpack_from(">I4s", head)
-        start = at + 8
-        if length == 1 and len(head) == 16:
-            (length,) = struct.unpack_from(">Q", head, 8)
-            start = at + 16
-        end = size if length == 0 else min(size, at + length)
-        if end < start:
-            return
-        yield kind, start, end
-        at = end
 
 
 def _scan(code: bytes) -> _Scan:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from srcli.media.metadata import Metadata
 from srcli.media.picture import Decoded, Header, ImageInfo, Pixels
-from srcli.media.tiff import clipped_notes, full_range
+from srcli.media.sample_range import clipped_notes, full_range
 
 _SPACE = b" \t\n\v\f\r"
 _TOKEN_BYTES = 32

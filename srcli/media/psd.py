@@ -17,7 +17,7 @@ from srcli.media.colour import at_depth, cmyk_to_rgb, lab_to_rgb
 from srcli.media.exif import strip_prefix
 from srcli.media.metadata import Metadata
 from srcli.media.picture import Decoded, Header, ImageInfo, Pixels
-from srcli.media.tiff import clipped_notes, full_range
+from srcli.media.sample_range import clipped_notes, full_range
 
 _BITMAP, _GREY, _INDEXED, _RGB, _CMYK, _DUOTONE, _LAB = 0, 1, 2, 3, 4, 8, 9
 _COLOURS = {_BITMAP: 1, _GREY: 1, _INDEXED: 1, _RGB: 3, _CMYK: 4, _DUOTONE: 1, _LAB: 3}

@@ -8,7 +8,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from srcli.media.light import BT709, to_srgb
+from srcli.media.linear_light import BT709, to_srgb
 from srcli.media.metadata import Metadata
 from srcli.media.picture import Decoded, Header, ImageInfo
 

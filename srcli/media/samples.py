@@ -20,6 +20,7 @@ from srcli.media.colour import at_depth, cmyk_to_rgb, inks_left, lab_to_rgb, unm
 from srcli.media.header import ORIENTATION, kind_of_mode, open_image
 from srcli.media.picture import Decoded, Header, Pixels
 from srcli.media.readers import reader_of
+from srcli.media.sample_range import clipped_notes, full_range
 
 
 def decode(stream: BinaryIO, header: Header, *, inks: bool = False) -> Decoded:
@@ -217,8 +218,8 @@ def from_image(
     pixels: Pixels
     if mode == "F" or mode.startswith("I"):
         samples = np.asarray(image)
-        pixels = tiff.full_range(samples, bits, inverted=inverted)[:, :, None]
-        return pixels, None, icc, tiff.clipped_notes(samples)
+        pixels = full_range(samples, bits, inverted=inverted)[:, :, None]
+        return pixels, None, icc, clipped_notes(samples)
     if mode in ("P", "PA"):
         has_alpha = kind_of_mode(image)[1]
         image = image.convert("RGBA" if has_alpha else "RGB")

@@ -127,7 +127,7 @@ class WebpFrames:
         width, height: of the canvas.
         alpha: the frames have transparency.
         plays: how many times; 0: for ever.
-        carried: colour profile, EXIF and XMP.
+        metadata: colour profile, EXIF and XMP.
     """
 
     per_second = MILLISECOND
@@ -141,16 +141,16 @@ class WebpFrames:
         height: int,
         alpha: bool,
         plays: int,
-        carried: Metadata,
+        metadata: Metadata,
     ) -> None:
-        self._write, self._patch, self._carried = write, patch, carried
+        self._write, self._patch, self._metadata = write, patch, metadata
         self._at = 0
         flags = _ANIMATION | (_ALPHA if alpha else 0)
-        for flag, data in ((_ICC, carried.icc), (_EXIF, carried.exif), (_XMP, carried.xmp)):
+        for flag, data in ((_ICC, metadata.icc), (_EXIF, metadata.exif), (_XMP, metadata.xmp)):
             flags |= flag if data else 0
         self._put(b"RIFF" + bytes(4) + b"WEBP" + _extended(flags, width, height))
-        if carried.icc:
-            self._put(_chunk(b"ICCP", carried.icc))
+        if metadata.icc:
+            self._put(_chunk(b"ICCP", metadata.icc))
         self._put(_chunk(b"ANIM", bytes(4) + struct.pack("<H", min(plays, 65_535))))
 
     def frame(self, x: int, y: int, size: tuple[int, int], encoded: bytes, delay: int) -> None:
@@ -169,7 +169,7 @@ class WebpFrames:
 
     def end(self) -> None:
         """Close the file."""
-        for kind, data in ((b"EXIF", self._carried.exif), (b"XMP ", self._carried.xmp)):
+        for kind, data in ((b"EXIF", self._metadata.exif), (b"XMP ", self._metadata.xmp)):
             if data:
                 self._put(_chunk(kind, data))
         self._patch(4, struct.pack("<I", self._at - 8))

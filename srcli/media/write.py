@@ -9,12 +9,12 @@ import numpy as np
 from PIL import features
 
 from srcli.errors import MediaError, UsageError
-from srcli.media.carry import Carried, again, carry
 from srcli.media.colour import inks_left
 from srcli.media.deflate import pipeline_bytes
 from srcli.media.encode import Choices, Encoder, Page, Sequence, Strip, mode_of, open_encoder
 from srcli.media.formats import FORMATS, Format, FormatName, check_output, format_of
 from srcli.media.metadata import Metadata
+from srcli.media.output_metadata import OutputMetadata, for_later_frame, output_metadata
 from srcli.media.target import Target, open_target
 
 __all__ = ["Page", "Sequence", "Writer", "memory_needed", "open_writer"]
@@ -142,11 +142,11 @@ class Writer:
             page.bits,
             animated=sequence is not None and entry.several == "frames",
         )
-        self._carried = self._carry(page)
-        self.notes = self._carried.notes
+        self._output = self._output_metadata(page)
+        self.notes = self._output.notes
 
-    def _carry(self, page: Page) -> Carried:
-        return carry(page.metadata, self._entry, page.channels, page.size)
+    def _output_metadata(self, page: Page) -> OutputMetadata:
+        return output_metadata(page.metadata, self._entry, page.channels, page.size)
 
     def __enter__(self) -> Self:
         self._target = open_target(self._path)
@@ -176,14 +176,14 @@ class Writer:
         if self._begun and self._entry.several == "pages":
             height, width = page.size
             check_output(self._entry, width, height, page.alpha, page.bits)
-            self._carried = self._carry(page)
-            self.notes += tuple(n for n in self._carried.notes if n not in self.notes)
+            self._output = self._output_metadata(page)
+            self.notes += tuple(n for n in self._output.notes if n not in self.notes)
         elif self._begun:
             assert page.size == self._page.size, "the frames of an animation are of one size"
-            self._carried = again(self._carried)
+            self._output = for_later_frame(self._output)
         self._page, self._taken = page, 0
         self._begun += 1
-        self._encoder.begin(page, self._carried.metadata, seconds or Fraction(0))
+        self._encoder.begin(page, self._output.metadata, seconds or Fraction(0))
 
     def rows(self, strip: Strip) -> None:
         """Write the next rows.
@@ -203,8 +203,8 @@ class Writer:
         assert strip.dtype == (np.uint8 if page.bits == 8 else np.uint16), strip.dtype
         self._taken += len(strip)
         assert self._taken <= height, f"{self._taken} rows of {height}"
-        if self._carried.to_srgb is not None:
-            strip = self._carried.to_srgb(strip)  # type: ignore[arg-type]
+        if self._output.to_srgb is not None:
+            strip = self._output.to_srgb(strip)  # type: ignore[arg-type]
         if page.channels == 4:
             strip = strip.copy()
             strip[:, :, :4] = inks_left(strip[:, :, :4])

@@ -117,8 +117,8 @@ class Config:
         ema: decay of the exponential moving average of the weights per step.
         clip: largest norm of the gradient.
         beta1, beta2, eps, weight_decay: of AdamW.
-        start: ``carry``: gates open, the picture carried to the output, see ``start``; ``plain``:
-            PyTorch's own.
+        start: ``carry``: gates open, the picture carried to the output, see ``initialise``;
+            ``plain``: PyTorch's own.
         merged: train a network that has an expanded form (ECBSR, SESR, PlainUSR, ...) in its
             merged one: a step costs a fraction, and Muon does what the expansion is for.
         quantise: train for eight bits, in the merged form: convolutions round their inputs and

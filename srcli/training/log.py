@@ -22,7 +22,7 @@ class Log:
     def __init__(
         self, path: Path, *, keep_until: int = 0, on: bool = True, board: report.Board | None = None
     ) -> None:
-        self._path, self._on, self._board = path, on, board
+        self._path, self.on, self._board = path, on, board
         if not on:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ class Log:
         checkpoint.write_atomic(path, text.encode())
 
     def write(self, event: Event) -> Event:
-        if self._on:
+        if self.on:
             try:
                 with self._path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(event) + "\n")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import torch.distributed as dist
@@ -17,16 +17,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from srcli.errors import UsageError
 from srcli.training import checkpoint, report
 from srcli.training.adversary import discriminator
-from srcli.training.begin import built
 from srcli.training.config import Config, adversarial_side
+from srcli.training.first_weights import build_network
 from srcli.training.log import Event, Log
 from srcli.training.machine import agreed, join
 from srcli.training.networks import Spec, check_patch, spec_of, weights_of
-from srcli.training.perceptual import opened
+from srcli.training.perceptual import open_extractors
 from srcli.training.prepare import Run, check, prepare
 from srcli.training.privileged import Privileged
 from srcli.training.session import Session, resumed
-from srcli.training.step import Step
 from srcli.training.teachers import Teacher
 from srcli.training.validate import Validation
 
@@ -46,8 +45,56 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
         SrcliError: before any work if something is missing or wrong; NotFiniteError, with the step
             and its batch; ResourceError if the disk is full.
     """
-    began = time.perf_counter()
     stop = stop or threading.Event()
+    session, log, world = yield from _open(run)
+    scored = bool(session.validation.sets) and log.on
+    yield log.write(session.start_event(world))
+    if scored:
+        session.score()
+        scores, _ = session.score()  # the second time is what it costs
+        if session.done == 0:
+            yield log.write({"event": "validation", "step": 0, "psnr_y": scores})
+
+    while session.index < len(session.config.stages):
+        step = session.begin_stage()
+        yield log.write(session.stage_event(step))
+        pace = _Pace(session, stop, world)
+        while session.k < step.steps:
+            step(session.k)
+            session.k += 1
+            due = pace.due()
+            if not (due.log or due.validate or due.save):
+                continue
+            loss = session.loss(step)  # the only place that waits for the device
+            if due.log:
+                yield log.write(session.step_event(step, loss, pace.images_per_s()))
+                pace.begin()
+            if due.validate and scored:
+                yield log.write(session.validate())
+                pace.begin()
+            if due.save:
+                pace.saved()
+                if log.on:
+                    path = session.save()
+                    yield {"event": "checkpoint", "step": session.done, "path": str(path)}
+            if due.stop:
+                yield log.write({"event": "interrupted", "step": session.done})
+                log.close()
+                return
+        session.end_stage()
+
+    if log.on:
+        yield log.write(session.finish())
+    log.close()
+    if world > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def _open(run: Run) -> Generator[Event, None, tuple[Session, Log, int]]:
+    """A run before its first step, or after the last one of its checkpoint; and how many processes
+    share its work. What is missing or wrong comes out here."""
+    began = time.perf_counter()
     config, out = run.config, run.out
     if run.tensorboard:
         report.check_tensorboard()
@@ -61,64 +108,18 @@ def train(run: Run, stop: threading.Event | None = None) -> Iterator[Event]:
     init = weights_of(run.init, config.scale, run.weights) if run.init else None
     teacher = Teacher(config.teacher, config.scale, run.weights) if config.teacher else None
     check(config)
-    eyes = opened(config, run.weights, run.features)
+    extractors = open_extractors(config, run.weights, run.features)
     if rank == 0:
         yield from prepare(run)
     if world > 1:
         dist.barrier()
     session = Session(
-        run, spec, device, saved=saved, init=init, eyes=eyes, teacher=teacher,
+        run, spec, device, saved=saved, init=init, extractors=extractors, teacher=teacher,
         validation=validation, began=began,
     )  # fmt: skip
-    scored = bool(validation.sets) and rank == 0
     board = report.Board(out, session.done) if run.tensorboard and rank == 0 else None
     log = Log(out / "log.jsonl", keep_until=session.done, on=rank == 0, board=board)
-    yield log.write(session.started(world))
-    if scored:
-        session.score()
-        now, _ = session.score()  # the second time is what it costs
-        if saved is None:
-            yield log.write({"event": "validation", "step": 0, "psnr_y": now})
-
-    while session.index < len(config.stages):
-        step = session.enter()
-        yield log.write(session.entered(step))
-        pace = _Pace(session, stop, world)
-        while session.k < step.steps:
-            step(session.k)
-            session.k += 1
-            due = pace.due()
-            if not (due.log or due.validate or due.save):
-                continue
-            loss = session.loss(step)  # the only place that waits for the device
-            if due.log:
-                yield log.write(_told(session, step, loss, pace.images_per_s()))
-                pace.begin()
-            if due.validate and scored:
-                now, pictures = session.score()
-                event = {"event": "validation", "step": session.done, "psnr_y": now}
-                yield log.write({**event, "seconds": round(session.seconds, 1)})
-                session.keep(now, pictures)
-                pace.begin()
-            if due.save:
-                pace.saved()
-                if rank == 0:
-                    path = session.save()
-                    yield {"event": "checkpoint", "step": session.done, "path": str(path)}
-            if due.stop:
-                yield log.write({"event": "interrupted", "step": session.done})
-                log.close()
-                return
-        session.leave()
-
-    if rank == 0:
-        result, now = session.finish()
-        event = {"event": "done", "result": str(result), "psnr_y": now}
-        yield log.write({**event, "seconds": round(session.seconds, 1)})
-    log.close()
-    if world > 1:
-        dist.barrier()
-        dist.destroy_process_group()
+    return session, log, world
 
 
 def _check_networks(spec: Spec, config: Config, world: int) -> None:
@@ -131,7 +132,7 @@ def _check_networks(spec: Spec, config: Config, world: int) -> None:
         )
     networks = {config.arch: spec.build()} if world > 1 else {}
     if any(stage.teacher for stage in config.stages):
-        Privileged(built(spec, config, None), config, spec.door, spec.scale)
+        Privileged(build_network(spec, config, None), config, spec.preprocessing, spec.scale)
     side = adversarial_side(config)
     if side:
         judge = discriminator(config.discriminator, side, config.discriminator_config)
@@ -142,16 +143,6 @@ def _check_networks(spec: Spec, config: Config, world: int) -> None:
                 f"{name} has BatchNorm, whose statistics would differ between processes.",
                 "Train it with one process.",
             )
-
-
-def _told(session: Session, step: Step, loss: float, images_per_s: float) -> Event:
-    event = {
-        "event": "step", "step": session.done, "of": sum(session.steps),
-        "stage": session.index + 1, "loss": loss, "learning_rate": step.rate(session.k - 1),
-        "images_per_s": round(images_per_s, 1), "seconds": round(session.seconds, 1),
-    }  # fmt: skip
-    rival = {} if step.adversary is None else {"discriminator_loss": step.adversary.fetch()}
-    return {**event, **rival}
 
 
 @dataclass(frozen=True)

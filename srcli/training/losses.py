@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srcli.training.config import LOSSES, NEED_TEACHER, is_layer
-from srcli.training.perceptual import Eyes, looks, moved
+from srcli.training.perceptual import FeatureExtractors, looks, moved
 from srcli.training.similarity import (
     checkerboard,
     focal_frequency,
@@ -55,7 +55,7 @@ class Loss(nn.Module):
 
     Args:
         weights: names of ``LOSSES``, or ``network.layer.distance`` -> weight.
-        eyes: opens the networks that perceptual losses look through.
+        extractors: opens the networks that perceptual losses look through.
         as_rgb: what the network sees -> RGB, which those want.
         moving: perceptual losses see only the part of the pictures that begins at ``start``.
 
@@ -66,7 +66,7 @@ class Loss(nn.Module):
     def __init__(
         self,
         weights: Mapping[str, float],
-        eyes: Eyes | None = None,
+        extractors: FeatureExtractors | None = None,
         as_rgb: Callable[[Tensor], Tensor] = lambda x: x,
         *,
         moving: bool = False,
@@ -85,8 +85,8 @@ class Loss(nn.Module):
         self.moving = moving
         self.start = nn.Buffer(torch.zeros(2, dtype=torch.int64), persistent=False)
         if seen_through:
-            assert eyes is not None
-            self.perceptual.update(eyes.open(seen_through, given))
+            assert extractors is not None
+            self.perceptual.update(extractors.open(seen_through, given))
         if "contrastive" in self.weights:
             self.contrastive = Contrastive()
 

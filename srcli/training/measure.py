@@ -9,15 +9,15 @@ from collections.abc import Iterator
 import torch
 
 from srcli.training.adversary import Adversary
-from srcli.training.begin import begin, built, in_eight_bits
 from srcli.training.config import adversarial_side
+from srcli.training.first_weights import build_network, first_weights, in_eight_bits
 from srcli.training.log import Event
 from srcli.training.machine import describe, fast, join
 from srcli.training.networks import spec_of
 from srcli.training.optimiser import Vectors
-from srcli.training.perceptual import opened
+from srcli.training.perceptual import open_extractors
 from srcli.training.prepare import Run, crops_of, prepare
-from srcli.training.rate import loader_rate, measure_rate
+from srcli.training.speed import loader_rate, step_rate
 from srcli.training.step import Step
 
 
@@ -26,7 +26,7 @@ def measure(run: Run) -> Iterator[Event]:
     config = run.config
     device, _, _ = join(run.device)
     spec = spec_of(config.arch, config.scale, config.config)
-    eyes = opened(run.config, run.weights, run.features)
+    extractors = open_extractors(run.config, run.weights, run.features)
     yield from prepare(run)
     photos = crops_of(run, device)
     fast()
@@ -35,15 +35,15 @@ def measure(run: Run) -> Iterator[Event]:
     for index, stage in enumerate(config.stages):
         photos.check(stage.patch)
         torch.manual_seed(config.seed)
-        network = built(spec, config, None)
-        begin(network, photos, config, spec, None)
+        network = build_network(spec, config, None)
+        first_weights(network, photos, config, spec, None)
         if config.quantise:
             network = in_eight_bits(network, photos, config, spec)
         network = network.to(device)
         if config.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        shown = copy.deepcopy(network).eval()
-        vectors = Vectors.of(network, shown)
+        averaged = copy.deepcopy(network).eval()
+        vectors = Vectors.of(network, averaged)
         began = time.perf_counter()
         step = Step(
             network,
@@ -52,13 +52,13 @@ def measure(run: Run) -> Iterator[Event]:
             config,
             stage,
             steps=stage.steps,
-            door=spec.door,
-            eyes=eyes,
-            shown=shown,
+            preprocessing=spec.preprocessing,
+            extractors=extractors,
+            averaged=averaged,
             adversary=adversary,
         )
         build_s = time.perf_counter() - began
-        rate = measure_rate(step)
+        rate = step_rate(step)
         yield {
             "event": "measured", "stage": index + 1, "device": describe(device), "how": step.how,
             "precision": step.precision,

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from srcli.archs.ghostsr import between_features
-from srcli.catalog.entries import Architecture, Door, Variant
+from srcli.catalog.entries import Architecture, Preprocessing, Variant
 from srcli.catalog.load import default_catalogue
-from srcli.engine.doors import Doored
+from srcli.engine.pytorch.adapter import RgbAdapter
 from srcli.errors import SrcliError, UsageError, WeightsError
 from srcli.weights import new_network
 
@@ -27,28 +27,28 @@ LEAST_SHARE = 0.5  # of a network's numbers that weights to begin with must give
 
 @dataclass(frozen=True)
 class Spec:
-    """What to build: an architecture, its constructor's arguments, and what its door wants."""
+    """What to build: an architecture, its constructor's arguments, and what it takes."""
 
     entry: Architecture
     scale: int
     config: Mapping[str, Any]
-    door: Door
+    preprocessing: Preprocessing
 
     @property
     def arch(self) -> str:
         return self.entry.name
 
-    def entered(self, network: nn.Module, lr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
+    def preprocessed(self, network: nn.Module, lr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
         """What the network is given, and what it shall give, of RGB crops in 0..1."""
-        doored = Doored(network, self.door, self.scale)
-        return doored.enter(lr), doored.colour(hr)
+        adapted = RgbAdapter(network, self.preprocessing, self.scale)
+        return adapted.preprocess(lr), adapted.colour(hr)
 
     def build(self) -> nn.Module:
         return new_network(Variant(self.scale, None, 0, config=self.config), self.entry)
 
 
 def spec_of(arch: str, scale: int, config: Mapping[str, Any] | None = None) -> Spec:
-    """The catalogue's architecture at a scale; its first model gives door and configuration.
+    """The catalogue's architecture at a scale; its first model gives the rest.
 
     Raises:
         UsageError: no such architecture, or it cannot be built or does not enlarge by ``scale``.
@@ -58,20 +58,22 @@ def spec_of(arch: str, scale: int, config: Mapping[str, Any] | None = None) -> S
     if entry is None or entry.network is None:
         raise UsageError(f"There is no network {arch!r} to train.", "See `srcli models`.")
     merged: dict[str, Any] = {}
-    door = Door()
+    preprocessing = Preprocessing()
     for model in catalogue.of_architecture(arch)[:1]:
-        door = model.door
+        preprocessing = model.preprocessing
         merged = dict(next((v.config for v in model.variants if v.scale == scale), {}))
         if not merged and model.variants:
             merged = dict(model.variants[0].config)
-    spec = Spec(entry, scale, {**merged, **(config or {})}, door)
+    spec = Spec(entry, scale, {**merged, **(config or {})}, preprocessing)
     if spec.config.get("ghost") is True:
         spec = _ghosted(spec)
     side = -(-max(16, entry.min_size) // entry.multiple) * entry.multiple
     try:
         network = spec.build().eval()
         with torch.no_grad():
-            size = Doored(network, door, scale)(torch.zeros(1, 3, side, side)).shape[2:]
+            size = RgbAdapter(network, preprocessing, scale)(torch.zeros(1, 3, side, side)).shape[
+                2:
+            ]
     except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as exc:
         raise UsageError(f"{arch} cannot be built at x{scale}: {exc}.") from exc
     if tuple(size) != (side * scale, side * scale):
@@ -86,7 +88,7 @@ def _ghosted(spec: Spec) -> Spec:
         UsageError: there are none.
     """
     plain = replace(spec, config={k: v for k, v in spec.config.items() if k != "ghost"})
-    names = between_features(plain.build(), spec.door.channels)
+    names = between_features(plain.build(), spec.preprocessing.channels)
     if not names:
         raise UsageError(
             f"{spec.arch} has no regular convolutions between its features, for which ghost "
@@ -100,7 +102,7 @@ def check_patch(spec: Spec, side: int) -> None:
     network = spec.build().eval()
     try:
         with torch.no_grad():
-            Doored(network, spec.door, spec.scale)(torch.zeros(1, 3, side, side))
+            RgbAdapter(network, spec.preprocessing, spec.scale)(torch.zeros(1, 3, side, side))
     except (RuntimeError, ValueError) as exc:
         raise UsageError(
             f"Crops of {side} LR pixels are too small for {spec.arch}.", "Set a larger patch."

@@ -41,11 +41,11 @@ class Vectors:
         return [self.weights, self.ema, self.m, self.v, self.loss]
 
     @classmethod
-    def of(cls, network: nn.Module, shown: nn.Module) -> Vectors:
+    def of(cls, network: nn.Module, averaged: nn.Module) -> Vectors:
         """Take the parameters' values; from now on they are views: the network's of ``weights``,
-        those of ``shown``, its double, of ``ema``."""
+        those of ``averaged``, its double, of ``ema``."""
         weights = flatten(network)
-        ema = flatten(shown)
+        ema = flatten(averaged)
         ema.copy_(weights)
         zeros = torch.zeros_like(weights)
         loss = torch.tensor([0.0, -1, 0, SCALE, 0], dtype=torch.float64, device=weights.device)

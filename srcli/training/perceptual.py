@@ -77,7 +77,7 @@ class Mean(nn.Module):
         return cast("Tensor", self.metric(sr, hr)).mean()
 
 
-class Eyes:
+class FeatureExtractors:
     """Opens what losses look through, each network once.
 
     Args:
@@ -128,7 +128,9 @@ class Eyes:
         return cast("Recogniser", self._open[key])
 
 
-def opened(config: Config, options: WeightsOptions | None, files: Sequence[Path]) -> Eyes:
+def open_extractors(
+    config: Config, options: WeightsOptions | None, files: Sequence[Path]
+) -> FeatureExtractors:
     """With every network of a recipe open: what is not to be had comes out before any work.
 
     Args:
@@ -136,10 +138,10 @@ def opened(config: Config, options: WeightsOptions | None, files: Sequence[Path]
     """
     from srcli.weights import WeightsOptions
 
-    eyes = Eyes(options or WeightsOptions.from_environment(), files)
+    extractors = FeatureExtractors(options or WeightsOptions.from_environment(), files)
     for stage in config.stages:
-        eyes.open([n for n, w in stage.loss.items() if w and looks(n)], stage.loss)
-    return eyes
+        extractors.open([n for n, w in stage.loss.items() if w and looks(n)], stage.loss)
+    return extractors
 
 
 def place(seed: int, step: int) -> Tensor:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from srcli.archs.blocks import conv
-from srcli.catalog.entries import Door
+from srcli.catalog.entries import Preprocessing
 from srcli.errors import UsageError
 from srcli.training.config import Config, Stage
 from srcli.training.optimiser import Beside, flatten
@@ -82,7 +82,7 @@ class Privileged:
     Args:
         network: of the run, on its device.
         config: names the layer.
-        door: what the network takes and gives.
+        preprocessing: what the network takes and gives.
         scale: factor.
 
     Attributes:
@@ -93,23 +93,25 @@ class Privileged:
         UsageError: the network has no such layer, or it gives no features.
     """
 
-    def __init__(self, network: nn.Module, config: Config, door: Door, scale: int) -> None:
+    def __init__(
+        self, network: nn.Module, config: Config, preprocessing: Preprocessing, scale: int
+    ) -> None:
         self._seen: dict[str, Tensor] = {}
         self._layer = config.privileged_layer
         self.teacher = copy.deepcopy(network).eval()
         self._known = flatten(self.teacher)
         self.teacher.requires_grad_(False)
         device = self._known.device
-        n_feats = self._watch(network, self.teacher, door) if self._layer else 1
+        n_feats = self._watch(network, self.teacher, preprocessing) if self._layer else 1
         with torch.random.fork_rng(devices=[]):  # the run's other random numbers stay as they were
             torch.manual_seed(config.seed + 2)
-            encoder = Encoder(door.channels, 1 if door.enlarged else scale)
+            encoder = Encoder(preprocessing.channels, 1 if preprocessing.enlarged else scale)
             heads = Heads(n_feats)
         self.encoder = Beside(encoder.to(device), config)
         self.heads = Beside(heads.to(device), config)
         self.average = self.encoder.weights.clone()
 
-    def _watch(self, network: nn.Module, teacher: nn.Module, door: Door) -> int:
+    def _watch(self, network: nn.Module, teacher: nn.Module, preprocessing: Preprocessing) -> int:
         """Note what the layer gives in both networks; its channels."""
         for name, owner in (("student", network), ("teacher", teacher)):
             try:
@@ -123,7 +125,7 @@ class Privileged:
             layer.register_forward_hook(partial(self._note, name))
         device = self._known.device
         with torch.no_grad():
-            teacher(torch.zeros((1, door.channels, SIDE, SIDE), device=device))
+            teacher(torch.zeros((1, preprocessing.channels, SIDE, SIDE), device=device))
         features = self._seen.pop("teacher", None)
         if features is None or features.ndim != 4:
             raise UsageError(f"privileged_layer: {self._layer!r} gives no features.")

@@ -16,16 +16,16 @@ from torch import Tensor
 from srcli.errors import SrcliError, UsageError
 from srcli.training import checkpoint, report
 from srcli.training.adversary import Adversary
-from srcli.training.begin import begin, built, feature_layers, in_eight_bits
 from srcli.training.config import Config, Stage, adversarial_side
+from srcli.training.first_weights import build_network, feature_layers, first_weights, in_eight_bits
 from srcli.training.log import Event
 from srcli.training.machine import agreed, describe, fast
 from srcli.training.networks import Spec
 from srcli.training.optimiser import Vectors, trained
-from srcli.training.perceptual import Eyes
+from srcli.training.perceptual import FeatureExtractors
 from srcli.training.prepare import Run, crops_of
 from srcli.training.privileged import Privileged
-from srcli.training.rate import MEASURE_S, measure_rate
+from srcli.training.speed import MEASURE_S, step_rate
 from srcli.training.step import Step
 from srcli.training.teachers import Teacher
 from srcli.training.validate import Validation
@@ -82,13 +82,13 @@ class Session:
         device: where.
         saved: the checkpoint to go on from.
         init: tensors to begin with.
-        eyes: what perceptual losses look through.
+        extractors: what perceptual losses look through.
         teacher: for the distillation losses.
         validation: scores the averaged network.
         began: ``perf_counter`` when the run was called.
 
     Attributes:
-        network, shown, vectors: what is trained, its average as a network, both as vectors.
+        network, averaged, vectors: what is trained, its average as a network, both as vectors.
         adversary: the discriminator of adversarial stages.
         privileged: what a teacher that sees HR needs.
         index, k: the stage it is in, and steps made of it.
@@ -104,13 +104,13 @@ class Session:
         *,
         saved: dict[str, Any] | None,
         init: dict[str, Tensor] | None,
-        eyes: Eyes,
+        extractors: FeatureExtractors,
         teacher: Teacher | None,
         validation: Validation,
         began: float,
     ) -> None:
         self.run, self.config, self.spec, self.device = run, run.config, spec, device
-        self.eyes, self.validation, self._began = eyes, validation, began
+        self.extractors, self.validation, self._began = extractors, validation, began
         config = run.config
         self.photos = crops_of(run, device)
         self.too_small = {name for s in config.stages for name in self.photos.check(s.patch)}
@@ -119,27 +119,29 @@ class Session:
                 f"{run.out} was trained on other photos.", "Give the same --data and --only."
             )
         torch.manual_seed(config.seed)
-        network = built(spec, config, init)
+        network = build_network(spec, config, init)
         if saved is None:
-            self.how = begin(network, self.photos, config, spec, init)
+            self.how = first_weights(network, self.photos, config, spec, init)
         if config.quantise:
             network = in_eight_bits(network, self.photos, config, spec)
         network = network.to(device)
         if config.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
-        self.shown = copy.deepcopy(network).eval()
-        self.vectors = Vectors.of(network, self.shown)
+        self.averaged = copy.deepcopy(network).eval()
+        self.vectors = Vectors.of(network, self.averaged)
         side = adversarial_side(config)
         self.adversary = Adversary(config, side, device) if side else None
         taught = any(stage.teacher for stage in config.stages)
-        self.privileged = Privileged(network, config, spec.door, spec.scale) if taught else None
+        self.privileged = (
+            Privileged(network, config, spec.preprocessing, spec.scale) if taught else None
+        )
         self.teacher = teacher.to(device) if teacher is not None else None
         self.index, self.k, self.best, self._before = 0, 0, -1.0, 0.0
         self.steps: list[int] = [0 if run.minutes else s.steps for s in config.stages]
         self.score_s = 0.0  # what a validation costs
         if saved is not None:
-            self._take_up(saved)
+            self._restore(saved)
         elif dist.is_initialized():
             for tensor in self.vectors.all() + self._rival() + self._aid():
                 dist.broadcast(tensor, 0)
@@ -169,7 +171,7 @@ class Session:
     def _aid(self) -> list[Tensor]:
         return self.privileged.tensors() if self.privileged is not None else []
 
-    def _take_up(self, saved: dict[str, Any]) -> None:
+    def _restore(self, saved: dict[str, Any]) -> None:
         self.how = f"resumed at step {saved['k']} of stage {saved['stage'] + 1}"
         self.index, self.k, self.best = saved["stage"], saved["k"], saved["best"]
         self._before, self.steps = saved["seconds"], saved["steps"]
@@ -198,7 +200,7 @@ class Session:
         }
         return checkpoint.save(self.run.out, self.done, state)
 
-    def enter(self) -> Step:
+    def begin_stage(self) -> Step:
         """The step of the stage, its number of steps settled."""
         stage, vectors = self.stage, self.vectors
         if self.k == 0 and self.index > 0:  # warm start: the average, with Adam's memory cleared
@@ -215,8 +217,9 @@ class Session:
         teacher = self.teacher
         step = Step(
             self.network, vectors, self.photos, self.config, stage,
-            steps=max(self.steps[self.index], 1), offset=self.offset, door=self.spec.door,
-            eyes=self.eyes, shown=self.shown, teacher=teacher,
+            steps=max(self.steps[self.index], 1), offset=self.offset,
+            preprocessing=self.spec.preprocessing, extractors=self.extractors,
+            averaged=self.averaged, teacher=teacher,
             features=feature_layers(self.network, teacher) if teacher is not None else None,
             adversary=self.adversary, privileged=self.privileged,
         )  # fmt: skip
@@ -224,13 +227,13 @@ class Session:
             assert self.run.minutes is not None
             share = stage.steps / sum(s.steps for s in self.config.stages[self.index :])
             left = (60 * self.run.minutes - self.seconds) * share * MARGIN
-            per_step = 1 / measure_rate(step) + self.score_s / self.config.validate_every
+            per_step = 1 / step_rate(step) + self.score_s / self.config.validate_every
             steps = max(10, int((left - MEASURE_S) / per_step))
             self.steps[self.index] = agreed(steps, self.device)
         step.steps = self.steps[self.index]
         return step
 
-    def leave(self) -> None:
+    def end_stage(self) -> None:
         """The stage is over."""
         self.index, self.k = self.index + 1, 0
 
@@ -253,23 +256,27 @@ class Session:
     def score(self) -> tuple[dict[str, float], dict[str, Any]]:
         """Of the averaged network; see `Validation.score`."""
         clock = time.perf_counter()
-        for mine, theirs in zip(self.shown.buffers(), self.network.buffers(), strict=True):
+        for mine, theirs in zip(self.averaged.buffers(), self.network.buffers(), strict=True):
             mine.copy_(theirs)
-        scores = self.validation.score(self.shown)
+        scores = self.validation.score(self.averaged)
         self.score_s = time.perf_counter() - clock
         return scores
 
-    def keep(self, scores: dict[str, float], pictures: dict[str, Any]) -> None:
-        """A validation's strips, and its weights if they are the best so far."""
+    def validate(self) -> Event:
+        """Score the averaged network; keep strips of it, and its weights if they are the best."""
+        scores, pictures = self.score()
+        event = {"event": "validation", "step": self.done, "psnr_y": scores}
+        event["seconds"] = round(self.seconds, 1)
         if self.config.samples:
             report.strips(self.run.out, self.done, self.validation.strips(pictures))
         mean = sum(scores.values()) / len(scores)
         if mean > self.best:
             self.best = mean
             self.export(self.run.out / f"{self.config.name}.best.safetensors", scores)
+        return event
 
-    def finish(self) -> tuple[Path, dict[str, float]]:
-        """Write the result and what is told of the run; the result's file and its scores."""
+    def finish(self) -> Event:
+        """Write the result and the report on the run."""
         scores, _ = self.score()
         result = self.run.out / f"{self.config.name}.safetensors"
         self.export(result, scores)
@@ -278,14 +285,15 @@ class Session:
             self.run.out, self.config, self.photos.pack, self.steps, scores, self.seconds,
             describe(self.device),
         )  # fmt: skip
-        return result, scores
+        event = {"event": "done", "result": str(result), "psnr_y": scores}
+        return {**event, "seconds": round(self.seconds, 1)}
 
     def export(self, path: Path, scores: dict[str, float]) -> None:
         """The averaged network, as users load it."""
         from srcli.weights import save_file
 
         state = {
-            n: t.detach().cpu().contiguous().clone() for n, t in self.shown.state_dict().items()
+            n: t.detach().cpu().contiguous().clone() for n, t in self.averaged.state_dict().items()
         }
         if self.config.half:
             state = {n: t.half() if t.is_floating_point() else t for n, t in state.items()}
@@ -296,10 +304,10 @@ class Session:
         }  # fmt: skip
         save_file(
             path, state, arch=spec.arch, scale=spec.scale, config=dict(spec.config),
-            provenance=provenance, door=spec.door,
+            provenance=provenance, preprocessing=spec.preprocessing,
         )  # fmt: skip
 
-    def started(self, processes: int) -> Event:
+    def start_event(self, processes: int) -> Event:
         return {
             "event": "start", "recipe": self.config.recipe, "arch": self.config.arch,
             "scale": self.config.scale, "weights": self.how,
@@ -309,10 +317,19 @@ class Session:
             "too_small": sorted(self.too_small),
         }  # fmt: skip
 
-    def entered(self, step: Step) -> Event:
+    def stage_event(self, step: Step) -> Event:
         stage = self.stage
         return {
             "event": "stage", "stage": self.index + 1, "stages": len(self.config.stages),
             "how": step.how, "precision": step.precision, "steps": self.steps[self.index],
             "batch": stage.batch, "patch": stage.patch, "loss": dict(stage.loss),
         }  # fmt: skip
+
+    def step_event(self, step: Step, loss: float, images_per_s: float) -> Event:
+        event = {
+            "event": "step", "step": self.done, "of": sum(self.steps),
+            "stage": self.index + 1, "loss": loss, "learning_rate": step.rate(self.k - 1),
+            "images_per_s": round(images_per_s, 1), "seconds": round(self.seconds, 1),
+        }  # fmt: skip
+        rival = {} if step.adversary is None else {"discriminator_loss": step.adversary.fetch()}
+        return {**event, **rival}

@@ -18,15 +18,15 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srcli.catalog.entries import Door
-from srcli.engine.doors import Doored
+from srcli.catalog.entries import Preprocessing
+from srcli.engine.pytorch.adapter import RgbAdapter
 from srcli.training.adversary import Adversary
 from srcli.training.config import Config, Stage
 from srcli.training.data import Crops, Photos, Where
-from srcli.training.forms import set_form
 from srcli.training.losses import Loss
+from srcli.training.module_swaps import swap_modules
 from srcli.training.optimiser import Adam, Vectors, trained
-from srcli.training.perceptual import Eyes, place
+from srcli.training.perceptual import FeatureExtractors, place
 from srcli.training.privileged import Privileged
 from srcli.training.schedule import ema_decay, learning_rate
 
@@ -41,9 +41,9 @@ class Step:
 
     Args:
         network: its parameters views of ``vectors.weights``.
-        door: what the network takes and gives: the loss is of what it sees, in 0..1.
-        eyes: opens the networks of perceptual losses.
-        shown: the network of the averaged weights, for the losses that compare with it.
+        preprocessing: what the network takes and gives: the loss is of what it sees, in 0..1.
+        extractors: opens the networks of perceptual losses.
+        averaged: the network of the averaged weights, for the losses that compare with it.
         teacher: for the distillation losses: takes and gives 0..1.
         features: last-layer modules of student and teacher, for feature distillation.
         adversary: of adversarial stages.
@@ -61,9 +61,9 @@ class Step:
         *,
         steps: int,
         offset: int = 0,
-        door: Door | None = None,
-        eyes: Eyes | None = None,
-        shown: nn.Module | None = None,
+        preprocessing: Preprocessing | None = None,
+        extractors: FeatureExtractors | None = None,
+        averaged: nn.Module | None = None,
         teacher: nn.Module | None = None,
         features: tuple[nn.Module, nn.Module] | None = None,
         adversary: Adversary | None = None,
@@ -71,7 +71,7 @@ class Step:
     ) -> None:
         self.network, self.vectors, self.photos = network, vectors, photos
         self.config, self.stage, self.steps, self.offset = config, stage, steps, offset
-        self.doored = Doored(network, door or Door(), photos.scale)
+        self.adapted = RgbAdapter(network, preprocessing or Preprocessing(), photos.scale)
         self.teacher = teacher
         self.device = vectors.weights.device
         self.world, self.rank = (
@@ -85,8 +85,8 @@ class Step:
         self.adversary = adversary if stage.adversarial else None
         self.privileged = privileged if stage.teacher or stage.student else None
         self._beside = self.privileged.learner(stage) if self.privileged is not None else None
-        self.loss = Loss(stage.loss, eyes, self.doored.as_rgb, moving=True).to(self.device)
-        self.shown = shown if self.loss.needs_average else None
+        self.loss = Loss(stage.loss, extractors, self.adapted.as_rgb, moving=True).to(self.device)
+        self.averaged = averaged if self.loss.needs_average else None
         self.precision: str = config.precision
         if self.precision == "auto":
             self.precision = "bf16" if bf16_is_fast(self.device) else "fp32"
@@ -188,9 +188,9 @@ class Step:
     def _loss_of(self, lr8: Tensor, hr8: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """uint8 crops -> loss without its adversarial term, and for that the two RGB pictures: what
         is given and what shall be. This is what is compiled."""
-        rgb, white = lr8.float() / 255, self.doored.door.maximum
-        given, hr = self.doored.enter(rgb), self.doored.colour(hr8.float() / 255)
-        lr = self.doored.colour(rgb)
+        rgb, white = lr8.float() / 255, self.adapted.preprocessing.maximum
+        given, hr = self.adapted.preprocess(rgb), self.adapted.colour(hr8.float() / 255)
+        lr = self.adapted.colour(rgb)
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
         on = self.precision != "fp32"
         levels: Callable[[Tensor], list[Tensor]] | None = getattr(self.network, "levels", None)
@@ -205,11 +205,11 @@ class Step:
             teacher_sr = None
             if self.loss.needs_teacher and self.teacher is not None:
                 with torch.no_grad():
-                    teacher_sr = self.doored.colour(self.teacher(rgb).float())
+                    teacher_sr = self.adapted.colour(self.teacher(rgb).float())
             average = None
-            if self.shown is not None:
+            if self.averaged is not None:
                 with torch.no_grad():
-                    average = self.shown(given).float() / white
+                    average = self.averaged(given).float() / white
         if white != 1:
             lr, hr = lr / white, hr / white
             teacher_sr = teacher_sr / white if teacher_sr is not None else None
@@ -225,7 +225,7 @@ class Step:
             total = total + self.loss(sr.float(), wanted, lr, taught, features, known)
         if self.adversary is None:
             return total, None
-        return total, (self.doored.as_rgb(outputs[-1].float()), self.doored.as_rgb(hr))
+        return total, (self.adapted.as_rgb(outputs[-1].float()), self.adapted.as_rgb(hr))
 
     def _tap(self, name: str, _: nn.Module, args: tuple[Tensor, ...]) -> None:
         self._taps[name] = args[0]
@@ -235,8 +235,8 @@ class Step:
         lr, hr = self._batch
         if self.photos.resident:
             lr, hr = self.photos.crops(lr, hr, self.stage.patch)
-        if self.shown is not None:
-            for mine, theirs in zip(self.shown.buffers(), self.network.buffers(), strict=True):
+        if self.averaged is not None:
+            for mine, theirs in zip(self.averaged.buffers(), self.network.buffers(), strict=True):
                 mine.copy_(theirs)
         loss, pictures = self.loss_of(lr, hr)
         if self.adversary is not None and pictures is not None:
@@ -334,7 +334,7 @@ class Step:
         backup = self.save()
         if compiled:
             torch.compiler.reset()
-            set_form(self.network, "compiled", shifts=c.depthwise == "shifts")
+            swap_modules(self.network, "compiled", shifts=c.depthwise == "shifts")
             self.loss_of = torch.compile(self._loss_of, mode=c.compile_mode, dynamic=False)
             try:
                 self._run()
@@ -344,7 +344,7 @@ class Step:
                 self.loss_of = self._loss_of
                 torch.compiler.reset()
         if self.how == "eager":
-            set_form(self.network, "train")
+            swap_modules(self.network, "train")
         self.restore(backup)
         if graph and c.compile_mode not in ("reduce-overhead", "max-autotune"):
             try:

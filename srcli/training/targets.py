@@ -21,7 +21,8 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from srcli.engine.open import Engine, open_engine
+from srcli.engine.engine import Engine
+from srcli.engine.open import open_engine
 from srcli.engine.settings import Settings
 from srcli.training import journal
 from srcli.training.packing import Pack, blank, mapped

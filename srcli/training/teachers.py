@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from srcli.engine.doors import Doored
+from srcli.engine.pytorch.adapter import RgbAdapter
 from srcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -91,10 +91,10 @@ class Teacher(nn.Module):
             assert options is not None
             network = weights.load(model, scale, options)
         self.network = network.requires_grad_(False).eval()
-        self.doored = Doored(self.network, model.door, scale)
+        self.adapted = RgbAdapter(self.network, model.preprocessing, scale)
 
     def forward(self, lr: Tensor) -> Tensor:
-        sr: Tensor = self.doored(lr)
+        sr: Tensor = self.adapted(lr)
         return sr
 
     def train(self, mode: bool = True) -> Teacher:

@@ -14,9 +14,9 @@ from torch import nn
 
 from srcli.archs.merging import Expanded
 from srcli.archs.quantised import attach, imitate, split
-from srcli.engine.passes import Network
+from srcli.engine.pytorch.network import Network
+from srcli.engine.pytorch.upscaler import Upscaler
 from srcli.engine.settings import Settings
-from srcli.engine.upscaler import Upscaler
 from srcli.errors import MediaError, UsageError
 from srcli.quality.benchmarks import Pair, read_folder
 from srcli.quality.evaluate import evaluate, load_pair
@@ -78,7 +78,7 @@ class Validation:
         return scores, pictures
 
     def _network(self, scale: int) -> Network:
-        return Network(self._module, self._spec.entry, self._spec.door, scale)
+        return Network(self._module, self._spec.entry, self._spec.preprocessing, scale)
 
     def _plain(self, network: nn.Module) -> nn.Module:
         """As the engine runs it: an expanded network merged."""

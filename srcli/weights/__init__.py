@@ -10,8 +10,11 @@ from srcli.weights.cache import (
     verify,
 )
 from srcli.weights.download import Progress
-from srcli.weights.loading import build, load, load_file, new_network, save_file, state_dict
+from srcli.weights.loading import load, state_dict
 from srcli.weights.locate import locate
+from srcli.weights.metadata import save_file
+from srcli.weights.networks import build, new_network
+from srcli.weights.user_file import load_file
 
 __all__ = [
     "Announce",

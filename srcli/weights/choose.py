@@ -11,7 +11,7 @@ from srcli import catalog
 from srcli.catalog import Model
 from srcli.errors import UsageError
 from srcli.options import MODEL, Option
-from srcli.weights.loading import load_file
+from srcli.weights.user_file import load_file
 
 if TYPE_CHECKING:
     from torch import Tensor

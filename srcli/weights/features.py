@@ -14,8 +14,8 @@ from srcli.errors import UsageError, WeightsError
 from srcli.weights import format as stored
 from srcli.weights.cache import Announce, WeightsOptions
 from srcli.weights.download import Progress
-from srcli.weights.loading import read_file
 from srcli.weights.locate import locate_and_read
+from srcli.weights.metadata import read_file
 from srcli.weights.origin import read_any
 
 if TYPE_CHECKING:

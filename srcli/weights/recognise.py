@@ -52,14 +52,16 @@ def candidates(
     near = (c for c in _near(state, scale, catalogue) if c.model.arch.network not in settled)
     for candidate in chain(told_by_shapes, near):
         model = candidate.model
-        run_as = (model.arch.network, model.door, model.border)
+        run_as = (model.arch.network, model.preprocessing, model.border)
         key = (run_as, candidate.scale, tuple(sorted(candidate.config.items())))
         if key not in seen:
             seen.add(key)
             yield candidate
 
 
-def told(arch: Architecture, state: Mapping[str, Tensor]) -> tuple[int, dict[str, Any]] | None:
+def infer_config(
+    arch: Architecture, state: Mapping[str, Tensor]
+) -> tuple[int, dict[str, Any]] | None:
     """Scale and arguments as the network's class reads them off the shapes; None if it cannot."""
     if arch.network is None:
         return None
@@ -80,7 +82,8 @@ def told(arch: Architecture, state: Mapping[str, Tensor]) -> tuple[int, dict[str
 def same_network(a: Model, b: Model) -> bool:
     """True if it makes no difference, but for the scale, which of the two a file is run as."""
     return all(
-        (a.arch.network, a.door, a.border, v.config) == (b.arch.network, b.door, b.border, w.config)
+        (a.arch.network, a.preprocessing, a.border, v.config)
+        == (b.arch.network, b.preprocessing, b.border, w.config)
         for v in a.variants
         for w in b.variants
     )
@@ -100,7 +103,7 @@ def _told(state: Mapping[str, Tensor], catalogue: Catalogue) -> Iterator[Candida
         if model.arch.network is not None and not model.is_own:
             by_network.setdefault(model.arch.network, []).append(model)
     for models in by_network.values():
-        found = told(models[0].arch, state)
+        found = infer_config(models[0].arch, state)
         if found is not None:
             scale, config = found
             yield Candidate(min(models, key=lambda m: _unlike(m, scale, config)), scale, config)

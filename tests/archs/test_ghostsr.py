@@ -23,7 +23,7 @@ def ghostly(model, scale):
     """The model with ghost convolutions for all that make features of features; None if there are
     none of those."""
     variant = model.variant(scale)
-    names = between_features(new_network(variant, model.arch), model.door.channels)
+    names = between_features(new_network(variant, model.arch), model.preprocessing.channels)
     if not names:
         return None
     config = {**variant.config, "ghost": tuple(names)}

@@ -11,7 +11,7 @@ from srcli.archs.blocks import BSConv
 from srcli.archs.inference import by_pixels, derive, pointwise
 from srcli.weights import new_network
 
-RGB = at_one_scale([m for m in NETWORKS if m.door.colour in ("rgb", "bgr")])
+RGB = at_one_scale([m for m in NETWORKS if m.preprocessing.colour in ("rgb", "bgr")])
 
 
 @pytest.fixture(params=[pytest.param(p.values, id=p.id, marks=p.marks) for p in RGB])
@@ -23,7 +23,7 @@ def lr(network, height=47, width=45):  # more than a chunk
     multiple = network.arch.multiple
     size = -(-height // multiple) * multiple, -(-width // multiple) * multiple
     lr = torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(0))
-    return (lr * network.door.maximum).contiguous(memory_format=torch.channels_last)
+    return (lr * network.preprocessing.maximum).contiguous(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
@@ -32,7 +32,7 @@ def test_equal_in_fp32(network):
     picture = lr(network)
     wanted = network.module(picture)
     found = derive(network.module)(picture)
-    peak = max(network.door.maximum, float(wanted.abs().max()))
+    peak = max(network.preprocessing.maximum, float(wanted.abs().max()))
     # 1.3e-6 at most with trained weights; these random ones are steeper
     assert float((found - wanted).abs().max()) <= 5e-5 * peak
     after = network.module.state_dict()  # the plain network is left as it was

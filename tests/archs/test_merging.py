@@ -25,11 +25,11 @@ def trained(model, scale, dtype):
         if parameter.ndim == 1 and parameter.requires_grad:
             parameter.data += 0.2 * torch.randn(parameter.shape)
     network = network.to(dtype).train()
-    channels = 1 if model.door.colour == "y" else 3
+    channels = 1 if model.preprocessing.colour == "y" else 3
     with torch.no_grad():
         for _ in range(3):  # statistics
-            network(torch.rand(2, channels, 16, 18, dtype=dtype) * model.door.maximum)
-    lr = torch.rand(1, channels, 18, 22, dtype=dtype) * model.door.maximum
+            network(torch.rand(2, channels, 16, 18, dtype=dtype) * model.preprocessing.maximum)
+    lr = torch.rand(1, channels, 18, 22, dtype=dtype) * model.preprocessing.maximum
     return network.eval().requires_grad_(False), lr
 
 
@@ -42,7 +42,7 @@ def test_both_forms_compute_the_same(model, scale, dtype, bound):
     wanted, got = network(lr), plain(lr)
     assert got.dtype == dtype
     # of white, or of what comes out if that is more
-    peak = max(model.door.maximum, float(wanted.abs().max()))
+    peak = max(model.preprocessing.maximum, float(wanted.abs().max()))
     assert float((got - wanted).abs().max()) <= bound * peak
     after = network.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from srcli import catalog
-from srcli.engine.passes import Network
-from srcli.engine.upscaler import Settings, Upscaler
+from srcli.engine.pytorch.network import Network
+from srcli.engine.pytorch.upscaler import Settings, Upscaler
 from srcli.weights import load, new_network
 
 VARIANTS = [
@@ -44,20 +44,20 @@ def test_golden(model, variant, shared, weights):
     golden = np.load(path)
     lr, sr = golden["lr"].astype(np.float32) / 255, golden["sr"]
     module = load(model, variant.scale, weights)
-    network = Network(module, model.arch, model.door, variant.scale)
+    network = Network(module, model.arch, model.preprocessing, variant.scale)
 
     # as a user gets it, tiled or not; floats come out cut to 0..1
     for tile in (0, 16):
         engine = Upscaler(lambda scale: network, Settings(device="cpu", tile=tile))
         assert np.abs(engine(lr, [variant.scale]) - sr.clip(0, 1)).max() < 1e-4
 
-    # beyond 0..1 too, and the network alone behind its door
-    doored, white = network.doored(), model.door.maximum
+    # beyond 0..1 too, and the network alone inside its adapter
+    adapted, white = network.adapted(), model.preprocessing.maximum
     with torch.inference_mode():
         rgb = torch.from_numpy(lr).permute(2, 0, 1)[None]
         if all(n % model.arch.multiple == 0 for n in lr.shape[:2]):
-            assert np.abs(pixels(doored(rgb)) - sr).max() < 1e-4
-        given = doored.enter(rgb)
+            assert np.abs(pixels(adapted(rgb)) - sr).max() < 1e-4
+        given = adapted.preprocess(rgb)
         if "net_in" in golden:
             assert np.abs(pixels(given) / white - shaped(golden["net_in"])).max() < 1e-6
         for key in {"sr_y", "sr_ycc"} & set(golden):

@@ -8,16 +8,16 @@ from catalogue_samples import NETWORKS, at_one_scale, one_of_a_kind, short
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srcli.engine.maps import Source
-from srcli.engine.storage import Budget
-from srcli.engine.tiling import TileRun
+from srcli.engine.pytorch.maps import Source
+from srcli.engine.pytorch.storage import Budget
+from srcli.engine.pytorch.tiling import TileRun
 
 EXACT = [m for m in NETWORKS if m.arch.tiling == "exact"]
 OTHER_SCALES = [
     pytest.param(short(model), scale, id=f"{model.name}-x{scale}")
     for model in EXACT
     # what is given the enlarged picture is the same at every scale
-    for scale in (() if model.door.enlarged else model.scales[1:])
+    for scale in (() if model.preprocessing.enlarged else model.scales[1:])
 ]
 GLOBAL = (
     "bcrn", "rlfn", "rlfn_s", "rlfn_ntire", "imdn", "rfdn", "bsrn", "bsrn_s", "safmn_ntire",
@@ -34,8 +34,8 @@ def random_lr(network, height, width, seed=0):
     least, multiple = network.arch.min_size, network.arch.multiple
     height, width = (max(least, -(-n // multiple) * multiple) for n in (height, width))
     generator = torch.Generator().manual_seed(seed)
-    lr = torch.rand((1, network.door.channels, height, width), generator=generator)
-    return lr * network.door.maximum
+    lr = torch.rand((1, network.preprocessing.channels, height, width), generator=generator)
+    return lr * network.preprocessing.maximum
 
 
 def by_stages(network, lr, tile):
@@ -60,7 +60,7 @@ def assert_equal(tiled, whole):
 def assert_tiled(network, lr, tiles):
     """At each (tile size, how many of them)."""
     whole = at_once(network, lr)
-    factor = 1 if network.door.enlarged else network.scale
+    factor = 1 if network.preprocessing.enlarged else network.scale
     assert whole.shape == (1, lr.shape[1], lr.shape[2] * factor, lr.shape[3] * factor)
     for tile, pieces in tiles:
         tiled, n = by_stages(network, lr, tile)
@@ -134,7 +134,7 @@ def test_forward_differentiates(model, scale):
 
     torch.manual_seed(5)
     module = new_network(model.variant(scale), model.arch).train()
-    module(torch.rand(2, model.door.channels, 16, 18)).square().mean().backward()
+    module(torch.rand(2, model.preprocessing.channels, 16, 18)).square().mean().backward()
     unused = {name for name, p in module.named_parameters() if p.requires_grad and p.grad is None}
     known = UNUSED.get(model.arch.name)
     if known is not None:

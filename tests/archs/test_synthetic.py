@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from srcli import catalog
-from srcli.engine.passes import Network
-from srcli.engine.upscaler import Settings, Upscaler
+from srcli.engine.pytorch.network import Network
+from srcli.engine.pytorch.upscaler import Settings, Upscaler
 from srcli.weights import build, load_file
 
 SHARED = Path(os.environ.get("SRCLI_SHARED", Path(__file__).parents[3] / "shared"))
@@ -24,22 +24,22 @@ FILES = [
 @pytest.mark.shared
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_synthetic(path):
-    """Within 1e-4 of white: through the door, tiled or not, and the network alone."""
+    """Within 1e-4 of white: through the adapter, tiled or not, and the network alone."""
     scale = int(path.stem.rsplit("-x", 1)[1])
     golden = np.load(path.with_suffix(".npz"))
     model, variant, state = load_file(path, path.name.split(".")[0], scale)
     assert variant.scale == scale
-    network = Network(build(variant, model.arch, state), model.arch, model.door, scale)
-    doored, lr = network.doored(), golden["lr"].astype(np.float32) / 255
+    network = Network(build(variant, model.arch, state), model.arch, model.preprocessing, scale)
+    adapted, lr = network.adapted(), golden["lr"].astype(np.float32) / 255
 
     rgb = torch.from_numpy(lr).permute(2, 0, 1)[None]
-    given = doored.enter(rgb)
+    given = adapted.preprocess(rgb)
     with torch.inference_mode():
-        sr = padded(network, given)[0].permute(1, 2, 0).numpy() / model.door.maximum
+        sr = padded(network, given)[0].permute(1, 2, 0).numpy() / model.preprocessing.maximum
     wanted = golden["sr"] if "sr" in golden else golden["sr_y"][:, :, None]
     assert np.abs(sr - wanted).max() < 1e-4
     if "net_in" in golden:
-        seen = given[0, 0].numpy() / model.door.maximum
+        seen = given[0, 0].numpy() / model.preprocessing.maximum
         assert np.abs(seen - golden["net_in"]).max() < 1e-6
 
     results = [
@@ -54,7 +54,7 @@ def padded(network, given):
     height, width = given.shape[2:]
     down, right = (-n % network.arch.multiple for n in (height, width))
     large = torch.nn.functional.pad(given, (0, right, 0, down), mode="replicate")
-    factor = 1 if network.door.enlarged else network.scale
+    factor = 1 if network.preprocessing.enlarged else network.scale
     return network.module(large)[:, :, : height * factor, : width * factor]
 
 
@@ -66,9 +66,9 @@ def test_a_pyramid_in_one_file(shared):
     model, variant, state = load_file(path, "lapsrn", 4)
     network = build(variant, model.arch, state)
     given = (
-        Network(network, model.arch, model.door, 4)
-        .doored()
-        .enter(torch.from_numpy(golden["lr"].astype(np.float32) / 255).permute(2, 0, 1)[None])
+        Network(network, model.arch, model.preprocessing, 4)
+        .adapted()
+        .preprocess(torch.from_numpy(golden["lr"].astype(np.float32) / 255).permute(2, 0, 1)[None])
     )
     with torch.inference_mode():
         first, last = network.levels(given)

@@ -9,7 +9,7 @@ import pytest
 from srcli import catalog
 from srcli.bench.eager import Eager
 from srcli.bench.runners import plain_run
-from srcli.engine.passes import Network
+from srcli.engine.pytorch.network import Network
 from srcli.errors import SrcliError
 from srcli.weights import WeightsOptions, load
 
@@ -27,7 +27,7 @@ def test_it_runs_the_network_and_ends(alone, named):
     child.run()
     if state is not None:
         module.load_state_dict(state)
-    wanted = plain_run(Network(module.eval(), model.arch, model.door, 2), LR)
+    wanted = plain_run(Network(module.eval(), model.arch, model.preprocessing, 2), LR)
     assert np.abs(child.result()[0].transpose(1, 2, 0) - wanted).max() < 1e-5
     process = child._process
     assert process.poll() is None

@@ -17,7 +17,7 @@ from srcli.bench.measure import Row, agreement, alternate
 from srcli.bench.plot import plot
 from srcli.bench.run import best
 from srcli.bench.runners import Runner, Setup
-from srcli.engine.passes import Network
+from srcli.engine.pytorch.network import Network
 from srcli.media.chart import Axis
 from srcli.weights import new_network
 
@@ -106,7 +106,7 @@ def test_multiply_adds_are_those_of_the_convolutions():
     wanted = sum(seen)
     for layer in module.modules():
         layer._forward_hooks.clear()
-    network = Network(module, entry.arch, entry.door, scale)
+    network = Network(module, entry.arch, entry.preprocessing, scale)
     assert cost(network, (20, 16), 5) == Cost(5, wanted)
     assert next(module.parameters()).device.type == "cpu"  # it was not moved
 

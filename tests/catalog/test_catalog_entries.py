@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from srcli import catalog
-from srcli.weights.loading import CHANGES
+from srcli.weights.networks import CHANGES
 
 OURS = {"bcrn", "rlfn", "rlfn_s", "rlfn_ntire", "lesrcnn", "swift_srgan"}
 
@@ -68,7 +68,7 @@ def test_every_published_file_is_in_the_catalogue(shared):
         assert weights.sha256 == row["sha256"]
         if row["file"] != "(download only)":
             assert weights.file == row["file"]
-        assert model.door.maximum == (255 if row["input_range"] == "0..255" else 1)
+        assert model.preprocessing.maximum == (255 if row["input_range"] == "0..255" else 1)
         licence = row["licence_of_origin"]
         assert licence == "as above" or licence.startswith(model.licence)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from srcli.catalog import NO_DENOISING, CatalogueError, Door, WeightsFile, load_catalogue
+from srcli.catalog import NO_DENOISING, CatalogueError, Preprocessing, WeightsFile, load_catalogue
 
 SHA = "0123456789abcdef" * 4
 
@@ -106,7 +106,7 @@ reference = "none"
 name = "carnish.authors"
 licence = "MIT"
 source = "https://example.org"
-door = {{ colour = "bgr", maximum = 255 }}
+preprocessing = {{ colour = "bgr", maximum = 255 }}
 config = {{ groups = 4, widths = [16, 8] }}
 [[model.variant]]
 scale = 4
@@ -123,7 +123,7 @@ weights = {{ file = "c.pth", bytes = 5, sha256 = "{SHA}", url = "https://e/c", s
 name = "collapsible.srcli"
 licence = "MIT"
 source = "https://example.org"
-door = {{ colour = "y" }}
+preprocessing = {{ colour = "y" }}
 [[model.variant]]
 scale = 2
 parameters = 9
@@ -133,7 +133,7 @@ weights = {{ file = "collapsible.srcli-x2.safetensors", bytes = 5, sha256 = "{SH
 name = "early.paper"
 licence = "none stated"
 source = "https://example.org"
-door = {{ colour = "ycbcr", enlarged = true }}
+preprocessing = {{ colour = "ycbcr", enlarged = true }}
 [[model.variant]]
 scale = 3
 parameters = 8
@@ -147,7 +147,7 @@ note = "No network."
     )
     carn = catalogue.models["carnish.authors"]
     assert carn.scales == (2, 4)
-    assert carn.door == Door("bgr", 255.0)
+    assert carn.preprocessing == Preprocessing("bgr", 255.0)
     assert carn.arch.multiple == 2
     assert carn.variant(2).config == {"groups": 1, "widths": (16, 8)}
     assert carn.variant(4).config == {"groups": 4, "widths": (16, 8)}
@@ -157,10 +157,10 @@ note = "No network."
     sesr = catalogue.models["collapsible.srcli"]
     assert sesr.arch.expanded
     assert sesr.arch.tiling == "whole"
-    assert sesr.door == Door("y")
+    assert sesr.preprocessing == Preprocessing("y")
     assert sesr.variant(2).weights.bundled
     early = catalogue.models["early.paper"]
-    assert early.door == Door("ycbcr", 1.0, True)
+    assert early.preprocessing == Preprocessing("ycbcr", 1.0, True)
     assert early.variant(3).weights is None
     assert catalogue.models["nearest"].is_resampler
     assert [m.name for m in catalogue.of_architecture("early")] == ["early.paper"]

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from srcli import catalog
 from srcli.archs.quantised import calibrate
 from srcli.cli import application
-from srcli.engine.open import as_tuned
+from srcli.engine.choice import as_tuned
 from srcli.engine.settings import Settings
 from srcli.errors import SrcliError, UsageError
 from srcli.weights import WeightsOptions, new_network, save_file, tuned

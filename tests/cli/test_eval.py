@@ -305,7 +305,7 @@ def test_a_set_by_name_is_taken_from_the_cache(run, tmp_path, monkeypatch):
 
     hr, lr = file("Tiny/x2/HR/a.png", (48, 60)), file("Tiny/x2/LRx2/a.png", (24, 30))
     tiny = sets.Dataset("Tiny", "p", "r", "l", {2: (sets.DatasetPicture("a", hr, lr),)})
-    monkeypatch.setattr("srcli.quality.entrants.find_dataset", lambda name: tiny)
+    monkeypatch.setattr("srcli.quality.candidates.find_dataset", lambda name: tiny)
     [found] = lines(run("-m", "bicubic", "-x", "2", "--data", "tiny", "--json"))
     assert (found["dataset"], found["source"], found["scored"]) == ("Tiny", "benchmark", 1)
 

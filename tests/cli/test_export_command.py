@@ -67,7 +67,7 @@ def test_half_safetensors_is_accepted_as_weights(run, mine, tmp_path):
     _, variant, state = load_file(half)
     assert {t.dtype for t in state.values()} == {torch.float16}
     assert dict(variant.config) == CONFIG
-    from srcli.weights.loading import file_metadata
+    from srcli.weights.metadata import file_metadata
 
     provenance = json.loads(file_metadata(half)["srcli.provenance"])
     assert provenance["trained_by"] == "srcli train"
@@ -149,11 +149,10 @@ def test_weights_that_are_not_at_hand(run):
 
 
 def test_opsets_are_the_engine_s():
-    from srcli.engine import eight_bits
-    from srcli.engine.export import DEFAULT_OPSET, OPSETS
+    from srcli.engine.export import DEFAULT_OPSET, OPSETS, onnx_int8
 
     assert (OPSETS[0], OPSETS[-1]) == (LEAST_OPSET, LARGEST_OPSET)
-    assert eight_bits.LEAST_OPSET == LEAST_INT8_OPSET
+    assert onnx_int8.LEAST_OPSET == LEAST_INT8_OPSET
     assert DEFAULT_OPSET in OPSETS
 
 

@@ -12,14 +12,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from srcli import catalog
-from srcli.catalog import Door
-from srcli.catalog.own import read_entries, to_toml
+from srcli.catalog import Preprocessing
+from srcli.catalog.user_models import read_entries, to_toml
 from srcli.cli import application
 from srcli.cli import own as own_module
 from srcli.errors import SrcliError, UsageError, WeightsError
 from srcli.weights import load_file, new_network, save_file
-from srcli.weights import own as own_room
-from srcli.weights.own import data_dir
+from srcli.weights.metadata import file_metadata
+from srcli.weights.user_models import data_dir
 
 CONFIG = {"n_feats": 8}
 
@@ -52,7 +52,7 @@ def lesrcnn(scale, seed=0, **config):
 def trained(tmp_path):
     """Function (scale, seed) -> what `srcli train` leaves behind."""
 
-    def make(scale=2, seed=0, door=None, **config):
+    def make(scale=2, seed=0, preprocessing=None, **config):
         path = tmp_path / f"trained-x{scale}-{seed}.safetensors"
         state = lesrcnn(scale, seed, **config).state_dict()
         provenance = {"trained_by": "srcli train", "step": seed}
@@ -63,7 +63,7 @@ def trained(tmp_path):
             scale=scale,
             config={**CONFIG, **config},
             provenance=provenance,
-            door=door,
+            preprocessing=preprocessing,
         )
         return path
 
@@ -107,7 +107,7 @@ def test_a_trained_file_becomes_a_model(run, trained, photo, home, tmp_path):
     assert '"lesrcnn.mine"' in result.stdout
 
     # the copy says where it is from, as the file did
-    metadata = own_room.file_metadata(kept)
+    metadata = file_metadata(kept)
     assert json.loads(metadata["srcli.provenance"])["step"] == 1
 
 
@@ -144,11 +144,11 @@ def test_a_pth_file_of_tensors(run, tmp_path):
     torch.save({"params": new_network(model.variant(4), model.arch).state_dict()}, path)
     run("models", "add", path, "--name", "rlfn_ntire.mine")
     added = catalog.get("rlfn_ntire.mine")
-    assert added.door == model.door == Door("rgb", 255.0)
+    assert added.preprocessing == model.preprocessing == Preprocessing("rgb", 255.0)
     assert added.variant(4).parameters == model.variant(4).parameters
     assert dict(added.variant(4).config) == dict(model.variant(4).config)
     found, _, _ = load_file(added.variant(4).weights.folder / added.variant(4).weights.file)
-    assert found.door == model.door
+    assert found.preprocessing == model.preprocessing
 
 
 def test_half_precision_weights(run, tmp_path, photo):
@@ -225,12 +225,18 @@ def test_files_that_cannot_be_had(run, trained, home, tmp_path):
 
 def test_scales_of_a_name_share_a_door(run, trained):
     run("models", "add", trained(2), "--name", "lesrcnn.mine")
-    with pytest.raises(WeightsError, match=r"0\.\.255 at its door, unlike"):
-        run("models", "add", trained(4, door=Door("rgb", 255.0)), "--name", "lesrcnn.mine")
+    with pytest.raises(WeightsError, match=r"takes rgb in 0\.\.255, unlike"):
+        run(
+            "models",
+            "add",
+            trained(4, preprocessing=Preprocessing("rgb", 255.0)),
+            "--name",
+            "lesrcnn.mine",
+        )
     # the only scale may be replaced by anything
-    other = trained(2, 3, door=Door("rgb", 255.0))
+    other = trained(2, 3, preprocessing=Preprocessing("rgb", 255.0))
     run("models", "add", other, "--name", "lesrcnn.mine", "--overwrite")
-    assert catalog.get("lesrcnn.mine").door.maximum == 255
+    assert catalog.get("lesrcnn.mine").preprocessing.maximum == 255
 
 
 def test_what_is_not_one_s_own_is_not_removed(run, home):
@@ -326,7 +332,7 @@ def test_the_table_keeps_any_text(tmp_path):
             "name": "lesrcnn.mine",
             "note": 'a "quoted"\nline\t\\ \x7f \U0001f600 é',
             "odd key": [1, 2.5, True, "x"],
-            "door": {"maximum": 255.0},
+            "preprocessing": {"maximum": 255.0},
             "variant": [{"scale": 2, "config": {}, "weights": {"file": "a", "bytes": 1}}],
         },
         {"name": "b", "variant": 3},
@@ -334,6 +340,9 @@ def test_the_table_keeps_any_text(tmp_path):
     ]
     path = tmp_path / "t.toml"
     path.write_text(to_toml(entries), encoding="utf-8")
+    assert read_entries(path) == entries
+    # as earlier versions have written it
+    path.write_text(path.read_text("utf-8").replace("preprocessing", "door"), encoding="utf-8")
     assert read_entries(path) == entries
 
 

@@ -35,7 +35,7 @@ def heard(worker, until):
     end = time.monotonic() + 60
     while not any(isinstance(event, until) for _, event in events):
         assert time.monotonic() < end
-        events += Worker.unpacked(worker.told())
+        events += Worker.unpacked(worker.take_events())
     return events
 
 
@@ -50,7 +50,7 @@ def test_a_group_is_done_and_told_with_its_jobs_indices(here, picture):
     options = Options(catalog.resolve("bicubic"), 2.0)
     jobs = plan(["a.png", "b.png"], options)
     worker = begin(options)
-    assert Worker.unpacked(worker.told()) == []  # it is there
+    assert Worker.unpacked(worker.take_events()) == []  # it is there
     worker.work(pickle.dumps([(5, jobs[0])]))
     events = heard(worker, Done)
     assert [(k, type(event)) for k, event in events] == [(5, Started), (5, Done)]
@@ -100,6 +100,6 @@ def test_stopping_leaves_nothing_half_written(here, picture, monkeypatch):
 def test_a_worker_waits_a_while_for_something_to_tell(here, monkeypatch):
     monkeypatch.setattr(module, "WAIT_S", 0.05)
     worker = begin(Options(catalog.resolve("bicubic"), 2.0))
-    worker.told()
-    assert Worker.unpacked(worker.told()) == []
+    worker.take_events()
+    assert Worker.unpacked(worker.take_events()) == []
     worker.stop()

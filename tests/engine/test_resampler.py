@@ -6,9 +6,9 @@ import pytest
 from srcli import catalog
 from srcli.engine import resampler as module
 from srcli.engine.open import open_engine
+from srcli.engine.pytorch.upscaler import Settings, Upscaler
 from srcli.engine.resampler import Resampler
 from srcli.engine.result import Report
-from srcli.engine.upscaler import Settings, Upscaler
 from srcli.quality.resize import resize
 
 

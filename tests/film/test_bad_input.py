@@ -14,7 +14,8 @@ from PIL import Image
 
 from srcli.film.decode import Decoder
 from srcli.film.ffmpeg import find_ffmpeg
-from srcli.film.probe import Packet, probe, read_packet, read_tick
+from srcli.film.packets import Packet, read_packet, read_tick
+from srcli.film.probe import probe
 from tests.film.films import header, make, raw, run, times
 
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p")

@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srcli.catalog import Architecture, Door
-from srcli.engine.passes import Network
-from srcli.engine.upscaler import Settings, Upscaler
+from srcli.catalog import Architecture, Preprocessing
+from srcli.engine.pytorch.network import Network
+from srcli.engine.pytorch.upscaler import Settings, Upscaler
 from srcli.film.colour import MATRICES, Conversion, halved, interpolated
+from srcli.film.description import Colour
 from srcli.film.formats import LAYOUTS
 from srcli.film.frames import FrameUpscaler, conversions
-from srcli.film.probe import Colour
 from tests.film.films import header, make, raw, run, slow
 
 TAGS = {
@@ -244,7 +244,8 @@ def test_an_identity_network_gives_every_sample_back(pix_fmt, full, matrix, tile
     """Through the engine; samples that stand for no colour are among them."""
     entry = Architecture("identity", "Identity", "residual", "p", "r", "here:Identity")
     engine = Upscaler(
-        lambda scale: Network(Identity(), entry, Door(), scale), Settings(device="cpu", tile=tile)
+        lambda scale: Network(Identity(), entry, Preprocessing(), scale),
+        Settings(device="cpu", tile=tile),
     )
     layout, size = LAYOUTS[pix_fmt], (64, 96)
     colour = Colour(matrix=matrix, full_range=full)

@@ -8,9 +8,9 @@ from srcli.engine.resampler import Resampler
 from srcli.errors import MediaError
 from srcli.film.mux import Cut
 from srcli.film.options import FilmOptions
+from srcli.film.packets import Timeline, scan
 from srcli.film.parts import check_joint, make, spans, within
 from srcli.film.plan import open_film, plan_film
-from srcli.film.probe import Timeline, scan
 from srcli.film.segments import LEAST_FRAMES, MOST_FRAMES, Segment, work_folder
 from tests.film.films import make as make_film
 

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from srcli.film import upscale as upscaling
+from srcli.film.description import Stream
 from srcli.film.ffmpeg import find_ffmpeg
-from srcli.film.probe import Stream, probe
-from srcli.film.tracks import Track, converted_forms, forms, kept_forms
+from srcli.film.probe import probe
+from srcli.film.tracks import Track, alternatives, converted_alternatives, lossless_alternatives
 from tests.film.films import header, make, packets, run, times
 
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p")
@@ -76,13 +77,13 @@ def test_samples_are_repacked_without_loss(name, codec, target, becomes, here, u
     assert abs(picture - heard) <= Fraction(1, 500)
 
 
-def test_forms_of_sound():
+def test_alternatives_of_sound():
     surround = Stream(1, "audio", "truehd", samples="s24", channels=8)
-    assert [t.encoder for t in converted_forms(surround, ".mp4")] == ["alac", "aac"]
-    assert converted_forms(surround, ".webm")[0].options == (("b", "448k"),)
-    assert forms(surround, ".mp4", "copy") == []
+    assert [t.encoder for t in converted_alternatives(surround, ".mp4")] == ["alac", "aac"]
+    assert converted_alternatives(surround, ".webm")[0].options == (("b", "448k"),)
+    assert alternatives(surround, ".mp4", "copy") == []
     deep = Stream(1, "audio", "pcm_s24be", samples="s24")
-    assert [t.encoder for t in kept_forms(deep, ".mkv")] == ["pcm_s24le"]
+    assert [t.encoder for t in lossless_alternatives(deep, ".mkv")] == ["pcm_s24le"]
     assert Track(deep).encoder is None
 
 

@@ -151,7 +151,7 @@ def test_names_that_no_file_can_have(here, name):
         ("srcli.jobs.inputs", "_status"),  # finding
         ("srcli.jobs.outputs.Naming", "target"),  # naming
         ("srcli.media.image", "inspect"),  # planning
-        ("srcli.jobs.reading", "open_source"),
+        ("srcli.jobs.prefetch", "open_source"),
         ("srcli.jobs.run", "enlarge"),
         ("srcli.jobs.run", "open_writer"),
         ("srcli.jobs.run.Reader", "take"),
@@ -164,7 +164,7 @@ def test_whatever_is_raised_about_one(here, monkeypatch, module, function, error
         "srcli.jobs.inputs": inputs,
         "srcli.jobs.outputs.Naming": outputs.Naming,
         "srcli.media.image": image,
-        "srcli.jobs.reading": reading,
+        "srcli.jobs.prefetch": reading,
         "srcli.jobs.run": running,
         "srcli.jobs.run.Reader": running.Reader,
     }[module]

@@ -11,8 +11,8 @@ from srcli import catalog
 from srcli.errors import UsageError
 from srcli.jobs import plan as planning
 from srcli.jobs.events import Done, Failed, Skipped, Started
+from srcli.jobs.inspect import NamedInput
 from srcli.jobs.job import Options
-from srcli.jobs.look import Named
 from srcli.jobs.plan import Plan
 from srcli.jobs.run import run
 from srcli.media import image
@@ -61,7 +61,7 @@ def done_by(plan, options):
         options,
         Nearest(),
         tell=events.append,
-        look=plan.look,
+        inspect=plan.inspect,
         total=plan.total,
         scales=plan.scales,
     )
@@ -71,7 +71,7 @@ def done_by(plan, options):
 def test_headers_are_read_as_work_goes_on(here, looked):
     plan = planned()
     assert len(looked) == 4
-    assert (len(plan), plan.total, plan.looked) == (N, N, None)
+    assert (len(plan), plan.total, plan.inspected) == (N, N, None)
     before = []
     events = []
 
@@ -81,7 +81,9 @@ def test_headers_are_read_as_work_goes_on(here, looked):
         events.append(event)
 
     wanted = options()
-    run(plan.todo(), wanted, Nearest(), tell=tell, look=plan.look, total=N, scales=plan.scales)
+    run(
+        plan.todo(), wanted, Nearest(), tell=tell, inspect=plan.inspect, total=N, scales=plan.scales
+    )
     assert len(before) < 10
     assert sorted(looked) == [f"{k:02d}.png" for k in range(N)]  # each once
     started = [event for event in events if isinstance(event, Started)]
@@ -165,7 +167,7 @@ def test_outputs_named_by_their_size(here):
 def test_what_workers_look_at(here):
     plan = planned()
     items = list(plan.todo())
-    assert sum(isinstance(item, Named) for item in items) == N - 4
+    assert sum(isinstance(item, NamedInput) for item in items) == N - 4
     assert not any(plan.is_for_us(item) for item in items)
     sized = Plan(["in"], options(scale=None, width=12), first=4)
     assert sum(sized.is_for_us(item) for item in sized.todo()) == N - 4
@@ -173,5 +175,5 @@ def test_what_workers_look_at(here):
 
 def test_a_few_are_all_known_before(here):
     plan = Plan(["in"], options(), first=N)
-    assert len(plan.looked) == N
+    assert len(plan.inspected) == N
     assert plan.scales == [2]

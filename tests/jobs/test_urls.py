@@ -69,7 +69,7 @@ def upscale(*inputs, **more):
             options,
             Nearest(),
             tell=events.append,
-            look=plan.look,
+            inspect=plan.inspect,
             total=plan.total,
             scales=plan.scales,
         )

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from srcli.media.carry import carry
 from srcli.media.exif import (
     build_exif,
     pack_ifd,
@@ -28,6 +27,7 @@ from srcli.media.metadata import (
     usable_icc,
     xmp_for,
 )
+from srcli.media.output_metadata import output_metadata
 from srcli.media.write import open_writer
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -114,7 +114,7 @@ def test_damaged_exif_costs_a_note_and_not_the_picture(tmp_path) -> None:
 
 
 def icc_for(icc: bytes | None, channels: int) -> bytes | None:
-    return carry(Metadata(icc=icc), FORMATS["png"], channels, (1, 1)).metadata.icc
+    return output_metadata(Metadata(icc=icc), FORMATS["png"], channels, (1, 1)).metadata.icc
 
 
 def test_profiles_go_only_with_pixels_of_their_kind() -> None:
@@ -214,7 +214,7 @@ def test_comments_and_text_in_each_others_formats(tmp_path) -> None:
     assert written("a.gif", Metadata(comments=(b"c" * 300,), xmp=b"<x/>")).comments == (b"c" * 300,)
     title = (b"zTXt", b"Title\0\0" + zlib.compress(b"words"))
     assert written("b.png", Metadata(texts=(title,))).texts == (title,)
-    said = carry(Metadata(texts=(title,)), FORMATS["jpeg"], 3, (2, 3))
+    said = output_metadata(Metadata(texts=(title,)), FORMATS["jpeg"], 3, (2, 3))
     assert "text" in said.notes[0] and said.metadata.comments == ()
 
 
@@ -222,8 +222,8 @@ def test_what_says_how_pixels_look_is_never_stripped() -> None:
     gamma = ((b"gAMA", bytes(4)),)
     whole = Metadata(SRGB, b"exif", (72, 72), b"xmp", b"iptc", (b"c",), ((b"tEXt", b"a"),), gamma)
     assert whole.stripped() == Metadata(icc=SRGB, colour=gamma)
-    assert carry(whole.stripped(), FORMATS["png"], 3, (1, 1)).metadata.colour == gamma
-    assert carry(Metadata(colour=gamma), FORMATS["webp"], 3, (1, 1)).notes
+    assert output_metadata(whole.stripped(), FORMATS["png"], 3, (1, 1)).metadata.colour == gamma
+    assert output_metadata(Metadata(colour=gamma), FORMATS["webp"], 3, (1, 1)).notes
 
 
 def test_what_is_too_long_for_a_jpeg() -> None:
@@ -231,5 +231,5 @@ def test_what_is_too_long_for_a_jpeg() -> None:
     long = Metadata(
         None, exif + bytes(70_000), None, b"x" * 70_000, b"i" * 70_000, (b"c" * 70_000,)
     )
-    said = carry(long, FORMATS["jpeg"], 3, (1, 1))
+    said = output_metadata(long, FORMATS["jpeg"], 3, (1, 1))
     assert len(said.notes) == 4 and said.metadata == Metadata()

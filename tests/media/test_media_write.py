@@ -17,7 +17,7 @@ from srcli.errors import MediaError, ResourceError, UsageError
 from srcli.media import target
 from srcli.media.image import Picture, inspect, read
 from srcli.media.metadata import Metadata
-from srcli.media.tiff import TiffEncoder
+from srcli.media.tiff_encoder import TiffEncoder
 from srcli.media.write import Writer, memory_needed, open_writer
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -132,9 +132,9 @@ def test_tiff_by_other_readers(big: bool, order: str, dtype: str) -> None:
         out.seek(0, io.SEEK_END)
 
     encoder = TiffEncoder(lambda data: out.write(data) and None, patch, big=big)
-    carried = Metadata(SRGB, exif.tobytes()[6:])
+    metadata = Metadata(SRGB, exif.tobytes()[6:])
     bits = samples.dtype.itemsize * 8
-    encoder.page(height=700, width=900, channels=3, bits=bits, carried=carried)
+    encoder.page(height=700, width=900, channels=3, bits=bits, metadata=metadata)
     encoder.rows(samples[:333])
     encoder.rows(samples[333:])
     encoder.finish()

@@ -17,18 +17,11 @@ from srcli.engine.open import open_engine
 from srcli.engine.resampler import Resampler
 from srcli.errors import MediaError, ResourceError, SrcliError, UsageError
 from srcli.quality.benchmarks import Pair, read_folder
-from srcli.quality.evaluate import (
-    Failure,
-    Score,
-    ScoreLog,
-    as_json,
-    check_metrics,
-    evaluate,
-    load_pair,
-    open_metrics,
-)
+from srcli.quality.evaluate import Failure, Score, evaluate, load_pair
 from srcli.quality.metrics import psnr_rgb, psnr_y, ssim_y
+from srcli.quality.named_metrics import check_metrics, open_metrics
 from srcli.quality.resize import imresize, resize
+from srcli.quality.score_log import ScoreLog, as_json
 from srcli.weights import WeightsOptions
 
 

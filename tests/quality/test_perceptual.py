@@ -14,7 +14,7 @@ from srcli.archs.efficientnet_lite import EfficientNetLite0
 from srcli.archs.vgg import VGG
 from srcli.catalog import features as catalogue
 from srcli.errors import UsageError, WeightsError
-from srcli.quality.evaluate import open_metrics
+from srcli.quality.named_metrics import open_metrics
 from srcli.quality.niqe import niqe
 from srcli.quality.perceptual import Dists, Lpips
 from srcli.weights import WeightsOptions

@@ -157,7 +157,14 @@ def test_a_step_is_the_two_networks_own(gan, photos):
     vectors = Vectors.of(network, copy.deepcopy(network))
     adversary = Adversary(config, 32, torch.device("cpu"))
     step = Step(
-        network, vectors, photos, config, stage, steps=4, door=spec.door, adversary=adversary
+        network,
+        vectors,
+        photos,
+        config,
+        stage,
+        steps=4,
+        preprocessing=spec.preprocessing,
+        adversary=adversary,
     )
     generator, judge = copy.deepcopy(network), copy.deepcopy(adversary.network)
     betas = {"betas": (config.beta1, config.beta2), "eps": config.eps}

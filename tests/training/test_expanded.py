@@ -48,10 +48,10 @@ def test_the_written_file(arch, folder, cache, benchmark, tmp_path):
     assert len(plain.state_dict()) < len(state)
     again = build(variant, model.arch, plain.state_dict())
 
-    lr = torch.rand(1, model.door.channels, 18, 22) * model.door.maximum
+    lr = torch.rand(1, model.preprocessing.channels, 18, 22) * model.preprocessing.maximum
     with torch.no_grad():
         wanted = fresh.eval()(lr)
-        assert float((plain(lr) - wanted).abs().max()) < 1e-5 * model.door.maximum
+        assert float((plain(lr) - wanted).abs().max()) < 1e-5 * model.preprocessing.maximum
         assert torch.equal(again(lr), plain(lr))
 
 

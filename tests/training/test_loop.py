@@ -206,7 +206,7 @@ def test_a_teacher_of_the_catalogue(run, shared):
 def test_scores_are_those_of_eval(run, benchmark):
     """The number in the log is what the file scores when loaded as users load it."""
     from srcli.engine.open import open_engine
-    from srcli.engine.upscaler import Settings
+    from srcli.engine.pytorch.upscaler import Settings
     from srcli.quality.benchmarks import read_folder
     from srcli.quality.evaluate import evaluate
     from srcli.weights import load_file as load_model

@@ -7,16 +7,16 @@ import torch
 from torch.nn import functional as F
 
 from srcli.archs.blocks import CCA
-from srcli.catalog import Door
+from srcli.catalog import Preprocessing
 from srcli.errors import UsageError
 from srcli.training import packing
 from srcli.training.config import load
 from srcli.training.data import Photos
-from srcli.training.forms import set_form
+from srcli.training.initialise import fit_last, initialise, shallow_path
 from srcli.training.losses import Contrastive, Loss, attention_transfer
+from srcli.training.module_swaps import swap_modules
 from srcli.training.networks import spec_of, take_over
 from srcli.training.optimiser import Vectors
-from srcli.training.start import fit_last, shallow_path, start
 from srcli.training.step import Step
 
 
@@ -29,7 +29,7 @@ def test_forms_compute_the_same(arch, scale, form):
     results = []
     for f in ("plain", form):
         other = copy.deepcopy(network)
-        set_form(other, f)
+        swap_modules(other, f)
         params = [p for p in other.parameters() if p.requires_grad]
         y = other(x)
         grads = torch.autograd.grad(
@@ -40,13 +40,13 @@ def test_forms_compute_the_same(arch, scale, form):
     # sums in another order: rounding of fp32, and now and then a PReLU on its other side
     for a, b in zip(*results, strict=True):
         assert (a - b).abs().max() <= 1e-3 * a.abs().max() + 1e-7
-    set_form(other, "plain")
+    swap_modules(other, "plain")
     assert torch.equal(other.train()(x), results[0][0])
 
 
 def test_channel_attention_has_a_gradient_where_nothing_varies():
     network = CCA(16)
-    set_form(network, "train")
+    swap_modules(network, "train")
     x = torch.full((1, 16, 8, 8), 0.5, requires_grad=True)
     (grad,) = torch.autograd.grad(network(x).sum(), x)
     assert grad.isfinite().all()
@@ -92,7 +92,7 @@ def test_contrastive_prefers_the_truth():
 
 
 def entered(spec, crops):
-    return spec.entered(spec.build(), *(c.float() / 255 for c in crops))
+    return spec.preprocessed(spec.build(), *(c.float() / 255 for c in crops))
 
 
 STARTED = (
@@ -112,7 +112,7 @@ def test_start_is_about_nearest_neighbour(name, photos):
     network = spec.build()
     where = photos.draw(0, 6, 32)
     lr, hr = entered(spec, photos.crops(where.lr, where.hr, 32))
-    start(network, lr, hr, squash=config.squash, quiet=config.quiet)
+    initialise(network, lr, hr, squash=config.squash, quiet=config.quiet)
     other = photos.draw(1, 6, 32)
     lr, hr = entered(spec, photos.crops(other.lr, other.hr, 32))
     with torch.no_grad():
@@ -127,14 +127,14 @@ def test_start_keeps_pytorch_s_own_elsewhere():
     network = spec_of("rlfn_s", 2).build()
     before = copy.deepcopy(network.state_dict())
     lr = 255 * torch.rand(2, 3, 24, 24)
-    start(network, lr, F.interpolate(lr, scale_factor=2), quiet=["conv_2"])
+    initialise(network, lr, F.interpolate(lr, scale_factor=2), quiet=["conv_2"])
     changed = [n for n, t in network.state_dict().items() if not torch.equal(t, before[n])]
     gates = [f"block_{k}.esa.conv4.bias" for k in range(1, 7)]
     ends = ["conv_2.weight", "conv_2.bias", "upsampler.0.weight", "upsampler.0.bias"]
     assert changed == ["conv_1.weight", "conv_1.bias", *gates, *ends]
     assert torch.equal(network.conv_1.weight[3:], before["conv_1.weight"][3:])
     with pytest.raises(UsageError, match="conv_9"):
-        start(network, lr, F.interpolate(lr, scale_factor=2), quiet=["conv_9"])
+        initialise(network, lr, F.interpolate(lr, scale_factor=2), quiet=["conv_9"])
 
 
 def test_shallow_path():
@@ -159,10 +159,10 @@ def test_the_loss_is_of_what_the_network_sees(arch, photos):
     network = spec.build()
     vectors = Vectors.of(network, copy.deepcopy(network))
     stage = config.stages[0]
-    step = Step(network, vectors, quarter, config, stage, steps=4, door=spec.door)
+    step = Step(network, vectors, quarter, config, stage, steps=4, preprocessing=spec.preprocessing)
     where = step.draw(0)
     lr8, hr8 = quarter.crops(where.lr, where.hr, stage.patch)
-    given, hr = spec.entered(network, lr8.float() / 255, hr8.float() / 255)
+    given, hr = spec.preprocessed(network, lr8.float() / 255, hr8.float() / 255)
     assert given.shape[1] == hr.shape[1] == 1
     loss = Loss(stage.loss)
     with torch.no_grad():
@@ -184,8 +184,10 @@ def fp16(photos):
     torch.manual_seed(0)
     network = spec_of("rlfn_s", 2, {"channels": 8, "hidden": 8, "n_blocks": 1}).build()
     vectors = Vectors.of(network, copy.deepcopy(network))
-    door = Door(maximum=255)
-    return Step(network, vectors, photos, config, config.stages[0], steps=100, door=door), vectors
+    preprocessing = Preprocessing(maximum=255)
+    return Step(
+        network, vectors, photos, config, config.stages[0], steps=100, preprocessing=preprocessing
+    ), vectors
 
 
 def test_fp16_skips_what_overflows_and_halves_the_scale(fp16):

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from srcli.archs.alexnet import AlexNet
 from srcli.archs.vgg import VGG
-from srcli.catalog import Door
-from srcli.engine.doors import Doored
+from srcli.catalog import Preprocessing
+from srcli.engine.pytorch.adapter import RgbAdapter
 from srcli.errors import UsageError, WeightsError
 from srcli.quality.perceptual import Dists, Lpips
 from srcli.training.config import load
@@ -17,7 +17,7 @@ from srcli.training.loop import train
 from srcli.training.losses import Loss
 from srcli.training.networks import spec_of
 from srcli.training.optimiser import Vectors
-from srcli.training.perceptual import GRID, Eyes, place
+from srcli.training.perceptual import GRID, FeatureExtractors, place
 from srcli.training.prepare import Run
 from srcli.training.similarity import checkerboard, focal_frequency, locally_discriminative, ms_ssim
 from srcli.training.step import Step
@@ -51,20 +51,20 @@ def options(tmp_path):
 
 
 @pytest.fixture
-def eyes(files, options):
-    return Eyes(options, files)
+def extractors(files, options):
+    return FeatureExtractors(options, files)
 
 
-def one(eyes, name, sr, hr, **more):
-    return Loss({name: 1.0}, eyes, **more)(sr, hr, hr)
+def one(extractors, name, sr, hr, **more):
+    return Loss({name: 1.0}, extractors, **more)(sr, hr, hr)
 
 
-def test_features_layer_by_layer(eyes, files):
+def test_features_layer_by_layer(extractors, files):
     network = VGG(depth=16).eval()
     network.load_state_dict(torch.load(files[1]))
     hr, sr = waves(2, 32), waves(2, 32, 1).requires_grad_(True)
     weights = {"vgg16.conv1_2": 0.5, "vgg16.relu3_3.l2": 2.0, "vgg16.relu3_3": 0.25, "l1": 3.0}
-    loss = Loss(weights, eyes)(sr, hr, hr)
+    loss = Loss(weights, extractors)(sr, hr, hr)
     with torch.no_grad():
         pairs = zip(*(network(x, ("conv1_2", "relu3_3")) for x in (sr, hr)), strict=True)
         first, third = (a - b for a, b in pairs)
@@ -73,16 +73,18 @@ def test_features_layer_by_layer(eyes, files):
     assert float(loss.detach()) == pytest.approx(float(wanted), rel=1e-4)
     loss.backward()
     assert sr.grad.abs().max() > 0
-    assert not any(p.requires_grad for p in Loss(weights, eyes).parameters())
+    assert not any(p.requires_grad for p in Loss(weights, extractors).parameters())
 
 
-def test_each_step_looks_from_another_pixel(eyes):
+def test_each_step_looks_from_another_pixel(extractors):
     hr, sr = waves(1, 80), waves(1, 80, 1)
-    loss = Loss({"vgg16.relu1_2": 1.0}, eyes, moving=True)
+    loss = Loss({"vgg16.relu1_2": 1.0}, extractors, moving=True)
     from_the_corner = float(loss(sr, hr, hr))
     loss.start.copy_(torch.tensor([5, 11]))
     y, x = slice(5, 5 + 80 - GRID + 1), slice(11, 11 + 80 - GRID + 1)
-    part = Loss({"vgg16.relu1_2": 1.0}, eyes).perceptual["vgg16"](sr[:, :, y, x], hr[:, :, y, x])
+    part = Loss({"vgg16.relu1_2": 1.0}, extractors).perceptual["vgg16"](
+        sr[:, :, y, x], hr[:, :, y, x]
+    )
     assert float(loss(sr, hr, hr)) == pytest.approx(float(part), rel=1e-5)
     assert float(part) != pytest.approx(from_the_corner, rel=1e-3)
 
@@ -92,7 +94,7 @@ def test_each_step_looks_from_another_pixel(eyes):
     assert torch.equal(place(7, 3), place(7, 3))
 
 
-def test_metrics_as_losses(eyes, files):
+def test_metrics_as_losses(extractors, files):
     alex, vgg, pooled = AlexNet(), VGG(depth=16), VGG(depth=16, pooling="l2")
     alex.load_state_dict(torch.load(files[0]))
     for network in (vgg, pooled):
@@ -100,11 +102,11 @@ def test_metrics_as_losses(eyes, files):
     hr, sr = waves(2, 64), (waves(2, 64) + 0.1 * torch.randn(2, 3, 64, 64)).requires_grad_(True)
     metrics = {"lpips": Lpips.alex(alex), "lpips_vgg": Lpips.vgg(vgg), "dists": Dists(pooled)}
     for name, metric in metrics.items():
-        loss = one(eyes, name, sr, hr)
+        loss = one(extractors, name, sr, hr)
         assert float(loss.detach()) == pytest.approx(float(metric(sr, hr).mean().detach()))
         assert torch.autograd.grad(loss, sr)[0].abs().max() > 0
-        assert float(one(eyes, name, hr, hr)) == pytest.approx(0, abs=1e-5)
-    both = Loss({"lpips": 0.5, "l2": 2.0}, eyes)(sr, hr, hr)
+        assert float(one(extractors, name, hr, hr)) == pytest.approx(0, abs=1e-5)
+    both = Loss({"lpips": 0.5, "l2": 2.0}, extractors)(sr, hr, hr)
     assert float(both.detach()) == pytest.approx(
         float((0.5 * metrics["lpips"](sr, hr).mean() + 2 * (sr - hr).square().mean()).detach()),
         rel=1e-4,
@@ -112,13 +114,13 @@ def test_metrics_as_losses(eyes, files):
 
 
 @pytest.mark.parametrize("colour", ["y", "bgr", "ycbcr"])
-def test_pictures_are_looked_at_in_rgb(eyes, colour):
-    door = Doored(torch.nn.Identity(), Door(colour=colour), 2)
+def test_pictures_are_looked_at_in_rgb(extractors, colour):
+    adapter = RgbAdapter(torch.nn.Identity(), Preprocessing(colour=colour), 2)
     hr, sr = waves(1, 64), waves(1, 64, 1)
-    seen = [door.colour(x) for x in (sr, hr)]
-    loss = one(eyes, "lpips", *seen, as_rgb=door.as_rgb)
+    seen = [adapter.colour(x) for x in (sr, hr)]
+    loss = one(extractors, "lpips", *seen, as_rgb=adapter.as_rgb)
     plain = [x.expand(-1, 3, -1, -1) for x in seen] if colour == "y" else [sr, hr]
-    assert float(loss) == pytest.approx(float(one(eyes, "lpips", *plain)), rel=1e-3)
+    assert float(loss) == pytest.approx(float(one(extractors, "lpips", *plain)), rel=1e-3)
 
 
 def test_a_pattern_of_the_grid_is_seen_and_texture_is_not():
@@ -137,9 +139,9 @@ def test_a_pattern_of_the_grid_is_seen_and_texture_is_not():
 
 def test_no_weights_no_such_layer(options, files):
     with pytest.raises(UsageError, match="no layer 'conv9_9'"):
-        Loss({"vgg16.conv9_9": 1.0}, Eyes(options, files))
+        Loss({"vgg16.conv9_9": 1.0}, FeatureExtractors(options, files))
     with pytest.raises(WeightsError, match="alexnet"):
-        Loss({"lpips": 1.0}, Eyes(options, files[1:]))
+        Loss({"lpips": 1.0}, FeatureExtractors(options, files[1:]))
 
 
 def test_the_recipe_names_layers():
@@ -220,15 +222,24 @@ def test_the_average_is_what_ldl_compares_with(photos):
     spec = spec_of("bcrn", 2, {"n_feats": 16, "n_blocks": 2})
     torch.manual_seed(0)
     network = spec.build()
-    shown = copy.deepcopy(network).eval()
-    vectors, stage = Vectors.of(network, shown), config.stages[0]
-    step = Step(network, vectors, photos, config, stage, steps=4, door=spec.door, shown=shown)
+    averaged = copy.deepcopy(network).eval()
+    vectors, stage = Vectors.of(network, averaged), config.stages[0]
+    step = Step(
+        network,
+        vectors,
+        photos,
+        config,
+        stage,
+        steps=4,
+        preprocessing=spec.preprocessing,
+        averaged=averaged,
+    )
     vectors.ema.add_(0.01 * torch.randn(vectors.ema.shape))
     where = step.draw(0)
     lr8, hr8 = photos.crops(where.lr, where.hr, 16)
     with torch.no_grad():
         lr, hr = lr8 / 255, hr8 / 255
-        wanted = locally_discriminative(network(lr), hr, shown(lr))
+        wanted = locally_discriminative(network(lr), hr, averaged(lr))
         assert wanted != locally_discriminative(network(lr), hr, network(lr))
     step(0)
     assert step.fetch()[0] == pytest.approx(float(wanted), rel=1e-4)

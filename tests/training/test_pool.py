@@ -30,7 +30,13 @@ def teacher_file(tmp_path_factory):
     state = spec.build().state_dict()
     config = dict(spec.config)
     save_file(
-        path, state, arch=spec.arch, scale=SCALE, config=config, provenance={}, door=spec.door
+        path,
+        state,
+        arch=spec.arch,
+        scale=SCALE,
+        config=config,
+        provenance={},
+        preprocessing=spec.preprocessing,
     )
     return path
 

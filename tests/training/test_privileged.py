@@ -63,16 +63,23 @@ def test_teacher_and_student_learn_by_the_paper_s_losses(photos):
     spec = spec_of("fsrcnn_pi", 2, config.config)
     network = spec.build().train()
     vectors = Vectors.of(network, copy.deepcopy(network))
-    privileged = Privileged(network, config, spec.door, 2)
+    privileged = Privileged(network, config, spec.preprocessing, 2)
     layers = {"network": vectors.weights, "encoder": privileged.encoder.weights}
     layers["heads"] = privileged.heads.weights
     learned = []
     for stage, weight in zip(config.stages, weights, strict=True):
         step = Step(
-            network, vectors, photos, config, stage, steps=4, door=spec.door, privileged=privileged
+            network,
+            vectors,
+            photos,
+            config,
+            stage,
+            steps=4,
+            preprocessing=spec.preprocessing,
+            privileged=privileged,
         )
         where = step.draw(0)
-        lr, hr = spec.entered(
+        lr, hr = spec.preprocessed(
             network, *(x / 255 for x in photos.crops(where.lr, where.hr, stage.patch))
         )
         encoder, heads = privileged.encoder.network, privileged.heads.network

@@ -9,8 +9,8 @@ import torch
 from srcli.archs.alexnet import AlexNet
 from srcli.archs.mobilenet_v2 import MobileNetV2
 from srcli.archs.vgg import VGG
-from srcli.engine.passes import Network
-from srcli.engine.upscaler import Settings, Upscaler
+from srcli.engine.pytorch.network import Network
+from srcli.engine.pytorch.upscaler import Settings, Upscaler
 from srcli.training.config import load, recipes
 from srcli.training.loop import train
 from srcli.training.networks import spec_of
@@ -80,8 +80,10 @@ def test_two_steps_of_every_recipe(name, folder, cache, benchmark, features, tmp
     assert all(0 < loss < 1 for loss in losses)
     model, variant, state = load_file(tmp_path / f"{config.name}.safetensors")
     assert (model.arch.name, variant.scale) == (config.arch, config.scale)
-    assert model.door == spec_of(config.arch, config.scale).door
-    network = Network(build(variant, model.arch, state), model.arch, model.door, variant.scale)
+    assert model.preprocessing == spec_of(config.arch, config.scale).preprocessing
+    network = Network(
+        build(variant, model.arch, state), model.arch, model.preprocessing, variant.scale
+    )
     engine = Upscaler(lambda _: network, Settings(device="cpu"))
     grey = np.full((20, 21, 3), 128, np.uint8)
     assert engine(grey, [variant.scale]).shape == (20 * variant.scale, 21 * variant.scale, 3)

@@ -32,7 +32,7 @@ def teacher_file(tmp_path_factory):
         scale=SCALE,
         config=dict(spec.config),
         provenance={},
-        door=spec.door,
+        preprocessing=spec.preprocessing,
     )
     return path
 

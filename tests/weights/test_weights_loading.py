@@ -12,7 +12,7 @@ from safetensors.torch import save_file as write_safetensors
 from tiny_network import Tiny
 
 from srcli import catalog
-from srcli.catalog import Architecture, Catalogue, Door, Model, Variant
+from srcli.catalog import Architecture, Catalogue, Model, Preprocessing, Variant
 from srcli.errors import UsageError, WeightsError
 from srcli.weights import build, load_file, new_network, save_file
 from srcli.weights import format as stored
@@ -26,7 +26,7 @@ MODEL = Model(
     TINY,
     "MIT",
     "s",
-    Door(maximum=255.0),
+    Preprocessing(maximum=255.0),
     (Variant(2, None, 1), Variant(4, None, 1)),
 )
 CATALOGUE = Catalogue(
@@ -87,9 +87,9 @@ def test_round_trip_needs_no_telling(tmp_path):
         "config": {"channels": 2},
         "provenance": {"steps": 5, "data": ["a"]},
     }
-    save_file(path, state, **arguments, door=Door("bgr", 2.0, True))
+    save_file(path, state, **arguments, preprocessing=Preprocessing("bgr", 2.0, True))
     first = path.read_bytes()
-    save_file(path, state, **arguments, door=Door("bgr", 2.0, True))
+    save_file(path, state, **arguments, preprocessing=Preprocessing("bgr", 2.0, True))
     assert path.read_bytes() == first
     assert list(path.parent.iterdir()) == [path]
     model, variant, loaded = load_file(path, None, 4, catalogue=CATALOGUE)
@@ -98,7 +98,7 @@ def test_round_trip_needs_no_telling(tmp_path):
     assert variant.parameters == sum(t.numel() for t in state.values())
     assert model.arch == TINY
     assert model.scales == (3,)
-    assert model.door == Door("bgr", 2.0, True)
+    assert model.preprocessing == Preprocessing("bgr", 2.0, True)
     assert "mine.safetensors" in model.name
     assert build(variant, model.arch, loaded)
     metadata = stored.check(first).metadata
@@ -150,7 +150,7 @@ def test_pth_in_the_usual_wrappings(tmp_path, wrap):
         model, variant, state = load_file(path, name, 4, catalogue=CATALOGUE)
         assert same(state, state_of(4))
         assert variant.scale == 4
-        assert model.door == MODEL.door
+        assert model.preprocessing == MODEL.preprocessing
 
 
 @pytest.mark.parametrize("asked", [None, 2, 3, 4, 2.5, 8, 100])
@@ -165,7 +165,7 @@ def test_an_architecture_without_models_takes_a_file(tmp_path):
     path = tmp_path / "x.safetensors"
     write_safetensors(state_of(2), path)
     model, variant, _ = load_file(path, "bare", None, catalogue=CATALOGUE)
-    assert (model.arch, variant.scale, model.door) == (BARE, 2, Door())
+    assert (model.arch, variant.scale, model.preprocessing) == (BARE, 2, Preprocessing())
 
 
 def refused(kind, path, *words, name="tiny", scale=2):
@@ -339,7 +339,7 @@ def test_a_file_is_recognised_by_its_tensors(tmp_path, arch, scale, config):
     assert variant.scale == scale
     for key, value in config.items():
         assert variant.config.get(key, value) == value
-    assert model.door == catalog.resolve(arch).door
+    assert model.preprocessing == catalog.resolve(arch).preprocessing
 
 
 @pytest.mark.slow
@@ -352,10 +352,10 @@ def test_every_network_is_recognised(tmp_path, model, scale):
     torch.save(state, tmp_path / "a.pth")
     said = []
     found, told, _ = load_file(tmp_path / "a.pth", announce=said.append)
-    assert (found.arch.network, found.door) == (model.arch.network, model.door)
+    assert (found.arch.network, found.preprocessing) == (model.arch.network, model.preprocessing)
     apart = {k: v for k, v in variant.config.items() if told.config.get(k, v) != v}
     if told.scale != scale or apart:  # what tensors cannot tell is said, or makes no difference
-        assert said or model.door.enlarged
+        assert said or model.preprocessing.enlarged
     assert told.parameters == sum(
         p.numel() for p in new_network(variant, model.arch).parameters() if p.requires_grad
     )
@@ -404,8 +404,14 @@ def test_a_file_that_fits_two_networks_says_which_is_taken(tmp_path):
     n = sum(t.numel() for t in state_of(2).values())
     variants = (Variant(2, None, n),)
     one, other = (
-        replace(MODEL, name=f"{arch.name}.one", arch=arch, door=door, variants=variants)
-        for arch, door in ((TINY, Door()), (BARE, Door("bgr")))
+        replace(
+            MODEL,
+            name=f"{arch.name}.one",
+            arch=arch,
+            preprocessing=preprocessing,
+            variants=variants,
+        )
+        for arch, preprocessing in ((TINY, Preprocessing()), (BARE, Preprocessing("bgr")))
     )
     catalogue = Catalogue({"tiny": TINY, "bare": BARE}, {m.name: m for m in (one, other)})
     said = []
@@ -414,7 +420,8 @@ def test_a_file_that_fits_two_networks_says_which_is_taken(tmp_path):
     assert len(said) == 1
     assert "fits tiny x2 and also bare" in said[0]
     same = Catalogue(
-        catalogue.architectures, {"tiny.one": one, "bare.one": replace(other, door=Door())}
+        catalogue.architectures,
+        {"tiny.one": one, "bare.one": replace(other, preprocessing=Preprocessing())},
     )
     assert load_file(tmp_path / "a.pth", catalogue=same, announce=said.append)
     assert len(said) == 1  # which of the two it is makes no difference

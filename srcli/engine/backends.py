@@ -1,0 +1,111 @@
+"""The table of back ends: what each can run, whether it is installed, how it opens.
+
+A new one is a folder beside ``pytorch`` and a line of the table. Nothing here imports the libraries
+themselves: a back end's `open` does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from srcli.engine.engine import Engine, Request
+from srcli.engine.openvino import backend as openvino
+from srcli.engine.pytorch import backend as pytorch
+from srcli.engine.settings import Backend, Precision, Settings
+from srcli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class BackendEntry:
+    """One way to run networks.
+
+    Attributes:
+        name: of ``--backend``.
+        title: in messages.
+        package: that must be installed.
+        requirement: what pip installs for it.
+        precisions: that it computes in.
+        limit: why it cannot follow some settings, apart from their precision; None if it can.
+        suits: whether it is the one to take where it can follow the settings.
+        open: makes the engine.
+    """
+
+    name: Backend
+    title: str
+    package: str
+    requirement: str
+    precisions: tuple[Precision, ...]
+    limit: Callable[[Settings], str | None]
+    suits: Callable[[Settings], bool]
+    open: Callable[[Request], Engine]
+
+    def is_installed(self) -> bool:
+        return importlib.util.find_spec(self.package) is not None
+
+    def refusal(self, settings: Settings) -> str | None:
+        """Why these settings are not for this back end; None if they are."""
+        if settings.precision not in ("auto", *self.precisions):
+            others = [b.title for b in BACKENDS.values() if settings.precision in b.precisions]
+            return f"{settings.precision} runs in {' and '.join(others)} only"
+        return self.limit(settings)
+
+    def check(self, settings: Settings) -> None:
+        """Raises UsageError if this back end was asked for by name and cannot serve."""
+        if not self.is_installed():
+            raise UsageError(
+                f"{self.title} is not installed", f'run: pip install "{self.requirement}"'
+            )
+        reason = self.refusal(settings)
+        if reason is not None:
+            others = (b.name for b in BACKENDS.values() if b.refusal(settings) is None)
+            other = next(others, None)
+            raise UsageError(reason, f"use --backend {other}" if other else "leave that out")
+
+
+# the first that is installed, can follow the settings and suits the machine is what ``auto`` takes
+BACKENDS: dict[str, BackendEntry] = {
+    entry.name: entry
+    for entry in (
+        BackendEntry(
+            "openvino",
+            "OpenVINO",
+            package="openvino",
+            requirement="srcli[openvino]",
+            precisions=("fp32", "bf16", "int8"),
+            limit=openvino.limit,
+            suits=openvino.suits,
+            open=openvino.open_engine,
+        ),
+        BackendEntry(
+            "torch",
+            "PyTorch",
+            package="torch",
+            requirement="torch",
+            precisions=("fp32", "bf16", "fp16"),
+            limit=lambda settings: None,
+            suits=lambda settings: True,
+            open=pytorch.open_engine,
+        ),
+    )
+}
+
+
+def backend_of(settings: Settings) -> BackendEntry:
+    """The one that runs; PyTorch, which runs everything, if none was chosen."""
+    return BACKENDS["torch" if settings.backend == "auto" else settings.backend]
+
+
+def with_only_backend(settings: Settings) -> Settings:
+    """The settings with the back end that alone has their precision, if there is but one.
+
+    Raises:
+        UsageError: another one was asked for.
+    """
+    having = [b for b in BACKENDS.values() if settings.precision in b.precisions]
+    if len(having) != 1:
+        return settings
+    if settings.backend not in ("auto", having[0].name):
+        backend_of(settings).check(settings)
+    return replace(settings, backend=having[0].name)

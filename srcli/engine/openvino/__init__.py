@@ -1,0 +1,1 @@
+"""Networks in OpenVINO, on the CPU: whole pictures at once."""
