@@ -244,7 +244,7 @@ def test_interrupted_with_json_or_overwrite_or_alone(srcli_upscale, monkeypatch)
     event = json.loads(out.splitlines()[-1])
     assert event["event"] == "interrupted" and "--skip-existing" in event["hint"]
     _, _, err = srcli_upscale("in", "-m", "bicubic", "--overwrite")
-    assert "--skip-existing" not in err and "anew" in err
+    assert "--skip-existing" not in err and "starts again" in err
     _, _, err = srcli_upscale("in/a.png", "-m", "bicubic")  # there is nothing to go on with
     assert err.splitlines()[-1] == "srcli: interrupted"
 
