@@ -106,7 +106,7 @@ def auto() -> Facts:
         "tile": settings.tile,
         "why": {
             "device": _why_device(device.type),
-            "precision": "fp32, unless --precision asks for another"
+            "precision": "fp32 is the most exact"
             if choose_precision(settings.precision) == "fp32"
             else "`srcli bench --tune` was asked for it",
             "backend": why,

@@ -83,7 +83,7 @@ def test_the_first_line_comes_before_the_network_s_library(here, backend, name, 
         (["a.png", "-x3"], "bicubic x3: a.png, 8x6 to 24x18"),
         (["a.png", "--width", "20"], "bicubic: a.png, 8x6 to 20x15"),
         (["a.png", "big/b.png", "-o", "o/"], "bicubic x4: 2 pictures, 0.1 to 1.9 megapixels"),
-        (["a.png", "nope.png"], "bicubic x4: a.png, 8x6 to 32x24"),
+        (["a.png", "nope.png"], "bicubic x4: a.png, 8x6 to 32x24; 1 input cannot be used"),
         (["small", "-o", "o/"], "bicubic x4: 2 pictures, 96 to 1,536 pixels"),
     ],
 )
@@ -102,6 +102,32 @@ def test_nothing_to_do_has_no_first_line(srcli_upscale):
     assert code == 1
     [line] = err.splitlines()
     assert "not a picture" in line
+
+
+def test_what_has_no_effect_is_said(srcli_upscale):
+    put("a.png")
+    options = ["-m", "bicubic", "--overwrite", "--crf", "3", "--quality", "80"]
+    _, _, err = srcli_upscale("a.png", *options)
+    assert "--crf has no effect: no input is a film" in err
+    assert "--quality has no effect" in err and "--fps" not in err
+    assert "--quality" not in srcli_upscale("a.png", *options, "--format", "webp")[2]
+
+
+def test_a_memory_that_cannot_be_kept_and_damage_are_said_before_work(srcli_upscale):
+    Image.effect_noise((96, 96), 60).convert("RGB").save("a.jpg", quality=20)
+    code, _, err = srcli_upscale("a.jpg", "--dry-run", "--memory", "10M")
+    assert code == 0
+    assert "--memory 10.0 MiB may not be kept" in err
+    assert "a.jpg: has the traces of JPEG at quality 20" in err
+    assert "kept" not in srcli_upscale("a.jpg", "--dry-run", "--memory", "1G")[2]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file system without files")
+def test_a_place_that_takes_no_files_is_refused_at_once(srcli_upscale):
+    put("a.png")
+    code, _, err = srcli_upscale("a.png", "-m", "bicubic", "-o", "/proc/a.png")
+    assert code == 1
+    assert "no file can be written in /proc" in err and "bicubic x4" not in err
 
 
 # own outputs, lists, templates: through the command
@@ -218,7 +244,7 @@ def test_interrupted_with_json_or_overwrite_or_alone(srcli_upscale, monkeypatch)
     event = json.loads(out.splitlines()[-1])
     assert event["event"] == "interrupted" and "--skip-existing" in event["hint"]
     _, _, err = srcli_upscale("in", "-m", "bicubic", "--overwrite")
-    assert "--skip-existing" not in err and "anew" in err
+    assert "--skip-existing" not in err and "starts again" in err
     _, _, err = srcli_upscale("in/a.png", "-m", "bicubic")  # there is nothing to go on with
     assert err.splitlines()[-1] == "srcli: interrupted"
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from srcli import catalog
 from srcli.errors import UsageError
-from srcli.jobs import inputs, outputs, plan, reading
+from srcli.jobs import inputs, outputs, plan, prefetch
 from srcli.jobs import run as running
 from srcli.jobs.events import Done, Failed, LeftOut, Noted, Summary
 from srcli.media import image
@@ -164,7 +164,7 @@ def test_whatever_is_raised_about_one(here, monkeypatch, module, function, error
         "srcli.jobs.inputs": inputs,
         "srcli.jobs.outputs.Naming": outputs.Naming,
         "srcli.media.image": image,
-        "srcli.jobs.prefetch": reading,
+        "srcli.jobs.prefetch": prefetch,
         "srcli.jobs.run": running,
         "srcli.jobs.run.Reader": running.Reader,
     }[module]

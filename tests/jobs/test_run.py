@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from srcli import catalog
 from srcli.engine.resampler import Resampler
 from srcli.errors import MediaError, ResourceError, WeightsError
-from srcli.jobs import reading
+from srcli.jobs import prefetch
 from srcli.jobs import run as module
 from srcli.jobs.events import Done, Failed, Noted, Progressed, Skipped, Started
 from srcli.jobs.films import faster
@@ -492,7 +492,7 @@ def test_read_ahead_only_what_is_small(here, picture, monkeypatch, memory, early
     for name in ("a.png", "b.png"):
         put(name, picture(40, 50))
     order, was_read = [], threading.Event()
-    real = reading.open_source
+    real = prefetch.open_source
 
     def read(job, options):
         if job.source.name == "b.png":
@@ -504,7 +504,7 @@ def test_read_ahead_only_what_is_small(here, picture, monkeypatch, memory, early
         if isinstance(event, Started):
             order.append(f"started {event.source.name}")
 
-    monkeypatch.setattr(reading, "open_source", read)
+    monkeypatch.setattr(prefetch, "open_source", read)
     engine = Nearest(before=lambda number: was_read.wait(1) if early else None)
     engine.memory_bytes = memory
     options = Options(model=BCRN, scale=2.0, output="out")
@@ -525,7 +525,7 @@ def test_jobs_are_how_many_are_read_at_a_time(here, picture, monkeypatch, jobs):
         put(name, picture(6 + k, 8))
     most, now, lock = 0, 0, threading.Lock()
     together = threading.Barrier(jobs)
-    real = reading.open_source
+    real = prefetch.open_source
 
     def read(job, options):
         nonlocal most, now
@@ -539,7 +539,7 @@ def test_jobs_are_how_many_are_read_at_a_time(here, picture, monkeypatch, jobs):
             now -= 1
         return opened
 
-    monkeypatch.setattr(reading, "open_source", read)
+    monkeypatch.setattr(prefetch, "open_source", read)
     events, summary = upscale(names, jobs=jobs)
     assert (summary.done, most) == (7, jobs)
     assert [e.source.name for e in only(events, Done)] == names

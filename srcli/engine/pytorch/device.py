@@ -35,7 +35,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(wanted: Precision) -> str:
-    """``auto`` is fp32: the same at any tile size, within one level of 255."""
+    """``auto`` is fp32, the most exact: at any tile size within one level of 255."""
     return "fp32" if wanted == "auto" else wanted
 
 
