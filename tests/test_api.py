@@ -96,10 +96,10 @@ def test_hidden_colours_do_not_bleed_in():
         (np.zeros((4, 4, 3), bool), "bool has no known range"),
         (np.full((4, 4, 3), 200.0), r"lie in 200\.\.200"),
         (np.full((4, 4, 3), np.nan), "not finite"),
-        (np.zeros((4, 4, 5), np.uint8), "is no picture"),
-        (np.zeros((4,), np.uint8), "is no picture"),
+        (np.zeros((4, 4, 5), np.uint8), "is not a picture"),
+        (np.zeros((4,), np.uint8), "is not a picture"),
         (np.zeros((0, 4, 3), np.uint8), "no pixels"),
-        ([[1, 2], [3, 4]], "list is neither"),
+        ([[1, 2], [3, 4]], "list is not"),
         ("none.png", r"none\.png does not exist"),
     ],
 )
@@ -516,7 +516,7 @@ KINDS = [None, 3, 2.5, [[1]], (), {}, object(), open]
 def test_what_holds_no_picture(source):
     with pytest.raises(srcli.UsageError, match="not an array, a Pillow image"):
         srcli.upscale(source, 2, "bicubic")
-    with pytest.raises(srcli.UsageError, match="neither"):
+    with pytest.raises(srcli.UsageError, match="is not"):
         srcli.load_model("bicubic")(source)
 
 

@@ -219,7 +219,8 @@ def _line(done: Done) -> str:
     if done.film is not None:
         tiles = f", {done.film['frames']} frames"
         if (found := done.film["check"]) is not None:
-            tiles += f" at their times to {found['worst_s']:.4f} s, {len(found['streams'])} streams"
+            tiles += f" at their times to {found['worst_s']:.4f} s, "
+            tiles += _counted(len(found["streams"]), "stream")
     return f"{_input(done.source)} -> {_output(done.target)}  {w}x{h}, {done.seconds:.1f} s{tiles}"
 
 

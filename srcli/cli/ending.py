@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,14 @@ from srcli.errors import SrcliError, UsageError
 
 # what typer raises about options and arguments; its older versions take it from click
 _Misuse: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
+
+# what they say of numbers, and how we do
+_NUMBERS = (
+    (r"Input should be greater than or equal to (\S+)", r"must be at least \1"),
+    (r"Input should be less than or equal to (\S+)", r"must be at most \1"),
+    (r"Input should be a valid integer.*", "must be a whole number"),
+    (r"Input should be a valid number.*", "must be a number"),
+)
 
 
 class InterruptionError(SrcliError):
@@ -55,6 +64,10 @@ def _outcome(command: Callable[[], Any], arguments: Sequence[str]) -> int:
             returned = command()
         except (KeyboardInterrupt, typer.Abort) as exc:
             raise InterruptionError from exc
+        except _Misuse as exc:
+            if (text := _of_a_number(exc)) is None:
+                raise
+            raise UsageError(text) from exc
         if returned == InterruptionError.exit_code:  # what typer makes of Ctrl-C
             raise InterruptionError
     except OutputError:
@@ -80,6 +93,16 @@ def _outcome(command: Callable[[], Any], arguments: Sequence[str]) -> int:
 def _say(problem: SrcliError) -> None:
     hint = f"\nhint: {one_line(problem.hint)}" if problem.hint else ""
     print(f"srcli: {one_line(problem.message)}{hint}", file=sys.stderr)
+
+
+def _of_a_number(problem: Exception) -> str | None:
+    """What is wrong with the number that an option was given; None if it is something else."""
+    text = problem.format_message()  # type: ignore[attr-defined]
+    found = re.fullmatch(r"Invalid value for '([^']*)': (.*)", text, re.DOTALL)
+    for pattern, words in _NUMBERS if found else ():
+        if (said := re.fullmatch(pattern, found[2], re.DOTALL)) is not None:
+            return f"{found[1]} {said.expand(words)}"
+    return None
 
 
 def _dashed(arguments: Sequence[str]) -> str | None:

@@ -51,7 +51,7 @@ FamilyOption = Annotated[
     typer.Option(
         "--family",
         metavar="FAMILY",
-        help="Only networks of this family of designs: attention, recurrent ...",
+        help="Only networks of this family of designs: attention, distillation ...",
         autocompletion=complete.families,
     ),
 ]

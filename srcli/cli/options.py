@@ -22,8 +22,8 @@ ModelOption = Annotated[
         "-m",
         metavar="MODEL",
         rich_help_panel=MODEL,
-        help="The network: a name from `srcli models`, or what it is for: photo, drawing, text, "
-        "fast, best. Default: bcrn.",
+        help="The network: a name from `srcli models`, or what it is for: photo, damaged, "
+        "drawing, text, fast, best. Default: bcrn.",
         autocompletion=complete.models,
     ),
 ]
@@ -34,7 +34,7 @@ ModelsOption = Annotated[
         "-m",
         metavar="MODEL",
         rich_help_panel=MODEL,
-        help="A network from `srcli models`; may be repeated. Default: bcrn.",
+        help="A network from `srcli models`; several with commas. Default: bcrn.",
         autocompletion=complete.models,
     ),
 ]
@@ -45,7 +45,7 @@ ScalesOption = Annotated[
         "-x",
         metavar="X",
         rich_help_panel=MODEL,
-        help="A factor that the network was trained for (2, 3, 4; 1 repairs); may be repeated. "
+        help="A factor that the network was trained for (2, 3, 4; 1 repairs); several with commas. "
         "Default: 4.",
     ),
 ]

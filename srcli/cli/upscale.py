@@ -179,8 +179,10 @@ def upscale(
             backend = settings.backend
             if state is None:
                 backend = resolve_auto(chosen, settings, WeightsOptions.from_environment()).backend
-            library = None if chosen.is_resampler or idle else _LIBRARIES[backend]
-            name = "lanczos" if idle else chosen.name
+            jobs = plan.inspected  # with --width and --height, these tell whether a network runs
+            resampled = idle or (jobs is not None and not any(job.passes for job in jobs))
+            library = None if chosen.is_resampler or resampled else _LIBRARIES[backend]
+            name = "lanczos" if resampled and not chosen.is_resampler else chosen.name
             console.announce(opening(plan, name, options.scale, library))
         if idle and (model is not None or choice.weights is not None):
             console.announce(_idle_text(chosen, cast("float", scale)))
@@ -316,12 +318,20 @@ def _without_effect(plan: Plan, options: Options, settings: Settings) -> Iterato
             f"--memory {size_text(memory)} may not be kept: srcli itself takes up to "
             f"{size_text(LEAST_MEMORY_BYTES)}, whatever the picture"
         )
+    if options.model.is_resampler:
+        for name in ("ensemble", "border", "color_fix"):
+            option = declared(Settings)[name]
+            if getattr(settings, name) != option.default:
+                flag = option.flags[0].partition("/")[0]
+                yield f"{flag} has no effect: {options.model.name} is not a network"
     jobs = plan.inspected
     if not jobs:
         return
     lossy = ("jpeg", "webp", "avif")
     if options.quality is not None and not any(j.film or j.format in lossy for j in jobs):
         yield "--quality has no effect: no result is a JPEG, WebP or AVIF file"
+    elif options.quality is not None and options.lossless:
+        yield "--quality has no effect on WebP files: --lossless keeps every pixel"
     if not any(j.film for j in jobs):
         for option in declared(FilmOptions).values():
             if getattr(options.film, option.name) != option.default:

@@ -85,8 +85,8 @@ class Settings:
     tile: Annotated[
         int | None,
         Option(
-            "Work through the picture in tiles of at most N x N of its pixels: auto chooses, 0 "
-            "takes the whole picture at once. The result is the same.",
+            "Work through the picture in tiles of at most N x N of its pixels (16 or more): auto "
+            "chooses, 0 takes the whole picture at once. The result is the same.",
             ENGINE,
             metavar="N",
             parse=parse_tile,

@@ -233,7 +233,7 @@ def test_a_strength_is_chosen_by_the_model():
 
 
 def test_a_model_without_strengths_says_who_has_them():
-    with pytest.raises(UsageError, match=r"bcrn\.srcli has no strengths") as caught:
+    with pytest.raises(UsageError, match=r"bcrn\.srcli does not let you choose") as caught:
         catalog.denoised(catalog.get("bcrn.srcli"), 0.5)
     assert "realesr_general" in caught.value.hint
 

@@ -38,7 +38,7 @@ def test_without_ray(upscale, monkeypatch):
     [
         (("--workers", "2"), "--cluster local"),
         (("--cluster", "", "-x2"), "local, auto, or an address"),
-        (("--cluster", "local", "-o", "-"), "name one with -o"),
+        (("--cluster", "local", "-o", "-"), "name a file with -o"),
     ],
 )
 def test_what_is_refused(upscale, monkeypatch, arguments, said):

@@ -343,7 +343,7 @@ def test_dry_run_writes_nothing(srcli_upscale, put, model):
         (["empty"], ["empty"]),
         ([], ["nothing to upscale"]),
         ([""], ["empty name"]),
-        (["a.png", "-o", ""], ["-o", "empty name"]),
+        (["a.png", "-o", ""], ["-o is empty"]),
     ],
 )
 def test_usage_errors(srcli_upscale, put, arguments, words):
@@ -719,7 +719,7 @@ def test_denoise_where_there_is_no_choice(srcli_upscale, put):
     put("a.png")
     code, _, err = srcli_upscale("a.png", "--denoise", "1")
     assert code == 2
-    assert "bcrn.srcli has no strengths of denoising" in err
+    assert "bcrn.srcli does not let you choose how much noise" in err
     code, _, err = srcli_upscale("a.png", "-m", "realesr_general", "--denoise", "2")
     assert code == 2
     assert "--denoise 0 to 1" in err

@@ -92,7 +92,7 @@ def stopped(here, kept, upscale, monkeypatch):
     again = stop_after(monkeypatch, 2)
     done = upscale("film.mkv", *FAST, "-o", "out.mkv")
     assert done.code == 130
-    assert "stopped; the same command continues after the 100 frames" in done.err
+    assert "stopped; the same command continues after the 100 finished frames" in done.err
     again()
     assert len((here / WORK / "journal").read_text().splitlines()) == 3
     assert sorted(p.name for p in (here / WORK).iterdir() if p.suffix) == [
@@ -121,7 +121,7 @@ def same():
 def test_it_goes_on(stopped, upscale):
     done, event = finish(upscale)
     assert event["resumed_frames"] == 100
-    assert "continues after the 100 frames" in done.err
+    assert "continues after the 100 finished frames" in done.err
     assert event["frames"] == 200
     assert same()
     assert not (stopped / WORK).exists()

@@ -164,7 +164,7 @@ def test_a_teacher_with_its_strength(tmp_path):
     half, full = (teachers.find(f"realesr_general denoise={s}", 4) for s in (0.5, 1))
     assert half.model.variant(4).denoise.strength == 0.5
     assert half.sha256 != full.sha256
-    with pytest.raises(UsageError, match="no strengths"):
+    with pytest.raises(UsageError, match="does not let you choose"):
         teachers.find("bcrn.authors denoise=0.5", 4)
     with pytest.raises(UsageError, match="no denoising of strength 3"):
         teachers.find("realesr_general denoise=3", 4)
