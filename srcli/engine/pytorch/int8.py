@@ -23,7 +23,7 @@ def convolutions(network: Network) -> dict[str, nn.Conv2d]:
     if not found:
         raise WeightsError(
             f"The weights of {network.arch.name} x{network.scale} hold no ranges for eight bits.",
-            "They come from training: a recipe of `srcli train` with quantise = true",
+            "They come from training with quantise=true, a setting of the recipes of `srcli train`",
         )
     return {f"network.{name}": conv for name, conv in found.items()}
 
