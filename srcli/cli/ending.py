@@ -99,7 +99,9 @@ def _of_a_number(problem: Exception) -> str | None:
     """What is wrong with the number that an option was given; None if it is something else."""
     text = problem.format_message()  # type: ignore[attr-defined]
     found = re.fullmatch(r"Invalid value for '([^']*)': (.*)", text, re.DOTALL)
-    for pattern, words in _NUMBERS if found else ():
+    if found is None:
+        return None
+    for pattern, words in _NUMBERS:
         if (said := re.fullmatch(pattern, found[2], re.DOTALL)) is not None:
             return f"{found[1]} {said.expand(words)}"
     return None
