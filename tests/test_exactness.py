@@ -175,11 +175,12 @@ def test_the_identity_through_a_pipe_of_formats(enlarge, tmp_path, picture) -> N
 # with a real network
 
 
-@pytest.fixture
-def authors(shared, monkeypatch, tmp_path):
-    monkeypatch.setenv("SRCLI_MIRROR", str(shared / "weights"))
-    monkeypatch.setenv("SRCLI_CACHE_DIR", str(tmp_path / "cache"))
-    return srcli.load_model("bcrn.authors", 4)
+@pytest.fixture(scope="module")
+def authors(shared, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SRCLI_MIRROR", str(shared / "weights"))
+        patch.setenv("SRCLI_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield srcli.load_model("bcrn.authors", 4)
 
 
 @pytest.mark.shared

@@ -217,8 +217,8 @@ print(line("VmHWM:"), allowed)
 @pytest.mark.parametrize(
     "model",
     [
-        "bcrn.authors",
-        pytest.param("rlfn_s.authors", marks=pytest.mark.long),
+        pytest.param("bcrn.authors", marks=pytest.mark.long),
+        "rlfn_s.authors",
         pytest.param("swift_srgan.authors", marks=pytest.mark.long),
     ],
 )
