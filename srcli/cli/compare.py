@@ -205,7 +205,8 @@ def _label(before: Path, after: Path) -> str:
     rest = after.stem
     if rest.startswith(before.stem) and rest != before.stem:
         rest = rest[len(before.stem) :].strip("_-@. ") or rest
-    known = {one.name for one in (*catalog.models(), *catalog.architectures(), *catalog.purposes())}
+    known = {m.name for m in catalog.models()} | {a.name for a in catalog.architectures()}
+    known |= {purpose.name for purpose in catalog.purposes()}
     scale = _SCALE.search(rest)
     factor = f" x{scale[1] or scale[2]}" if scale else ""
     for text in (rest, after.parent.name):
