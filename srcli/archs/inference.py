@@ -150,11 +150,14 @@ def by_pixels(fn: Callable[[Tensor, Tensor], Any], out: Tensor, x: Tensor) -> Te
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and population variance of each channel, (n, c) in fp32.
 
-    In two steps, for ``var_mean`` of channels_last is ten times as slow.
+    On a CPU in two steps, for ``var_mean`` of channels_last is ten times as slow there.
 
     Args:
         x: (n, c, h, w).
     """
+    if x.device.type != "cpu":
+        variance, mean = torch.var_mean(x, (2, 3), correction=0)
+        return mean.float(), variance.float()
     rows = x.float().permute(0, 2, 3, 1).flatten(1, 2)  # (n, h w, c)
     mean = rows.mean(1, keepdim=True)
     return mean[:, 0], (rows - mean).square_().mean(1)

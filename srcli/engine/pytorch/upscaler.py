@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from srcli.archs.inference import derive
 from srcli.engine import memory
+from srcli.engine.pytorch.adapter import RgbAdapter
 from srcli.engine.pytorch.color_fix import ColorFix
 from srcli.engine.pytorch.device import (
     DTYPES,
@@ -255,8 +257,15 @@ class Upscaler:
         """What runs that network on whole pictures."""
         key = scale, dtype
         if key not in self._whole:
-            adapted = self.network(scale, dtype).adapted()
-            self._whole[key] = Recorded(adapted, records=self.device.type == "cuda")
+            network = self.network(scale, dtype)
+
+            def others() -> list[RgbAdapter]:
+                layout = torch.contiguous_format
+                module = copy.deepcopy(network.module).to(memory_format=layout)  # type: ignore[call-overload]
+                return [replace(network, module=module, layout=layout).adapted()]
+
+            forms = others if self.device.type == "cuda" else None
+            self._whole[key] = Recorded(network.adapted(), forms)
         return self._whole[key]
 
     def profile(self, scale: int) -> Profile:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -87,6 +87,14 @@ class Pipeline:
 def generator(seed: int, number: int) -> Generator:
     """What the damage of one crop or picture is drawn from."""
     return np.random.default_rng((seed & 0xFFFFFFFF, number))
+
+
+def damaged(
+    pipeline: Pipeline, pictures: NDArray[np.uint8], scale: int, seed: int, numbers: Sequence[int]
+) -> NDArray[np.uint8]:
+    """LR pictures (n, h, w, 3) of HR pictures (n, h s, w s, 3); ``numbers``: of the crops."""
+    rows = zip(pictures, numbers, strict=True)
+    return np.stack([pipeline(hr, scale, generator(seed, number)) for hr, number in rows])
 
 
 @cache
