@@ -66,7 +66,7 @@ def families() -> str:
 def remarks() -> str:
     """What the catalogue notes of networks."""
     noted = [m for m in catalog.models() if m.note and not m.is_own]
-    return "\n".join(f"- `{m.name}`: {m.note}" for m in noted)
+    return "\n".join(f"- `{catalog.short_name(m)}`: {m.note}" for m in noted)
 
 
 def absent() -> str:
@@ -80,7 +80,7 @@ def _line(model: Model) -> str:
     work = f"{multiply_adds()[_key(model, variant)] / 1e3:,.1f} K" if variant else ""
     scores = [_score(model, scale) for scale in (2, 3, 4)]
     paper = f"{model.arch.title}: {model.arch.paper}, {_link(model.arch.reference)}"
-    cells = [f"`{model.name}`", paper, parameters, work, *scores, _weights(model)]
+    cells = [f"`{catalog.short_name(model)}`", paper, parameters, work, *scores, _weights(model)]
     return f"| {' | '.join(cells)} |"
 
 
