@@ -24,8 +24,8 @@ SCALE = 4
 MODELS = ("bicubic", "bcrn", "photo", "damaged", "drawing")  # as -m takes them
 DEFAULT = "bcrn"
 CROP = (80, 60)  # of the input, pixels: width, height
-GAP, HEAD = 6, 22
-LARGE, SMALL = 15, 11  # letters
+GAP, HEAD = 6, 30
+LARGE, SMALL = 21, 16  # letters, for a page that shows the sheet at two thirds of its size
 QUALITY = 82
 Box = tuple[int, int]
 
@@ -181,7 +181,7 @@ def sheet(case: Case) -> Image.Image:
     draw = ImageDraw.Draw(canvas)
     for k, ((name, network), panel) in enumerate(panels.items()):
         x, y = k % 3 * cell[0], k // 3 * cell[1]
-        at, font = (x + 1, y + HEAD - 6), ImageFont.load_default(LARGE)
+        at, font = (x + 1, y + HEAD - 8), ImageFont.load_default(LARGE)
         draw.text(at, name, fill="black", font=font, anchor="ls")
         beside = (at[0] + int(draw.textlength(f"{name}  ", font)), at[1])
         small = ImageFont.load_default(SMALL)

@@ -57,7 +57,7 @@ def families() -> str:
         rows = [m for m in catalog.models() if m.arch.family == family and not m.is_own]
         parts.append(f"## {family.capitalize()}\n\n{words}\n")
         parts.append(
-            "| name | network | parameters | MACs/px | x2 | x3 | x4 | weights |\n"
+            "| name | network | parameters | MACs/px | x2 | x3 | x4 | weights, licence |\n"
             "|---|---|---|---|---|---|---|---|\n" + "\n".join(map(_line, rows)) + "\n"
         )
     return "\n".join(parts)
@@ -80,7 +80,8 @@ def _line(model: Model) -> str:
     work = f"{multiply_adds()[_key(model, variant)] / 1e3:,.1f} K" if variant else ""
     scores = [_score(model, scale) for scale in (2, 3, 4)]
     paper = f"{model.arch.title}: {model.arch.paper}, {_link(model.arch.reference)}"
-    cells = [f"`{catalog.short_name(model)}`", paper, parameters, work, *scores, _weights(model)]
+    name = catalog.short_name(model).replace(".", "<wbr>.")  # the table is as wide as the page
+    cells = [f"<code>{name}</code>", paper, parameters, work, *scores, _weights(model)]
     return f"| {' | '.join(cells)} |"
 
 
