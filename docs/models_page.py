@@ -24,14 +24,14 @@ LEAST_DB = 30.4  # below lie weights that were made for looks, or other LR pictu
 
 FAMILIES: dict[str, str] = {
     "convolution": "Convolutions, one after the other.",
-    "residual": "Layers learn what to add to what goes around them, not the whole.",
+    "residual": "Layers compute a change, which is added to what they were given.",
     "dense": "Every layer of a block sees the outputs of all layers before it.",
     "distillation": "Each step keeps a part of the features and refines the rest; the parts are "
     "joined at the end.",
     "attention": "Features are weighted by what the network sees of the picture: by channel, by "
     "place, or pixel by pixel.",
-    "extremely lightweight": "Made for phones: few layers, collapsed or quantised, often working "
-    "on smaller maps.",
+    "extremely lightweight": "Made for phones: few layers, merged or in eight bits, often on "
+    "maps smaller than the picture.",
     "resampling": "No network.",
 }
 assert set(FAMILIES) == set(get_args(Family))
