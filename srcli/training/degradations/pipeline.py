@@ -2,8 +2,9 @@
 
 The description is a table with a list of ``steps``, each a table whose ``kind`` names a class of
 ``steps.py`` (``blur``, ``resize``, ``to_lr``, ``gaussian``, ``poisson``, ``jpeg``, ``webp``,
-``one_of``, ``shuffle``), or ``video``, and whose other keys are its attributes. What is left at the
-end is brought to the LR picture's size and rounded to 8 bits. No steps at all: MATLAB's bicubic.
+``one_of``, ``shuffle``), or ``video``, and whose other keys are its attributes. A choice of
+``one_of`` is a list of steps or the name of a pipeline. What is left at the end is brought to the
+LR picture's size and rounded to 8 bits. No steps at all: MATLAB's bicubic.
 """
 
 from __future__ import annotations
@@ -160,7 +161,10 @@ def _value(key: str, value: Any, where: str) -> Any:
     if key == "steps":
         return _row(value, where)
     if key == "choices" and isinstance(value, list) and value:
-        return tuple(_row(row, f"{where}, choice {k}") for k, row in enumerate(value, 1))
+        return tuple(
+            read(row).steps if isinstance(row, str) else _row(row, f"{where}, choice {k}")
+            for k, row in enumerate(value, 1)
+        )
     if key in LISTS:
         known = LISTS[key]
         listed = [value] if isinstance(value, str) else value
