@@ -109,3 +109,12 @@ def test_beside_two_busy_loops(picture, tmp_path, alone, record_property):
         record_property(name, min(found))
         print(f"beside two busy loops, {name}: {', '.join(f'{s:.1f}' for s in found)} s")
     assert all(len(found) == 3 for found in seconds.values())
+
+
+def test_one_core_for_each_process_leaves_the_environment_as_it_was():
+    before = {"OMP_NUM_THREADS": "7", "HOME": "/"}
+    own = dict(before)
+    with pytest.raises(KeyError), threads.one_core_each(own):
+        assert {own[name] for name in threads.ONE_THREAD} == {"1"}
+        raise KeyError
+    assert own == before

@@ -2,6 +2,7 @@
 
 import math
 import threading
+import tomllib
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from srcli.training.damaged import DamagedPhotos
 from srcli.training.degradations import names, read
 from srcli.training.degradations.benchmark import degraded
 from srcli.training.degradations.kernels import convolve, gaussian, sinc
-from srcli.training.degradations.pipeline import generator
+from srcli.training.degradations.pipeline import PRESETS, generator
 from srcli.training.degradations.resizing import MODES, resized
 from srcli.training.degradations.steps import Frame, Gaussian, Jpeg, OneOf, Poisson, Shuffle, Webp
 from srcli.training.degradations.video import CODECS, Video
@@ -188,6 +189,23 @@ def test_one_of_follows_its_weights():
     flat = np.full((8, 8, 3), 128, np.float32)
     changed = [OneOf(rows, (3, 1))(flat, FRAME, generator(0, k)).std() > 1 for k in range(400)]
     assert 0.18 < np.mean(changed) < 0.32
+
+
+def test_a_choice_may_be_a_pipeline_by_its_name():
+    named = read({"steps": [{"kind": "one_of", "choices": ["bsrgan"]}]})
+    written = read(
+        {
+            "steps": [
+                {
+                    "kind": "one_of",
+                    "choices": [tomllib.loads(PRESETS.read_text("utf-8"))["bsrgan"]["steps"]],
+                }
+            ]
+        }
+    )
+    assert named.steps == written.steps
+    with pytest.raises(UsageError, match="no degradation 'bsrgun'"):
+        read({"steps": [{"kind": "one_of", "choices": ["bsrgun"]}]})
 
 
 def test_shuffling_keeps_the_order_it_is_told_to_keep():

@@ -72,6 +72,18 @@ def test_the_pool_holds_the_damaged_crops_and_the_whole_ones(photos):
     assert not list(pool.make(photos, N, PATCH))  # it is there
 
 
+def test_processes_make_the_same_crops(photos, monkeypatch):
+    whole = made(photos)
+    pixels = np.array(whole.hr()), np.array(whole.lr(SCALE))
+    shutil.rmtree(whole.folder)
+    monkeypatch.setattr(pool, "BLOCKS_A_PROCESS", 1)
+    monkeypatch.setattr(pool, "cores", lambda: 2)
+    again = made(photos)
+    assert again.photos == whole.photos
+    assert np.array_equal(again.hr(), pixels[0])
+    assert np.array_equal(again.lr(SCALE), pixels[1])
+
+
 def test_interrupted_making_goes_on(photos):
     whole = made(photos)
     pixels = np.array(whole.hr()), np.array(whole.lr(SCALE))
