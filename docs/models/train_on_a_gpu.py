@@ -4,7 +4,8 @@
     python docs/models/train_on_a_gpu.py train KIT... --out OUT --minutes 12
 
 ``pack``, run beforehand, gathers what has to travel: the photographs of bcrn.srcli-photos.txt as
-they are (AVIF), in parts of at most 50 MiB, and the weights of the networks that make the targets.
+they are (AVIF), in parts of at most 50 MiB, and the weights of the networks that make the targets
+and of those, in a folder ``features``, that perceptual losses look through.
 
 ``train`` needs nothing else, and no network connection. It runs the tests of the training step that
 are marked gpu, makes the targets, trains each scale of --plan with the preset ``gpu`` for its share
@@ -28,6 +29,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PHOTOS = HERE / "bcrn.srcli-photos.txt"
+FEATURES = "features"  # folder of the networks that perceptual losses look through
 BUNDLED = ROOT / "srcli" / "weights" / "bundled"
 PART_BYTES = 50 << 20
 PLAN = "bcrn-x4:0.45 bcrn-x2:0.35 bcrn-x3:0.2"  # recipe and share of the time
@@ -40,7 +42,9 @@ CAREFULLY = (  # what to do without, one more after each failure
 KEEP_S = 60.0
 
 
-def pack(data: Path, weights: Path, to: Path, photos: Path) -> None:
+def pack(
+    data: Path, weights: Path, to: Path, photos: Path, recipes: Sequence[str], preset: str
+) -> None:
     """Fill TO/photos1, TO/photos2, ... and TO/weights."""
     names = [line.strip() for line in photos.read_text("utf-8").splitlines() if line.strip()]
     part, size = 1, 0
@@ -52,16 +56,25 @@ def pack(data: Path, weights: Path, to: Path, photos: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
         size += source.stat().st_size
-    shutil.copytree(weights, to / "weights", dirs_exist_ok=True, ignore=_not_teachers)
+    kept = _teachers(recipes, preset)
+    for source in sorted(weights.rglob("*.pth")):
+        # by name wherever it lies; what losses look through is told by its folder
+        looks = source.parent.name == FEATURES
+        if looks or any(source.name.startswith(f"{name}-x") for name in kept):
+            target = to / "weights" / (FEATURES if looks else ".") / source.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
     print(f"{len(names)} photographs in {part} parts under {to}")
 
 
-def _not_teachers(folder: str, names: list[str]) -> set[str]:
-    """All but the files of weights of the networks that the presets' targets name."""
+def _teachers(recipes: Sequence[str], preset: str) -> set[str]:
+    """Full names of the networks that the recipes' targets name."""
+    from srcli import catalog
     from srcli.training.config import load
+    from srcli.training.teachers import model_name
 
-    teachers = {t for scale in (2, 3, 4) for t in load(f"bcrn-x{scale}", preset="gpu").targets}
-    return {name for name in names if not any(name.startswith(f"{t}-x") for t in teachers)}
+    configs = [load(recipe, preset=preset) for recipe in recipes]
+    return {catalog.resolve(model_name(t), c.scale).name for c in configs for t in c.targets}
 
 
 def train(args: argparse.Namespace) -> int:
@@ -96,7 +109,8 @@ def _one(args: argparse.Namespace, recipe: str, minutes: float, before: Path | N
     """One recipe; its weights, if it came to any."""
     run, log = args.work / recipe, args.out / f"{recipe}.log"
     arch, _, scale = recipe.rpartition("-x")
-    bundled = BUNDLED / f"{arch}.srcli-x{scale}.safetensors"
+    made = "photo" if args.preset.startswith("photo") else "srcli"
+    bundled = BUNDLED / f"{arch}.{made}-x{scale}.safetensors"
     init = before or args.init or (bundled if bundled.is_file() else None)
     end = time.monotonic() + 60 * minutes
     done = threading.Event()
@@ -112,6 +126,7 @@ def _one(args: argparse.Namespace, recipe: str, minutes: float, before: Path | N
                 sys.executable, "-m", "srcli", "train", recipe, "--preset", args.preset,
                 "--out", str(run), "--device", args.device, "--time-budget", f"{left:.2f}",
                 *(x for kit in args.kit for x in ("--data", str(kit))),
+                *(x for file in _features(args.kit) for x in ("--features", str(file))),
                 *(x for folder in args.validate for x in ("--validate", str(folder))),
                 *(x for item in args.set for x in ("--set", item)),
                 *(["--resume"] if resumed else ["--init", str(init)] if init else []),
@@ -127,6 +142,10 @@ def _one(args: argparse.Namespace, recipe: str, minutes: float, before: Path | N
         keeper.join()
     found = [run / f"{recipe}{end}" for end in (".safetensors", ".best.safetensors")]
     return next((path for path in found if path.is_file()), None)
+
+
+def _features(kits: Sequence[Path]) -> list[Path]:
+    return sorted(file for kit in kits for file in (kit / "weights" / FEATURES).glob("*.pth"))
 
 
 def _run(command: Sequence[str], log: Path, limit_s: float) -> int:
@@ -178,6 +197,8 @@ def main() -> int:
     packing.add_argument("--weights", type=Path, required=True, help="folder of weights")
     packing.add_argument("--to", type=Path, required=True)
     packing.add_argument("--photos", type=Path, default=PHOTOS, help="list of photographs to take")
+    packing.add_argument("--plan", default=PLAN, help="as for train")
+    packing.add_argument("--preset", default="gpu")
     training = commands.add_parser("train")
     training.add_argument("kit", type=Path, nargs="+", help="folders that pack has filled")
     training.add_argument("--out", type=Path, required=True, help="what comes back")
@@ -192,7 +213,8 @@ def main() -> int:
     training.add_argument("--no-tests", action="store_true")
     args = parser.parse_args()
     if args.command == "pack":
-        pack(args.data, args.weights, args.to, args.photos)
+        recipes = [item.partition(":")[0] for item in args.plan.split()]
+        pack(args.data, args.weights, args.to, args.photos, recipes, args.preset)
         return 0
     return train(args)
 
