@@ -167,6 +167,7 @@ def evaluate(
     if csv_file is not None and csv_file.exists() and not overwrite:
         raise UsageError(f"{csv_file} exists", "choose another name, or add --overwrite")
 
+    from srcli.engine.choice import check_weights
     from srcli.engine.open import open_engine
     from srcli.quality.evaluate import load_pair
     from srcli.quality.named_metrics import check_metrics
@@ -182,6 +183,8 @@ def evaluate(
         spill_folder=spill_folder(os.environ),
     )
     options = WeightsOptions.from_environment()
+    for candidate in candidates:
+        check_weights(candidate.model, [candidate.scale], settings, options)
     with Screen(quiet=quiet) as screen:
         engines = {
             e.model.name: open_engine(

@@ -27,6 +27,7 @@ class BackendEntry:
         package: that must be installed.
         requirement: what pip installs for it.
         precisions: that it computes in.
+        runs_files: whether it runs a file of weights that has no name in the catalogue.
         limit: why it cannot follow some settings, apart from their precision; None if it can.
         suits: whether it is the one to take where it can follow the settings.
         open: makes the engine.
@@ -37,6 +38,7 @@ class BackendEntry:
     package: str
     requirement: str
     precisions: tuple[Precision, ...]
+    runs_files: bool
     limit: Callable[[Settings], str | None]
     suits: Callable[[Settings], bool]
     open: Callable[[Request], Engine]
@@ -51,8 +53,12 @@ class BackendEntry:
             return f"{settings.precision} runs in {' and '.join(others)} only"
         return self.limit(settings)
 
-    def check(self, settings: Settings) -> None:
-        """Raises UsageError if this back end was asked for by name and cannot serve."""
+    def check(self, settings: Settings, *, from_file: bool = False) -> None:
+        """Raises UsageError if this back end was asked for by name and cannot serve.
+
+        Args:
+            from_file: the weights are a user's file.
+        """
         if not self.is_installed():
             raise UsageError(
                 f"{self.title} is not installed", f'run: pip install "{self.requirement}"'
@@ -62,6 +68,12 @@ class BackendEntry:
             others = (b.name for b in BACKENDS.values() if b.refusal(settings) is None)
             other = next(others, None)
             raise UsageError(reason, f"use --backend {other}" if other else "leave that out")
+        if from_file and not self.runs_files:
+            having = [b.title for b in BACKENDS.values() if b.runs_files]
+            raise UsageError(
+                f"a file of weights runs in {' and '.join(having)} only",
+                "add it first: srcli models add",
+            )
 
 
 # the first that is installed, can follow the settings and suits the machine is what ``auto`` takes
@@ -74,6 +86,7 @@ BACKENDS: dict[str, BackendEntry] = {
             package="openvino",
             requirement="srcli[openvino]",
             precisions=("fp32", "bf16", "int8"),
+            runs_files=False,  # what is converted is kept under a name
             limit=openvino.limit,
             suits=openvino.suits,
             open=openvino.open_engine,
@@ -84,6 +97,7 @@ BACKENDS: dict[str, BackendEntry] = {
             package="torch",
             requirement="torch",
             precisions=("fp32", "bf16", "fp16"),
+            runs_files=True,
             limit=lambda settings: None,
             suits=lambda settings: True,
             open=pytorch.open_engine,

@@ -347,12 +347,13 @@ def test_dry_run_writes_nothing(srcli_upscale, put, model):
     ],
 )
 def test_usage_errors(srcli_upscale, put, arguments, words):
-    """Exit code 2, a sentence on stderr, nothing on stdout, nothing written."""
+    """Exit code 2, a sentence on stderr and nothing before it, nothing written."""
     put("a.png")
     Path("empty").mkdir()
     model = [] if "-m" in arguments else ["-m", "bcrn.authors"]
     code, out, err = srcli_upscale(*arguments, *model)
     assert (code, out) == (2, "")
+    assert err.startswith(("srcli: ", "Usage: "))
     for word in words:
         assert word in err
     assert not set("│╭╰─\x1b") & set(err)
