@@ -171,9 +171,10 @@ def plan_pictures(
     bits: Literal[8, 16] = 16 if source.bits > 8 and entry.deep else 8
     alpha = source.alpha and options.alpha != "discard" and entry.alpha
     check_output(entry, sr_size[1], sr_size[0], alpha, bits)
-    there = next((p for p in pattern.parent.glob("*") if number_of(pattern, p)), None)
-    if there is not None and not overwrite and not skip_existing:
-        raise UsageError(f"{there} exists", "add --overwrite or --skip-existing")
+    if not overwrite and not skip_existing:
+        there = {n: p for p in pattern.parent.glob("*") if (n := number_of(pattern, p))}
+        if there:
+            raise UsageError(f"{there[min(there)]} exists", "add --overwrite or --skip-existing")
     notes = list(film.notes)
     if source.alpha and not entry.alpha and options.alpha != "discard":
         notes.append(f"transparency is left out: {entry.title} cannot hold it")
