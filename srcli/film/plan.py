@@ -19,6 +19,7 @@ from srcli.film.tracks import Track
 from srcli.media.formats import check_output, format_of, is_picture
 from srcli.media.remote import UrlPath
 from srcli.media.scratch import LocalCopy
+from srcli.sizes import pixels_apart
 
 _KEEPS_ALPHA = {
     ".mkv": "--codec vp9",
@@ -142,10 +143,9 @@ def open_film(path: Path, options: FilmOptions, max_pixels: int) -> tuple[Film, 
     film = probe(path, ffmpeg, source, copy)
     pixels = film.size[0] * film.size[1]
     if pixels > max_pixels:
+        size, limit = pixels_apart(pixels, max_pixels)
         raise MediaError(
-            f"{path} has frames of {pixels / 1e6:,.4g} megapixels, over the limit of "
-            f"{max_pixels / 1e6:,.4g}",
-            "raise it with --max-pixels",
+            f"{path} has frames of {size}, over the limit of {limit}", "raise it with --max-pixels"
         )
     return film, ffmpeg
 
