@@ -47,7 +47,8 @@ class Console:
         self.as_json, self.quiet, self.results = as_json, quiet, results
         self._bar = None if quiet or not sys.stderr.isatty() else _Bar()
         self._told_s = 0.0  # when progress was last printed as JSON
-        self._suggested = False  # once is enough for a folder of such pictures
+        self._flawed: Path | None = None  # the first damaged picture; of the others the number
+        self._n_flawed = 0
         self.lost: OutputError | None = None  # why results cannot be printed any more
 
     def __enter__(self) -> Console:
@@ -60,6 +61,7 @@ class Console:
     def tell(self, event: Event) -> None:
         if self._bar is not None:
             self._bar.show(event)
+        self._n_flawed += isinstance(event, Done) and event.suggested is not None
         if isinstance(event, Done | Failed | Skipped):
             if self.as_json:
                 self._result(event.as_json())
@@ -78,8 +80,8 @@ class Console:
             self.say(f"{event.target} exists, skipped")
         elif isinstance(event, Noted) and not self.quiet:
             self.say(f"{_input(event.source)}: {event.text}" if event.source else event.text)
-        elif isinstance(event, Suggested) and not self.quiet and not self._suggested:
-            self._suggested = True
+        elif isinstance(event, Suggested) and not self.quiet and self._flawed is None:
+            self._flawed = event.source
             self.say(f"{_input(event.source)}: {event.text}")
         elif isinstance(event, LeftOut) and not self.quiet:
             self.say(_left_out(event))
@@ -152,6 +154,9 @@ class Console:
             parts += [f"{summary.skipped} skipped"] if summary.skipped else []
             parts += [f"{summary.failed} failed"] if summary.failed else []
             self.say(", ".join(parts))
+        if self._flawed is not None and self._n_flawed > 1:
+            flaws = f"{self._n_flawed} pictures have flaws like {self._flawed}"
+            self.say(f"{flaws}; -m photo removes them")
 
 
 def opening(plan: Plan, model: str, scale: float | None, library: str | None) -> str:

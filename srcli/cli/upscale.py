@@ -316,8 +316,9 @@ def _without_effect(plan: Plan, options: Options, settings: Settings) -> Iterato
     memory = settings.memory_bytes
     if memory is not None and memory < LEAST_MEMORY_BYTES and not options.model.is_resampler:
         yield (
-            f"--memory {size_text(memory)} may not be kept: srcli itself takes up to "
-            f"{size_text(LEAST_MEMORY_BYTES)}, whatever the picture"
+            f"--memory {size_text(memory)} is less than srcli itself may take, "
+            f"{size_text(LEAST_MEMORY_BYTES)} whatever the picture; ask for "
+            f"{LEAST_MEMORY_BYTES // 2**20}M or more"
         )
     if options.model.is_resampler:
         for name in ("ensemble", "border", "color_fix"):

@@ -152,9 +152,9 @@ def test_a_memory_that_cannot_be_kept_and_damage_are_said_before_work(srcli_upsc
     Image.effect_noise((96, 96), 60).convert("RGB").save("a.jpg", quality=20)
     code, _, err = srcli_upscale("a.jpg", "--dry-run", "--memory", "10M")
     assert code == 0
-    assert "--memory 10.0 MiB may not be kept" in err
-    assert "a.jpg: has the traces of JPEG at quality 20" in err
-    assert "kept" not in srcli_upscale("a.jpg", "--dry-run", "--memory", "1G")[2]
+    assert "--memory 10.0 MiB is less than" in err and "ask for 512M or more" in err
+    assert "a.jpg: looks like a JPEG saved at quality 20, " in err
+    assert "ask for" not in srcli_upscale("a.jpg", "--dry-run", "--memory", "1G")[2]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a file system without files")

@@ -29,7 +29,6 @@ from srcli.engine.result import GREY, Pixels, Report, native_size, pass_shares, 
 from srcli.engine.settings import MARGIN, Settings
 from srcli.errors import SrcliError
 from srcli.quality.resize import RowResizer
-from srcli.sizes import sizes_apart
 from srcli.weights import Announce, bundled_path, tuned
 from srcli.weights.cache import read_bundled
 
@@ -254,10 +253,9 @@ class OpenVinoUpscaler:
         needed = self._whole_bytes(lr_size, passes)
         if needed <= limit:
             return True
-        wants, has = sizes_apart(needed, max(limit, 0))
         report.note(
-            f"OpenVINO would need about {wants} for the whole picture, more than the {has} "
-            "allowed: PyTorch works through it in tiles instead"
+            f"the whole picture would take OpenVINO {memory.too_much(needed, limit)}: PyTorch "
+            "works through it in tiles instead"
         )
         return False
 
