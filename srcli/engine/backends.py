@@ -15,6 +15,7 @@ from srcli.engine.openvino import backend as openvino
 from srcli.engine.pytorch import backend as pytorch
 from srcli.engine.settings import Backend, Precision, Settings
 from srcli.errors import UsageError
+from srcli.weights import tuned
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class BackendEntry:
         precisions: that it computes in.
         runs_files: whether it runs a file of weights that has no name in the catalogue.
         limit: why it cannot follow some settings, apart from their precision; None if it can.
+        check_device: raises UsageError for a device that it could run on and is not here.
         suits: whether it is the one to take where it can follow the settings.
         open: makes the engine.
     """
@@ -40,6 +42,7 @@ class BackendEntry:
     precisions: tuple[Precision, ...]
     runs_files: bool
     limit: Callable[[Settings], str | None]
+    check_device: Callable[[str], None]
     suits: Callable[[Settings], bool]
     open: Callable[[Request], Engine]
 
@@ -76,6 +79,21 @@ class BackendEntry:
             )
 
 
+def _check_pytorch_device(name: str) -> None:
+    """PyTorch knows what there is, and is asked only where it may have been built for it."""
+    if name in ("auto", "cpu"):
+        return
+    version = tuned.version("torch") or ""
+    if version.endswith("+cpu"):
+        raise UsageError(
+            f"there is no {name} here: PyTorch {version} was built for the CPU alone",
+            "use --device cpu, or install a PyTorch that was built for your graphics card",
+        )
+    from srcli.engine.pytorch.device import choose_device
+
+    choose_device(name)
+
+
 # the first that is installed, can follow the settings and suits the machine is what ``auto`` takes
 BACKENDS: dict[str, BackendEntry] = {
     entry.name: entry
@@ -88,6 +106,7 @@ BACKENDS: dict[str, BackendEntry] = {
             precisions=("fp32", "bf16", "int8"),
             runs_files=False,  # what is converted is kept under a name
             limit=openvino.limit,
+            check_device=lambda name: None,  # the CPU is everywhere
             suits=openvino.suits,
             open=openvino.open_engine,
         ),
@@ -99,6 +118,7 @@ BACKENDS: dict[str, BackendEntry] = {
             precisions=("fp32", "bf16", "fp16"),
             runs_files=True,
             limit=lambda settings: None,
+            check_device=_check_pytorch_device,
             suits=lambda settings: True,
             open=pytorch.open_engine,
         ),

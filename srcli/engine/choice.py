@@ -39,23 +39,8 @@ def settled(
         settings = resolve_auto(model, settings, options)
     if here:
         backend_of(settings).check(settings, from_file=from_file)
-        _check_device(settings.device)
+        backend_of(settings).check_device(settings.device)
     return settings
-
-
-def _check_device(name: str) -> None:
-    """PyTorch knows what there is; asked only where it may have been built for it."""
-    if name in ("auto", "cpu"):
-        return
-    version = tuned.version("torch") or ""
-    if version.endswith("+cpu"):
-        raise UsageError(
-            f"there is no {name} here: PyTorch {version} was built for the CPU alone",
-            "use --device cpu, or install a PyTorch that was built for your graphics card",
-        )
-    from srcli.engine.pytorch.device import choose_device
-
-    choose_device(name)
 
 
 def check_weights(
