@@ -243,7 +243,9 @@ def _tell(
     elif not quiet:
         for path in (target, sheet):
             if path is not None:
-                print(path)
+                print(path, flush=True)
+        if target is not None:
+            print(f"To see it, open {target.absolute().as_uri()} in a browser.", file=sys.stderr)
 
 
 def _as_json(shown: Shown) -> dict[str, Any]:

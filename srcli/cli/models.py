@@ -110,8 +110,8 @@ PurposeFilter = Annotated[
         "--for",
         metavar="PURPOSE",
         rich_help_panel=LISTED,
-        help="Only models for this purpose, with advice on each: photo, damaged, drawing, text, "
-        "fast or best.",
+        help="Only models for this purpose, the recommended one first, with advice on each: photo, "
+        "damaged, drawing, text, fast or best.",
         autocompletion=complete.purposes,
     ),
 ]
@@ -168,12 +168,16 @@ def list_models(
         purpose=catalog.purpose(purpose) if purpose is not None else None,
         everything=everything,
     )
+    # what -m with the purpose's name takes
+    taken = catalog.resolve(wanted.purpose.name, scale) if wanted.purpose is not None else None
     every = catalog.default_catalogue()
     rows = [Row.of(m, scale, every) for m in every.models.values() if wanted.has(m)]
     if sort is Sort.NAME:
         rows.sort(key=lambda r: r.name)
     elif sort is Sort.PSNR:
         rows.sort(key=lambda r: -((r.variant and r.variant.psnr_set5) or 0))
+        if taken is not None:
+            rows.sort(key=lambda r: r.model != taken)
     elif sort is Sort.PARAMS:
         rows.sort(key=lambda r: r.variant.parameters if r.variant else 0)
     elif sort is Sort.SPEED:
@@ -183,7 +187,7 @@ def list_models(
         options = WeightsOptions.from_environment()
         print(json.dumps([record(r, options) for group in groups for r in group], indent=2))
         return
-    print_tables(groups, costs=sort is Sort.SPEED, advice=wanted.purpose is not None)
+    print_tables(groups, costs=sort is Sort.SPEED, purpose=wanted.purpose, taken=taken)
     if wanted.purpose is not None:
         print()
         print_purpose(wanted.purpose, scale)
