@@ -3,9 +3,10 @@
 In srcli's own process it would profit from what srcli does there: memory that is freed is kept, and
 fresh pages cost eager PyTorch half of its time.
 
-``python -m srcli.bench.eager MODEL SCALE THREADS FOLDER`` reads ``lr.npy`` (1, 3, h, w) and, for
-weights that no file of the catalogue has, ``state.safetensors``. For each line ``run`` that it is
-sent, it runs the network and answers; for ``save`` it writes the last result as ``sr.npy``.
+``python -m srcli.bench.eager MODEL SCALE THREADS DEVICE PRECISION FOLDER`` reads ``lr.npy``
+(1, 3, h, w) and, for weights that no file of the catalogue has, ``state.safetensors``. For each
+line ``run`` that it is sent, it runs the network and answers; for ``save`` it writes the last
+result as ``sr.npy``. On a card pictures stay there: what is timed is the network alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 
 from srcli import catalog
 from srcli.catalog import Model
-from srcli.engine.pytorch.device import make_exact
+from srcli.engine.pytorch.device import DTYPES, make_exact
 from srcli.engine.pytorch.network import Network
 from srcli.engine.result import Pixels
 from srcli.errors import SrcliError
@@ -38,6 +39,7 @@ class Eager:
         state: the network's weights, if the catalogue names none.
         lr: (1, 3, h, w), RGB in 0..1.
         environment: of the process; its catalogue and weights are these.
+        device, precision: in which all of the network computes.
 
     Raises:
         SrcliError: it did not start.
@@ -51,6 +53,8 @@ class Eager:
         state: Mapping[str, torch.Tensor] | None,
         lr: Pixels,
         environment: Mapping[str, str],
+        device: str = "cpu",
+        precision: str = "fp32",
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="srcli-bench-")
         folder = Path(self._folder.name)
@@ -58,7 +62,7 @@ class Eager:
         if state is not None:
             (folder / "state.safetensors").write_bytes(pack(state, {}))
         command = [sys.executable, "-m", "srcli.bench.eager"]
-        command += [model.name, str(scale), str(threads), str(folder)]
+        command += [model.name, str(scale), str(threads), device, precision, str(folder)]
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
         self._process = subprocess.Popen(
             command,
@@ -103,8 +107,9 @@ class Eager:
             self._said.close()
 
 
-def main(name: str, scale: int, threads: int, folder: Path) -> None:
+def main(name: str, scale: int, threads: int, on: str, precision: str, folder: Path) -> None:
     """What the process does."""
+    device = torch.device(on)
     torch.set_num_threads(threads)
     make_exact()
     catalog.extend(with_own_models)
@@ -114,16 +119,19 @@ def main(name: str, scale: int, threads: int, folder: Path) -> None:
         module = build(model.variant(scale), model.arch, unpack(file.read_bytes()))
     else:
         module = load(model, scale, WeightsOptions.from_environment())
-    adapted = Network(module.eval(), model.arch, model.preprocessing, scale).adapted()
-    lr = torch.from_numpy(np.load(folder / "lr.npy"))
+    module = module.eval().to(device, DTYPES[precision])
+    adapted = Network(module, model.arch, model.preprocessing, scale).adapted()
+    lr = torch.from_numpy(np.load(folder / "lr.npy")).to(device)
     sr = torch.empty(0)
     _say_done()
     for line in sys.stdin:
         if line.strip() == "save":
-            np.save(folder / "sr.npy", sr.numpy())
+            np.save(folder / "sr.npy", sr.cpu().numpy())
         else:
             with torch.inference_mode():
                 sr = adapted(lr)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
         _say_done()
 
 
@@ -132,4 +140,5 @@ def _say_done() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+    _, name, scale, threads, device, precision, folder = sys.argv
+    main(name, int(scale), int(threads), device, precision, Path(folder))

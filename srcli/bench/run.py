@@ -64,7 +64,8 @@ class Request:
 
     def setups(self, model: Model, scale: int, size: tuple[int, int]) -> list[Setup]:
         """Of one group. OpenVINO chooses its own tiles and knows no fp16 on a CPU; int8 is its
-        alone."""
+        alone. On a card only PyTorch is a baseline, in every precision."""
+        on_cpu = choose_device(self.settings.device).type == "cpu"
         own = [
             Setup(model.name, scale, size, backend, precision, threads, tile)
             for threads, backend, precision, tile in itertools.product(
@@ -76,9 +77,11 @@ class Request:
         bare = [
             Setup(model.name, scale, size, backend, precision, threads, baseline=True)
             for threads, backend, precision in itertools.product(
-                self.threads, BASELINES, self.precisions
+                self.threads, BASELINES if on_cpu else BASELINES[:1], self.precisions
             )
-            if precision == "fp32" or (backend == "openvino" and precision == "bf16")
+            if (not on_cpu and precision in DTYPES)
+            or precision == "fp32"
+            or (backend == "openvino" and precision == "bf16")
         ]
         return own + (bare if self.baselines else [])
 
@@ -192,8 +195,15 @@ class _Group:
     def _runner(self, setup: Setup, exports: Exports) -> Runner:
         self.tell(f"{setup.model} x{setup.scale} {setup.backend} {setup.precision}: loading")
         if setup.backend == "eager":
-            environment = self.environment
-            return eager_runner(setup, self.model, self.state, environment, self.cost, self.lr)
+            return eager_runner(
+                setup,
+                self.model,
+                self.state,
+                self.environment,
+                self.cost,
+                self.lr,
+                choose_device(self.request.settings.device),
+            )
         if setup.baseline:
             return baseline_runner(setup, self.network, self.model, exports, self.cost, self.lr)
         settings = self.request.settings

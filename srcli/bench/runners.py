@@ -121,13 +121,23 @@ def eager_runner(
     environment: Mapping[str, str],
     cost: Cost,
     lr: Pixels,
+    device: torch.device,
 ) -> Runner:
-    """PyTorch as a user of the authors' code has it: whole picture, default layout, fp32.
+    """PyTorch as a user of the authors' code has it: whole picture, default layout.
 
     Raises:
         SrcliError: its process failed.
     """
-    child = Eager(model, setup.scale, setup.threads, state, _nchw(lr), environment)
+    child = Eager(
+        model,
+        setup.scale,
+        setup.threads,
+        state,
+        _nchw(lr),
+        environment,
+        str(device),
+        setup.precision,
+    )
     return Runner(setup, cost, lambda: None, child.run, lambda _: _hwc(child.result()))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from srcli.training.data import Crops, Photos, Where, gather
@@ -57,11 +58,15 @@ class DamagedPhotos(Photos):
     def crops(self, lr: Tensor, hr: Tensor, patch: int) -> Crops:
         """As ``Photos.crops``; ``hr`` is of this class's ``draw``."""
         _, target = super().crops(lr, hr[:3], patch)
-        side = patch * self.scale
-        pictures = gather(self._whole, hr[:3], side).permute(0, 2, 3, 1).contiguous().numpy()
-        damaged = list(self._workers.map(self._damage, pictures, hr[3].tolist()))
+        pictures, numbers = self.pictures(hr, patch)
+        damaged = list(self._workers.map(self._damage, pictures, numbers))
         crops = torch.from_numpy(np.stack(damaged))
         return crops.permute(0, 3, 1, 2), target
 
-    def _damage(self, hr: Any, number: int) -> Any:
+    def pictures(self, hr: Tensor, patch: int) -> tuple[NDArray[np.uint8], list[int]]:
+        """The photos' crops (n, h, w, 3), and the numbers that their damage depends on."""
+        whole = gather(self._whole, hr[:3], patch * self.scale)
+        return whole.permute(0, 2, 3, 1).contiguous().numpy(), hr[3].tolist()
+
+    def _damage(self, hr: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
         return self.pipeline(hr, self.scale, generator(self.seed, number))

@@ -13,7 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,14 +27,17 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from srcli.training import journal
+from srcli.training.degradations.pipeline import Pipeline, damaged
 from srcli.training.packing import Pack, Photo, blank, mapped
+from srcli.weights.tuned import cores
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from srcli.training.damaged import DamagedPhotos
 
 BLOCK = 32  # crops made at a time
+BLOCKS_A_PROCESS = 8  # at least: a process takes a second or two to start
+
+Pixels = NDArray[np.uint8]
 
 
 def folder_of(photos: DamagedPhotos, n: int, patch: int) -> Path:
@@ -68,18 +75,21 @@ def make(photos: DamagedPhotos, n: int, patch: int) -> Iterator[tuple[int, int]]
             blank(lr_path, n * patch**2).replace(parts[1])
         hr, lr = (mapped(part, "r+") for part in parts)
         crops: list[Photo] = []
+        todo: list[tuple[int, int]] = []  # block, crops in it
+        for block, first in enumerate(range(0, n, BLOCK)):
+            count = min(BLOCK, n - first)
+            where = photos.draw(block, count, patch, photos.seed)
+            for k, name in enumerate(photos.describe(where), first):
+                crops.append(Photo(name, side, side, k * side**2))
+            if block not in done:
+                todo.append((block, count))
         with journal.Journal(record, [hr, lr]) as made:
-            for block, first in enumerate(range(0, n, BLOCK)):
-                count = min(BLOCK, n - first)
-                where = photos.draw(block, count, patch, photos.seed)
-                for k, name in enumerate(photos.describe(where), first):
-                    crops.append(Photo(name, side, side, k * side**2))
-                if block not in done:
-                    small, large = photos.crops(where.lr, where.hr, patch)
-                    hr[first * side**2 : (first + count) * side**2] = _rows(large)
-                    lr[first * patch**2 : (first + count) * patch**2] = _rows(small)
-                    made.note(block)
-                    yield first + count, n
+            for (block, count), small, large in _blocks(photos, todo, patch):
+                first = block * BLOCK
+                hr[first * side**2 : (first + count) * side**2] = large.reshape(-1, 3)
+                lr[first * patch**2 : (first + count) * patch**2] = small.reshape(-1, 3)
+                made.note(block)
+                yield first + count, n
         del hr, lr
         for part, path in zip(parts, (hr_path, lr_path), strict=True):
             part.replace(path)
@@ -89,7 +99,45 @@ def make(photos: DamagedPhotos, n: int, patch: int) -> Iterator[tuple[int, int]]
         record.unlink()
 
 
-def _rows(crops: Tensor) -> NDArray[np.uint8]:
-    """(n, 3, h, w) -> (n h w, 3)."""
-    pixels: NDArray[np.uint8] = crops.permute(0, 2, 3, 1).reshape(-1, 3).numpy()
-    return pixels
+def _blocks(
+    photos: DamagedPhotos, todo: Sequence[tuple[int, int]], patch: int
+) -> Iterator[tuple[tuple[int, int], Pixels, Pixels]]:
+    """LR and HR crops (n, h, w, 3) of each block, in order.
+
+    By processes if that is worth starting them: damage is many short calls, between which threads
+    wait for each other.
+    """
+
+    def pictures(block: int, count: int) -> tuple[Pixels, list[int]]:
+        return photos.pictures(photos.draw(block, count, patch, photos.seed).hr, patch)
+
+    fixed = photos.pipeline, photos.scale, photos.seed
+    n_processes = min(cores(), len(todo) // BLOCKS_A_PROCESS)
+    if n_processes < 2:
+        for block, count in todo:
+            large, numbers = pictures(block, count)
+            yield (block, count), _damaged(fixed, large, numbers), large
+        return
+    processes = ProcessPoolExecutor(
+        n_processes,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),  # this process decides what Ctrl-C ends
+    )
+    try:
+        waiting: deque[tuple[tuple[int, int], Pixels, Future[Pixels]]] = deque()
+        for one in todo:
+            large, numbers = pictures(*one)
+            waiting.append((one, large, processes.submit(_damaged, fixed, large, numbers)))
+            if len(waiting) > 2 * n_processes:
+                first, large, small = waiting.popleft()
+                yield first, small.result(), large
+        for first, large, small in waiting:
+            yield first, small.result(), large
+    finally:
+        processes.shutdown(cancel_futures=True)
+
+
+def _damaged(fixed: tuple[Pipeline, int, int], large: Pixels, numbers: list[int]) -> Pixels:
+    pipeline, scale, seed = fixed
+    return damaged(pipeline, large, scale, seed, numbers)

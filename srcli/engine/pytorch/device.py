@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from srcli.engine.result import Pixels
 from srcli.engine.settings import Precision, check_device
 from srcli.errors import UsageError
 
+# A card copies at full speed only from and to memory that cannot be swapped out. PyTorch keeps such
+# memory once it has it, so what is larger than a frame goes the slow way.
+MOST_PINNED_BYTES = 128 * 2**20
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -46,5 +52,26 @@ def make_exact() -> None:
 
 
 def free_device_bytes(device: torch.device) -> int | None:
-    """Free memory of a CUDA device; None for others, whose memory is the system's."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+    """Free memory of a CUDA device, with what PyTorch holds of it and nobody uses; None for others,
+    whose memory is the system's."""
+    if device.type != "cuda":
+        return None
+    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + held
+
+
+def to_device(samples: Pixels, device: torch.device) -> Tensor:
+    """An array on the device; on the CPU it may be the array's own memory."""
+    tensor = torch.from_numpy(np.require(samples, requirements=("C", "W")))
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def to_host(tensor: Tensor) -> Pixels:
+    """A tensor's values as an array."""
+    if tensor.device.type == "cuda" and tensor.nbytes <= MOST_PINNED_BYTES:
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        tensor = host.copy_(tensor)
+    array: Pixels = tensor.cpu().numpy()
+    return array

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from srcli.archs.stages import Map
 from srcli.engine.memory import too_much
-from srcli.engine.pytorch.device import free_device_bytes
+from srcli.engine.pytorch.device import free_device_bytes, to_device
 from srcli.engine.pytorch.maps import Source, Stored
 from srcli.engine.pytorch.network import Network
 from srcli.engine.pytorch.profile import Profile
+from srcli.engine.pytorch.recorded import Recorded
 from srcli.engine.pytorch.regions import Region
 from srcli.engine.pytorch.storage import Budget
 from srcli.engine.pytorch.tiling import Statistics, TileRun, is_out_of_memory
@@ -26,6 +27,7 @@ from srcli.sizes import size_text
 CACHE_BYTES = 7 * 2**20
 LEAST_AUTO_TILE, LARGEST_AUTO_TILE = 96, 256
 LARGEST_DEVICE_TILE = 1024
+DEVICE_SHARE = 1 / 3  # of a device's free memory for a tile, or for a whole picture
 WORKSPACE = 5  # a tile takes about this many times its widest tensor, halos included
 
 
@@ -58,15 +60,15 @@ class Picture:
         self.size, self.read = size, read
 
     @classmethod
-    def of_array(cls, pixels: Pixels) -> Picture:
+    def of_array(cls, pixels: Pixels, device: torch.device) -> Picture:
+        """Samples go to the device as they are, and become floats there."""
         white = peak(pixels.dtype)
 
         def read(region: Region) -> Tensor:
-            part = pixels[region.index].astype(np.float32)
+            part = to_device(pixels[region.index], device).to(torch.float32, copy=True)
             if white != 1:
-                part *= np.float32(1 / white)
-            tensor = torch.from_numpy(part).permute(2, 0, 1)[None]
-            return tensor.expand(-1, 3, -1, -1)
+                part *= float(np.float32(1 / white))
+            return part.permute(2, 0, 1)[None].expand(-1, 3, -1, -1)
 
         return cls((pixels.shape[0], pixels.shape[1]), read)
 
@@ -119,6 +121,7 @@ class Pass:
     def __init__(
         self,
         network: Network,
+        whole: Recorded,
         needs: Profile,
         picture: Picture,
         *,
@@ -131,7 +134,7 @@ class Pass:
         note: Callable[[str], None],
     ) -> None:
         self.network, self.source, self.dtype = network, picture, dtype
-        self.adapted = network.adapted()
+        self.whole, self.adapted = whole, network.adapted()
         self.device, self.budget = device, budget
         self.note = note
         self.tiles = 0
@@ -150,8 +153,12 @@ class Pass:
         room = limit if free is None else min(limit, free)
         workspace = needs.widest_bytes * itemsize // 4 * WORKSPACE  # per LR pixel
         exact = self.network.arch.tiling == "exact"
+        whole = workspace * self.padded[0] * self.padded[1]
+        if not on_host and wanted in (None, 0) and self.whole.has(self.padded):
+            return None
+        if not on_host and wanted is None and whole <= room * DEVICE_SHARE:
+            return None
         if wanted == 0 or not exact:
-            whole = workspace * self.padded[0] * self.padded[1]
             if whole <= room:
                 return None
             self.note(
@@ -162,7 +169,7 @@ class Pass:
             if on_host and exact:
                 side = auto_tile(needs)
             else:
-                side = int((max(room, 1) / 3 / max(1, workspace)) ** 0.5)
+                side = int((max(room, 1) * DEVICE_SHARE / max(1, workspace)) ** 0.5)
                 side = min(LARGEST_DEVICE_TILE, max(LEAST_AUTO_TILE, side))
         else:
             side = wanted
@@ -245,7 +252,7 @@ class Pass:
             return None
         try:
             with torch.inference_mode():
-                sr: Tensor = self.adapted(self._read(Region(0, 0, *self.padded)))
+                sr = self.whole(self._read(Region(0, 0, *self.padded)))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -253,6 +260,9 @@ class Pass:
             self.tiles = 1
             self.on_progress(1.0)
             return sr
+        self.whole.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
         self.note("the whole picture at once did not fit in memory: tiled" + self._inexact())
         self.tile = (LEAST_AUTO_TILE, LEAST_AUTO_TILE)
         return None

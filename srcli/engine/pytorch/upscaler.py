@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,11 +13,19 @@ from torch import Tensor
 
 from srcli.archs.inference import derive
 from srcli.engine import memory
+from srcli.engine.pytorch.adapter import RgbAdapter
 from srcli.engine.pytorch.color_fix import ColorFix
-from srcli.engine.pytorch.device import DTYPES, choose_device, choose_precision, make_exact
+from srcli.engine.pytorch.device import (
+    DTYPES,
+    choose_device,
+    choose_precision,
+    make_exact,
+    to_host,
+)
 from srcli.engine.pytorch.network import Network
 from srcli.engine.pytorch.passes import Pass, Picture, estimate_bytes
 from srcli.engine.pytorch.profile import Profile, profile
+from srcli.engine.pytorch.recorded import Recorded
 from srcli.engine.pytorch.regions import Region
 from srcli.engine.pytorch.storage import Budget, BufferPool
 from srcli.engine.result import GREY, Pixels, Report, native_size, pass_shares, peak
@@ -46,6 +55,7 @@ class Upscaler:
         self._load = load
         self._networks: dict[int, Network] = {}
         self._derived: dict[tuple[int, torch.dtype], Network] = {}
+        self._whole: dict[tuple[int, torch.dtype], Recorded] = {}
         self._profiles: dict[int, Profile] = {}
         self._pool = BufferPool()
         self._pool_is_for: object = None
@@ -161,7 +171,7 @@ class Upscaler:
             self._pool.clear()
         limit = self._free_bytes(reserve_bytes)
         budget = Budget(0, self.settings.spill_folder, self._pool)
-        picture = Picture.of_array(pixels)
+        picture = Picture.of_array(pixels, self.device)
         margin = MARGIN if self.settings.border == "reflect" else 0
         before = 0.0
         for scale, share in zip(passes, pass_shares(passes), strict=True):
@@ -169,6 +179,7 @@ class Upscaler:
             needs = self.profile(scale)
             run = Pass(
                 self.network(scale, DTYPES[precision]),
+                self.whole(scale, DTYPES[precision]),
                 needs,
                 picture.mirrored(margin) if margin else picture,
                 device=self.device,
@@ -241,6 +252,21 @@ class Upscaler:
             module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             self._derived[key] = replace(plain, module=module)
         return self._derived[key]
+
+    def whole(self, scale: int, dtype: torch.dtype) -> Recorded:
+        """What runs that network on whole pictures."""
+        key = scale, dtype
+        if key not in self._whole:
+            network = self.network(scale, dtype)
+
+            def others() -> list[RgbAdapter]:
+                layout = torch.contiguous_format
+                module = copy.deepcopy(network.module).to(memory_format=layout)  # type: ignore[call-overload]
+                return [replace(network, module=module, layout=layout).adapted()]
+
+            forms = others if self.device.type == "cuda" else None
+            self._whole[key] = Recorded(network.adapted(), forms)
+        return self._whole[key]
 
     def profile(self, scale: int) -> Profile:
         """What the network of a native scale asks of memory."""
@@ -325,7 +351,7 @@ class _Finish:
     def _quantised(self, band: Tensor) -> Pixels:
         band = band.clamp(0, 1)
         if self.dtype == np.float32:
-            return band.cpu().numpy()
+            return to_host(band)
         band = band.mul_(peak(self.dtype)).round_()
         # PyTorch has no arithmetic on uint16, but it converts
-        return band.to(torch.uint8 if self.dtype == np.uint8 else torch.uint16).cpu().numpy()
+        return to_host(band.to(torch.uint8 if self.dtype == np.uint8 else torch.uint16))

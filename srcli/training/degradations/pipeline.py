@@ -2,15 +2,16 @@
 
 The description is a table with a list of ``steps``, each a table whose ``kind`` names a class of
 ``steps.py`` (``blur``, ``resize``, ``to_lr``, ``gaussian``, ``poisson``, ``jpeg``, ``webp``,
-``one_of``, ``shuffle``), or ``video``, and whose other keys are its attributes. What is left at the
-end is brought to the LR picture's size and rounded to 8 bits. No steps at all: MATLAB's bicubic.
+``one_of``, ``shuffle``), or ``video``, and whose other keys are its attributes. A choice of
+``one_of`` is a list of steps or the name of a pipeline. What is left at the end is brought to the
+LR picture's size and rounded to 8 bits. No steps at all: MATLAB's bicubic.
 """
 
 from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -88,6 +89,14 @@ def generator(seed: int, number: int) -> Generator:
     return np.random.default_rng((seed & 0xFFFFFFFF, number))
 
 
+def damaged(
+    pipeline: Pipeline, pictures: NDArray[np.uint8], scale: int, seed: int, numbers: Sequence[int]
+) -> NDArray[np.uint8]:
+    """LR pictures (n, h, w, 3) of HR pictures (n, h s, w s, 3); ``numbers``: of the crops."""
+    rows = zip(pictures, numbers, strict=True)
+    return np.stack([pipeline(hr, scale, generator(seed, number)) for hr, number in rows])
+
+
 @cache
 def _presets() -> dict[str, Any]:
     return tomllib.loads(PRESETS.read_text(encoding="utf-8"))
@@ -160,7 +169,10 @@ def _value(key: str, value: Any, where: str) -> Any:
     if key == "steps":
         return _row(value, where)
     if key == "choices" and isinstance(value, list) and value:
-        return tuple(_row(row, f"{where}, choice {k}") for k, row in enumerate(value, 1))
+        return tuple(
+            read(row).steps if isinstance(row, str) else _row(row, f"{where}, choice {k}")
+            for k, row in enumerate(value, 1)
+        )
     if key in LISTS:
         known = LISTS[key]
         listed = [value] if isinstance(value, str) else value

@@ -20,7 +20,7 @@ def made(make, **settings):
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (20, 17)])
 def test_mirrored_is_numpys_symmetric(picture, size):
     pixels = picture(*size)
-    whole = Picture.of_array(pixels).mirrored(MARGIN)
+    whole = Picture.of_array(pixels, torch.device("cpu")).mirrored(MARGIN)
     expected = np.pad(pixels, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), "symmetric")
     assert whole.size == expected.shape[:2]
     for region in (Region(0, 0, *whole.size), Region(5, 9, 8, 12), Region(MARGIN, MARGIN, *size)):
