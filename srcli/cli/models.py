@@ -29,10 +29,10 @@ from srcli.cli.models_table import (
     variant_facts,
     wrapped,
 )
-from srcli.cli.options import parse_scale, parse_whole_scale
+from srcli.cli.options import overwrite_flag, parse_scale, quiet_flag, scale_option
 from srcli.cli.screen import downloading, say
 from srcli.errors import SrcliError, UsageError, WeightsError
-from srcli.options import FILES, MESSAGES, MODEL
+from srcli.options import MESSAGES, MODEL
 from srcli.weights import WeightsOptions, locate, verify
 from srcli.weights.user_models import data_dir
 
@@ -95,13 +95,8 @@ FamilyOption = Annotated[
 ]
 ScaleFilter = Annotated[
     int | None,
-    typer.Option(
-        "--scale",
-        "-x",
-        metavar="X",
-        parser=parse_whole_scale,
-        rich_help_panel=LISTED,
-        help="Only models trained for this factor; the figures are those of this factor.",
+    scale_option(
+        "Only models trained for this factor; the figures are those of this factor.", group=LISTED
     ),
 ]
 PurposeFilter = Annotated[
@@ -284,20 +279,11 @@ def download(
     ],
     scale: Annotated[
         float | None,
-        typer.Option(
-            "--scale",
-            "-x",
-            metavar="X",
-            parser=parse_scale,
-            rich_help_panel=MODEL,
-            help="Only the weights that this factor needs.",
-        ),
+        scale_option("Only the weights that this factor needs.", parser=parse_scale),
     ] = None,
     quiet: Annotated[
         bool,
-        typer.Option(
-            "--quiet", "-q", rich_help_panel=MESSAGES, help="Print only the paths and errors."
-        ),
+        quiet_flag("Print only the paths and errors."),
     ] = False,
 ) -> None:
     """Download the weights of models, for work without a network, and print where they are."""
@@ -377,14 +363,7 @@ def add_command(
     ],
     scale: Annotated[
         int | None,
-        typer.Option(
-            "--scale",
-            "-x",
-            metavar="X",
-            parser=parse_whole_scale,
-            rich_help_panel=MODEL,
-            help="The factor that the weights were trained for, if FILE does not say.",
-        ),
+        scale_option("The factor that the weights were trained for, if FILE does not say."),
     ] = None,
     licence: Annotated[
         str | None,
@@ -402,11 +381,7 @@ def add_command(
     ] = None,
     overwrite: Annotated[
         bool,
-        typer.Option(
-            "--overwrite",
-            rich_help_panel=FILES,
-            help="Replace weights that you added before under this name and factor.",
-        ),
+        overwrite_flag("Replace weights that you added before under this name and factor."),
     ] = False,
 ) -> None:
     """Add your own weights to the models under a name, also for one more factor."""
@@ -432,14 +407,7 @@ def remove_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model that you added.")],
     scale: Annotated[
         int | None,
-        typer.Option(
-            "--scale",
-            "-x",
-            metavar="X",
-            parser=parse_whole_scale,
-            rich_help_panel=MODEL,
-            help="Only the weights for this factor.",
-        ),
+        scale_option("Only the weights for this factor."),
     ] = None,
 ) -> None:
     """Remove a model that you added, and srcli's copy of its weights."""

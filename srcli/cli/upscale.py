@@ -24,6 +24,7 @@ from srcli.cli.options import (
     QuietFlag,
     WorkersOption,
     parse_scale,
+    scale_option,
     with_options,
 )
 from srcli.cli.screen import duration_text
@@ -75,14 +76,10 @@ def upscale(
     model: ModelOption = None,
     scale: Annotated[
         float | None,
-        typer.Option(
-            "--scale",
-            "-x",
-            metavar="X",
+        scale_option(
+            "How many times as wide and high: 2, 4, 2.5 ... Default: 4, or what the model can do.",
             parser=parse_scale,
-            rich_help_panel=SIZE,
-            help="How many times as wide and high: 2, 4, 2.5 ... Default: 4, or what the model can "
-            "do.",
+            group=SIZE,
         ),
     ] = None,
     *,
