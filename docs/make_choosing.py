@@ -1,14 +1,15 @@
 """Makes the sheets of docs/choosing.md, by `python docs/make_choosing.py`.
 
 Photographs come from the package scikit-image, which has to be installed (CC0 or public domain);
-drawing, screenshot and logo are drawn here. Each input is a small picture, which every model
-enlarges four times; a sheet shows the same part of all results.
+drawing, comic, screenshot and logo are drawn here. Each input is a small picture, which every model
+enlarges four times; a sheet shows the same part of all results. Names of sheets make these alone.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import io
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 import srcli
+from srcli import catalog
 
 HERE = Path(__file__).parent / "choosing"
 SCALE = 4
-MODELS = ("bicubic", "bcrn", "photo", "realesr_general", "realesr_animevideov3")
+MODELS = ("bicubic", "bcrn", "photo", "damaged", "drawing")  # as -m takes them
+DEFAULT = "bcrn"
 CROP = (80, 60)  # of the input, pixels: width, height
-GAP, HEAD = 6, 18
+GAP, HEAD = 6, 30
+LARGE, SMALL = 21, 16  # letters, for a page that shows the sheet at two thirds of its size
 QUALITY = 82
 Box = tuple[int, int]
 
@@ -46,6 +50,7 @@ def cases() -> dict[str, Case]:
         "jpeg": Case(_compressed(_noisy(_photograph("coffee").reduce(2), 8.0), 40), (95, 55)),
         "scan": Case(_photograph("page").reduce(2), (20, 20)),
         "drawing": Case(drawing(), (40, 30)),
+        "comic": Case(_compressed(comic(), 30), (44, 6)),
         "screenshot": Case(screenshot(), (22, 20)),
         "logo": Case(logo(), (10, 20)),
     }
@@ -96,6 +101,38 @@ def drawing() -> Image.Image:
     return canvas.reduce(4)
 
 
+def comic() -> Image.Image:
+    """A panel of a comic: ink lines of several widths, hatching, dots of print, lettering."""
+    canvas = Image.new("RGB", (640, 480), "#f6d7a7")
+    draw = ImageDraw.Draw(canvas)
+    ink = "#16181d"
+    for y in range(0, 480, 26):  # dots, as printed comics have for shades
+        for x in range(13 * (y // 26 % 2), 640, 26):
+            draw.ellipse((x - 6, y - 6, x + 6, y + 6), fill="#dd8f52")
+    draw.polygon(
+        [(330, 480), (345, 330), (420, 290), (560, 290), (620, 350), (640, 480)], fill="#b3262e"
+    )
+    draw.line([(330, 480), (345, 330), (420, 290)], fill=ink, width=8)
+    draw.line([(560, 290), (620, 350), (640, 470)], fill=ink, width=8)
+    draw.ellipse((390, 100, 580, 330), fill="#f2c9a1", outline=ink, width=8)
+    draw.pieslice((378, 70, 592, 300), 180, 360, fill="#2b4a8b", outline=ink, width=8)
+    draw.polygon([(370, 190), (330, 212), (480, 196)], fill="#2b4a8b", outline=ink, width=6)
+    for x in (440, 510):
+        draw.ellipse((x - 18, 212, x + 18, 246), fill="white", outline=ink, width=5)
+        draw.ellipse((x - 8, 222, x + 6, 240), fill=ink)
+    draw.line([(420, 205), (458, 198)], fill=ink, width=7)
+    draw.line([(494, 198), (532, 205)], fill=ink, width=7)
+    draw.line([(474, 240), (464, 270), (482, 272)], fill=ink, width=5, joint="curve")
+    draw.chord((445, 270, 520, 310), 0, 180, fill="#7a1f1f", outline=ink, width=5)
+    for k in range(9):  # shadow at the cheek, hatched
+        draw.line([(548 - 4 * k, 215 + 11 * k), (572 - 5 * k, 225 + 11 * k)], fill=ink, width=3)
+    draw.ellipse((175, 35, 425, 125), fill="white", outline=ink, width=6)
+    draw.polygon([(340, 110), (385, 160), (375, 105)], fill="white")
+    draw.line([(338, 118), (385, 160), (378, 112)], fill=ink, width=6, joint="curve")
+    draw.text((300, 80), "MY BIKE?!", fill=ink, font=ImageFont.load_default(40), anchor="mm")
+    return canvas.reduce(4)
+
+
 def screenshot() -> Image.Image:
     """A window with small text, as a screen shows it."""
     canvas = Image.new("RGB", (176, 124), "#f3f4f6")
@@ -135,18 +172,30 @@ def sheet(case: Case) -> Image.Image:
     (left, upper), (width, height) = case.at, CROP
     box = (left, upper, left + width, upper + height)
     shown = case.picture.crop(box).resize((width * SCALE, height * SCALE), Image.Resampling.NEAREST)
-    panels = {"input, as pixels": shown}
+    panels = {("input", "pixel by pixel"): shown}
     for name in MODELS:
         large = srcli.upscale(case.picture, scale=SCALE, model=name)
-        panels[name] = large.crop(tuple(SCALE * v for v in box))
+        panels[_label(name)] = large.crop(tuple(SCALE * v for v in box))
     cell = width * SCALE + GAP, height * SCALE + GAP + HEAD
     canvas = Image.new("RGB", (3 * cell[0] - GAP, 2 * cell[1] - GAP), "white")
     draw = ImageDraw.Draw(canvas)
-    for k, (name, panel) in enumerate(panels.items()):
+    for k, ((name, network), panel) in enumerate(panels.items()):
         x, y = k % 3 * cell[0], k // 3 * cell[1]
-        draw.text((x + 1, y + 1), name, fill="black", font=ImageFont.load_default(13))
+        at, font = (x + 1, y + HEAD - 8), ImageFont.load_default(LARGE)
+        draw.text(at, name, fill="black", font=font, anchor="ls")
+        beside = (at[0] + int(draw.textlength(f"{name}  ", font)), at[1])
+        small = ImageFont.load_default(SMALL)
+        draw.text(beside, network, fill="#555555", font=small, anchor="ls")
         canvas.paste(_checkered(panel), (x, y + HEAD))
     return canvas
+
+
+def _label(name: str) -> tuple[str, str]:
+    """What one types for a model, and the network that it means, if that has another name."""
+    if name == DEFAULT:
+        return "without -m", f"the default, {name}"
+    network = catalog.short_name(catalog.resolve(name, SCALE))
+    return f"-m {name}", network if network != name else ""
 
 
 def _checkered(picture: Image.Image) -> Image.Image:
@@ -162,6 +211,8 @@ def _checkered(picture: Image.Image) -> Image.Image:
 def main() -> None:
     HERE.mkdir(exist_ok=True)
     for name, case in cases().items():
+        if len(sys.argv) > 1 and name not in sys.argv[1:]:
+            continue
         made = sheet(case)
         made.save(HERE / f"{name}.jpg", quality=QUALITY, optimize=True)
         print(name, made.size, (HERE / f"{name}.jpg").stat().st_size)

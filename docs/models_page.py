@@ -1,29 +1,37 @@
-"""The page of all networks and its chart, from the catalogue."""
+"""The page of all networks and its chart, from the catalogue.
+
+Multiply-adds are counted by the program, which takes half a minute: they are kept in
+multiply_adds.json, which `python docs/models_page.py` writes anew after a change of the catalogue.
+"""
 
 from __future__ import annotations
 
+import functools
 import io
+import json
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import get_args
 
 from srcli import catalog
 from srcli.catalog import Family, Model, Variant
 
 SCALE = 4  # of the chart
+COUNTS = Path(__file__).with_name("multiply_adds.json")  # "name xN": per output pixel
 LEAST_DB = 30.4  # below lie weights that were made for looks, or other LR pictures
 
 FAMILIES: dict[str, str] = {
     "convolution": "Convolutions, one after the other.",
-    "residual": "Layers learn what to add to what goes around them, not the whole.",
+    "residual": "Layers compute a change, which is added to what they were given.",
     "dense": "Every layer of a block sees the outputs of all layers before it.",
     "distillation": "Each step keeps a part of the features and refines the rest; the parts are "
     "joined at the end.",
     "attention": "Features are weighted by what the network sees of the picture: by channel, by "
     "place, or pixel by pixel.",
-    "extremely lightweight": "Made for phones: few layers, collapsed or quantised, often working "
-    "on smaller maps.",
+    "extremely lightweight": "Made for phones: few layers, merged or in eight bits, often on "
+    "maps smaller than the picture.",
     "resampling": "No network.",
 }
 assert set(FAMILIES) == set(get_args(Family))
@@ -49,8 +57,8 @@ def families() -> str:
         rows = [m for m in catalog.models() if m.arch.family == family and not m.is_own]
         parts.append(f"## {family.capitalize()}\n\n{words}\n")
         parts.append(
-            "| name | network | parameters | x2 | x3 | x4 | weights |\n"
-            "|---|---|---|---|---|---|---|\n" + "\n".join(map(_line, rows)) + "\n"
+            "| name | network | parameters | MACs/px | x2 | x3 | x4 | weights, licence |\n"
+            "|---|---|---|---|---|---|---|---|\n" + "\n".join(map(_line, rows)) + "\n"
         )
     return "\n".join(parts)
 
@@ -58,7 +66,7 @@ def families() -> str:
 def remarks() -> str:
     """What the catalogue notes of networks."""
     noted = [m for m in catalog.models() if m.note and not m.is_own]
-    return "\n".join(f"- `{m.name}`: {m.note}" for m in noted)
+    return "\n".join(f"- `{catalog.short_name(m)}`: {m.note}" for m in noted)
 
 
 def absent() -> str:
@@ -69,10 +77,29 @@ def absent() -> str:
 def _line(model: Model) -> str:
     variant = _shown(model)
     parameters = f"{variant.parameters / 1e3:,.0f} K" if variant else ""
+    work = f"{multiply_adds()[_key(model, variant)] / 1e3:,.1f} K" if variant else ""
     scores = [_score(model, scale) for scale in (2, 3, 4)]
     paper = f"{model.arch.title}: {model.arch.paper}, {_link(model.arch.reference)}"
-    cells = [f"`{model.name}`", paper, parameters, *scores, _weights(model)]
+    name = catalog.short_name(model).replace(".", "<wbr>.")  # the table is as wide as the page
+    cells = [f"<code>{name}</code>", paper, parameters, work, *scores, _weights(model)]
     return f"| {' | '.join(cells)} |"
+
+
+@functools.cache
+def multiply_adds() -> dict[str, float]:
+    """Multiply-adds per output pixel of the networks in the tables, as the program counted them."""
+    counts: dict[str, float] = json.loads(COUNTS.read_text("utf-8"))
+    return counts
+
+
+def counted() -> dict[str, tuple[Model, Variant]]:
+    """The networks whose multiply-adds the tables show, by their keys in multiply_adds.json."""
+    shown = ((m, _shown(m)) for m in catalog.models() if not m.is_own)
+    return {_key(model, variant): (model, variant) for model, variant in shown if variant}
+
+
+def _key(model: Model, variant: Variant) -> str:
+    return f"{model.name} x{variant.scale}"
 
 
 def purposes() -> str:
@@ -199,3 +226,15 @@ def plot() -> bytes:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
+
+
+def main() -> None:
+    """Count the multiply-adds of all networks anew."""
+    from srcli.engine.pytorch.cost import per_pixel
+
+    counts = {key: per_pixel(m, variant.scale) for key, (m, variant) in counted().items()}
+    COUNTS.write_text(json.dumps(counts, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

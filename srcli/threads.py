@@ -10,7 +10,8 @@ imported; children inherit them. What the user has set stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 
 # Of what was measured (docs/performance.md), the only one within 1.3 times of the best beside busy
 # programs in pictures, films and training alike: any count of turns is slow for one of them.
@@ -35,3 +36,23 @@ def settle(environment: MutableMapping[str, str]) -> None:
     """Choose how threads wait, unless the environment does."""
     if not is_chosen(environment):
         environment.update(WAITING)
+
+
+# of the libraries that numpy and PyTorch compute with
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+@contextmanager
+def one_core_each(environment: MutableMapping[str, str]) -> Iterator[None]:
+    """For processes that are started meanwhile, one for each core: their libraries use one thread
+    each. With as many threads as cores in each of them, all would wait for each other."""
+    before = {name: environment.get(name) for name in ONE_THREAD}
+    environment.update(ONE_THREAD)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del environment[name]
+            else:
+                environment[name] = value

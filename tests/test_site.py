@@ -30,6 +30,21 @@ def test_an_option_stands_with_its_help(commands):
     assert len(row) > 10
 
 
+def test_multiply_adds_are_those_that_the_program_counts():
+    """What the page of networks shows is kept in a file, as counting all takes half a minute."""
+    from srcli.engine.pytorch.cost import per_pixel
+
+    page = runpy.run_path(str(ROOT / "docs" / "models_page.py"))
+    kept, networks = page["multiply_adds"](), page["counted"]()
+    again = "`python docs/models_page.py` counts anew"
+    assert kept.keys() == networks.keys(), again
+    # attention, one that is merged to run, the picture enlarged before, another scale than x4
+    for key in ("bcrn.srcli x4", "ecbsr_m8c24.srcli x4", "vdsr.untrained x4", "rt4ksr.authors x3"):
+        model, variant = networks[key]
+        assert kept[key] == per_pixel(model, variant.scale), again
+    assert "| 664.7 K |" in page["families"]()  # VDSR's, known by hand: tests/cli/test_models.py
+
+
 def test_links_of_the_readme_lead_somewhere():
     for page in ("README.md", "CONTRIBUTING.md"):
         for target in re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text("utf-8")):

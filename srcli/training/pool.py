@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from srcli.threads import one_core_each
 from srcli.training import journal
 from srcli.training.degradations.pipeline import Pipeline, damaged
 from srcli.training.packing import Pack, Photo, blank, mapped
@@ -124,14 +126,15 @@ def _blocks(
         initializer=signal.signal,
         initargs=(signal.SIGINT, signal.SIG_IGN),  # this process decides what Ctrl-C ends
     )
+    waiting: deque[tuple[tuple[int, int], Pixels, Future[Pixels]]] = deque()
     try:
-        waiting: deque[tuple[tuple[int, int], Pixels, Future[Pixels]]] = deque()
-        for one in todo:
-            large, numbers = pictures(*one)
-            waiting.append((one, large, processes.submit(_damaged, fixed, large, numbers)))
-            if len(waiting) > 2 * n_processes:
-                first, large, small = waiting.popleft()
-                yield first, small.result(), large
+        with one_core_each(os.environ):
+            for one in todo:
+                large, numbers = pictures(*one)
+                waiting.append((one, large, processes.submit(_damaged, fixed, large, numbers)))
+                if len(waiting) > 2 * n_processes:
+                    first, large, small = waiting.popleft()
+                    yield first, small.result(), large
         for first, large, small in waiting:
             yield first, small.result(), large
     finally:

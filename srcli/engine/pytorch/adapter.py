@@ -132,19 +132,11 @@ class RgbAdapter(nn.Module):
         network: takes and gives what ``preprocessing`` says, in its parameters' dtype.
         preprocessing: of the catalogue entry.
         scale: native factor.
-        layout: of the network's maps in memory.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        preprocessing: Preprocessing,
-        scale: int,
-        layout: torch.memory_format = torch.channels_last,
-    ) -> None:
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing, scale: int) -> None:
         super().__init__()
         self.network, self.preprocessing, self.scale = network, preprocessing, scale
-        self.layout = layout
         self.space = SPACES[preprocessing.colour]
         self.seen = range(preprocessing.channels)
         self.unseen = range(preprocessing.channels, 3)
@@ -190,6 +182,6 @@ class RgbAdapter(nn.Module):
         return run.local(self.postprocess, sr, around)
 
     def _cast(self, x: Tensor) -> Tensor:
-        """In the network's dtype and layout."""
+        """In the network's dtype and the memory layout that convolutions like."""
         dtype = next((p.dtype for p in self.network.parameters()), torch.float32)
-        return x.to(dtype).contiguous(memory_format=self.layout)
+        return x.to(dtype).contiguous(memory_format=torch.channels_last)

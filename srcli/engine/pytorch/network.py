@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from srcli.catalog.entries import Architecture, Preprocessing
@@ -19,8 +18,7 @@ class Network:
     arch: Architecture
     preprocessing: Preprocessing
     scale: int
-    layout: torch.memory_format = torch.channels_last
 
     def adapted(self) -> RgbAdapter:
         """The network as the rest of the program sees it: RGB in 0..1 in and out."""
-        return RgbAdapter(self.module, self.preprocessing, self.scale, self.layout).eval()
+        return RgbAdapter(self.module, self.preprocessing, self.scale).eval()

@@ -1,15 +1,14 @@
 """A network on whole pictures of one size, again and again: recorded once on CUDA, then replayed.
 
-A small network is hundreds of short kernels, which a CUDA graph starts all at once. Which layout
-of the maps is the faster one differs from network to network by up to four times, so both are tried
-before one is recorded. Frames of films and pictures of one size in a folder are where this pays.
+A small network is hundreds of short kernels, which a CUDA graph starts all at once. Frames of films
+and pictures of one size in a folder are where this pays.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,6 @@ from torch import Tensor
 from srcli.engine.pytorch.tiling import is_out_of_memory
 
 MOST = 3  # recordings that are kept: each holds the memory of its maps
-TRIES = 3
 
 Network = Callable[[Tensor], Tensor]
 
@@ -34,19 +32,15 @@ class _Recording:
 
 
 class Recorded:
-    """Runs a network; a size that comes again is recorded, if there are forms to record.
+    """Runs a network; on CUDA, a size that comes again is recorded.
 
     Args:
         network: takes and gives (1, 3, h, w) on its own device.
-        forms: makes the same network in its other layouts, on CUDA; None: nothing is recorded.
+        records: whether to; False: just runs it.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        forms: Callable[[], Sequence[Network]] | None = None,
-    ) -> None:
-        self.network, self.forms = network, forms
+    def __init__(self, network: Network, records: bool) -> None:
+        self.network, self.records = network, records
         self._lock = threading.Lock()
         self._seen: dict[tuple[int, ...], _Recording | None] = {}  # oldest first; None: only seen
         self._refused: set[tuple[int, ...]] = set()
@@ -60,7 +54,7 @@ class Recorded:
         self._seen.clear()
 
     def __call__(self, rgb: Tensor) -> Tensor:
-        if self.forms is None:
+        if not self.records:
             return self.network(rgb)
         with self._lock:
             recording = self._recording(rgb)
@@ -82,8 +76,7 @@ class Recorded:
         recording = self._seen.pop(key)
         if recording is None:
             try:
-                assert self.forms is not None
-                recording = _record(_fastest([self.network, *self.forms()], rgb), rgb)
+                recording = _record(self.network, rgb)
             except RuntimeError as error:
                 self._refused.add(key)
                 if is_out_of_memory(error):
@@ -92,21 +85,6 @@ class Recorded:
                 return None
         self._seen[key] = recording
         return recording
-
-
-def _fastest(networks: Sequence[Network], rgb: Tensor) -> Network:
-    """The one that takes the least time; each runs so often, and once before."""
-    times = []
-    for network in networks:
-        network(rgb)
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        begin.record()
-        for _ in range(TRIES):
-            network(rgb)
-        end.record()
-        end.synchronize()
-        times.append(begin.elapsed_time(end))
-    return networks[times.index(min(times))]
 
 
 def _record(network: Network, rgb: Tensor) -> _Recording:
