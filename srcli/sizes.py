@@ -1,4 +1,4 @@
-"""Sizes in bytes as words, and back."""
+"""Sizes in bytes as words, and back; numbers of pixels as words."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from srcli.errors import UsageError
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _MOST_DIGITS = 6
+_FEW_PIXELS, _MANY_PIXELS = 100_000, 10_000_000
 _FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -35,6 +36,18 @@ def sizes_apart(one: float, other: float) -> tuple[str, str]:
         if texts[0] != texts[1] or one == other:
             return texts
     return f"{one:.0f} bytes", f"{other:.0f} bytes"
+
+
+def pixels_apart(one: int, other: int) -> tuple[str, str]:
+    """Two numbers of pixels that a sentence compares, the first with its unit:
+    ``900 megapixels``, ``500``; ``48 pixels``, ``10``."""
+    least = min(one, other)
+    if least >= _FEW_PIXELS:
+        for digits in range(0 if least >= _MANY_PIXELS else 1, _MOST_DIGITS):
+            texts = f"{one / 1e6:,.{digits}f}", f"{other / 1e6:,.{digits}f}"
+            if texts[0] != texts[1]:
+                return f"{texts[0]} megapixels", texts[1]
+    return f"{one:,} pixels", f"{other:,}"
 
 
 def _text(n_bytes: float, digits: int) -> str:

@@ -424,7 +424,7 @@ def test_bytes_of_an_animation_keep_their_frames(tmp_path, picture):
 @pytest.mark.parametrize("data", [b"", b"no picture at all", b"\x89PNG\r\n\x1a\n" + bytes(40)])
 def test_bytes_that_are_no_picture(data, tmp_path):
     for output in (None, tmp_path / "a.png"):
-        with pytest.raises(srcli.SrcliError, match="the bytes given"):
+        with pytest.raises(srcli.SrcliError, match=r"the (picture|bytes) given"):
             srcli.upscale(data, 2, "bicubic", output=output)
     assert not (tmp_path / "a.png").exists()
 
@@ -505,8 +505,43 @@ def test_no_scale_is_the_models_own(alone):
 def test_wrong_types_are_said(wrong, picture, tmp_path, alone):
     with pytest.raises(srcli.SrcliError) as caught:
         srcli.upscale(picture(8, 8), **{"scale": 2, "model": "bicubic"} | wrong)
-    assert caught.value.message
-    assert "--" not in caught.value.message + (caught.value.hint or "")
+    name, value = next(iter(wrong.items()))
+    assert caught.value.message.startswith(f"{name} is {value!r}, and must be ")
+
+
+def test_choices_are_said_as_they_are_written(picture):
+    with pytest.raises(srcli.UsageError, match="model is 5") as caught:
+        srcli.upscale(picture(8, 8), 2, model=5)
+    with pytest.raises(srcli.UsageError, match="name is 5"):
+        srcli.load_model(5)
+    with pytest.raises(srcli.UsageError) as caught:
+        srcli.load_model("bicubic", precision="fp8", border="network")
+    assert caught.value.message.endswith("must be 'auto', 'fp32', 'bf16', 'fp16' or 'int8'")
+    with pytest.raises(srcli.UsageError) as caught:
+        srcli.load_model("bicubic", border="zero")
+    assert caught.value.message == "border is 'zero', and must be None, 'network' or 'reflect'"
+    with pytest.raises(srcli.UsageError, match='device="x"') as caught:
+        srcli.load_model("bicubic", device="x")
+    assert caught.value.hint.startswith('"auto", "cpu"')
+    with pytest.raises(srcli.UsageError, match="x4 was not trained for precision int8"):
+        srcli.load_model("bcrn.srcli", precision="int8")
+    with pytest.raises(srcli.MediaError, match="the array has 64 pixels, over the limit of 10"):
+        srcli.upscale(picture(8, 8), 2, "bicubic", max_pixels=10)
+
+
+@pytest.mark.parametrize("folder", ["there", "there/", "to_come/"])
+def test_a_folder_as_output_of_what_has_no_name(photo, tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    Path("there").mkdir()
+    model = srcli.load_model("bicubic", 2)
+    with Image.open(photo) as image:
+        for source in (np.asarray(image), image, photo.read_bytes()):
+            for make in (lambda s: srcli.upscale(s, 2, "bicubic", output=folder),
+                         lambda s: model.to_file(s, folder)):  # fmt: skip
+                with pytest.raises(srcli.UsageError, match=f"output is a folder, {folder}") as no:
+                    make(source)
+                assert f"output='{folder.strip('/')}/large.png'" in no.value.hint
+    assert srcli.upscale(photo, 2, "bicubic", output=folder).name == "photo_x2.jpg"
 
 
 KINDS = [None, 3, 2.5, [[1]], (), {}, object(), open]

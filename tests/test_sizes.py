@@ -2,7 +2,7 @@
 
 import pytest
 
-from srcli.sizes import size_text, sizes_apart
+from srcli.sizes import pixels_apart, size_text, sizes_apart
 
 KIB, MIB, GIB, TIB = (2 ** (10 * n) for n in range(1, 5))
 
@@ -37,3 +37,18 @@ def test_the_unit_that_fits(n_bytes, text):
 )
 def test_what_is_compared_differs(one, other, texts):
     assert sizes_apart(one, other) == texts
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "texts"),
+    [
+        (900_000_000, 500_000_000, ("900 megapixels", "500")),
+        (10**12, 500_000_000, ("1,000,000 megapixels", "500")),
+        (1_440_000, 500_000, ("1.4 megapixels", "0.5")),
+        (500_001_000, 500_000_000, ("500.001 megapixels", "500.000")),
+        (500_000_001, 500_000_000, ("500,000,001 pixels", "500,000,000")),
+        (2400, 10, ("2,400 pixels", "10")),
+    ],
+)
+def test_pixels_are_counted_in_the_unit_that_fits(one, other, texts):
+    assert pixels_apart(one, other) == texts

@@ -121,14 +121,14 @@ def check(
     if (value is None and optional) or any(_fits(value, kind, option) for kind in kinds):
         return
     literals = [c for kind in kinds if get_origin(kind) is Literal for c in get_args(kind)]
-    if all(get_origin(kind) is Literal for kind in kinds):
-        choices = ", ".join(map(str, [None, *literals] if optional else literals))
-        raise UsageError(f"{name} {value} is not one of {choices}")
-    words = [_words(kind, option) for kind in kinds if get_origin(kind) is not Literal]
+    wanted = [_words(kind, option) for kind in kinds if get_origin(kind) is not Literal]
+    if optional and not wanted:
+        literals.insert(0, None)
+    *others, last = [*wanted, *map(repr, literals)]
+    choices = f"{', '.join(others)} or {last}" if others else last
     shown = repr(value)
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    wanted = " or ".join([*words, *map(repr, literals)])
-    raise UsageError(f"{name} is {shown}, and must be {wanted}")
+    raise UsageError(f"{name} is {shown}, and must be {choices}")
 
 
 def _fits(value: object, kind: Any, option: Option | None) -> bool:

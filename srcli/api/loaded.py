@@ -23,6 +23,7 @@ from srcli.api.pictures import (
     Encoded,
     FilePath,
     Given,
+    check_named,
     check_source,
     check_target,
     fitted,
@@ -36,6 +37,7 @@ from srcli.errors import SrcliError, UsageError
 from srcli.jobs.job import JobOptions, Options
 from srcli.media.formats import check_output, format_of
 from srcli.options import filled
+from srcli.weights import WeightsOptions
 from srcli.weights.choose import Choice, choose, named
 
 if TYPE_CHECKING:
@@ -139,11 +141,13 @@ def upscale(
         ResourceError: not enough memory or disk, or the format cannot hold so much.
     """
     check("scale", scale, (float,))
+    check("model", model, (str,))
     check("output", output, (Path,))
     given = given_by(source)
     how = filled(How, options)
     if output is not None:
         # before a network is fetched and loaded
+        check_named(given, output)
         check_target(Path(output), options.get("overwrite", False))
     width, height = options.get("width"), options.get("height")
     if width is not None or height is not None:
@@ -176,12 +180,12 @@ def load_model(
         UsageError: there is no such model, scale or device.
         WeightsError: the weights are missing or damaged.
     """
+    check("name", name, (str,))
+    check("scale", scale, (float,))
     return _load(name, scale, filled(Choice, options), filled(Settings, options))
 
 
 def _load(name: str | None, scale: float | None, choice: Choice, settings: Settings) -> LoadedModel:
-    check("name", name, (str,))
-    check("scale", scale, (float,))
     if scale is not None:
         catalog.check_scale(scale)
     if choice.weights is not None:
@@ -190,11 +194,13 @@ def _load(name: str | None, scale: float | None, choice: Choice, settings: Setti
     entry = named(name, scale, choice)
     if entry is not None:  # a scale out of reach is refused before torch is imported
         catalog.chain(entry, catalog.default_scale(entry) if scale is None else scale)
+    from srcli.engine.choice import check_weights
     from srcli.engine.open import open_engine
 
     entry, state = choose(name, scale, choice)
     scale = catalog.default_scale(entry) if scale is None else scale
     passes = catalog.chain(entry, scale)
+    check_weights(entry, passes, settings, WeightsOptions.from_environment())
     settings = replace(settings, spill_folder=spill_folder(os.environ))
     engine = open_engine(entry, settings, state=state)
     engine.prepare(sorted(set(passes)))
@@ -303,6 +309,7 @@ class LoadedModel:
         return Image.fromarray(large)
 
     def _to_file(self, given: Given, output: FilePath, how: How, wanted: JobOptions) -> Path:
+        check_named(given, output)
         if given.encoded:
             return self._file_to_file(given, output, how, wanted)
         from srcli.media.image import opaque

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srcli.errors import MediaError, UsageError
+from srcli.sizes import pixels_apart
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,6 +135,18 @@ def check_source(path: Path) -> None:
         raise UsageError(f"{path} is a folder, and upscale takes one picture")
 
 
+def check_named(given: Given, output: FilePath) -> None:
+    """UsageError for a folder, where the picture has no name that its file there could have."""
+    if isinstance(given.source, Path):
+        return
+    if Path(output).is_dir() or os.fspath(output).endswith(("/", os.sep)):
+        raise UsageError(
+            f"output is a folder, {os.fspath(output)}, and the picture is not from a file whose "
+            "name could be used there",
+            f"name the file to write, for example output={str(Path(output, 'large.png'))!r}",
+        )
+
+
 def check_target(path: Path, overwrite: bool) -> None:
     if path.is_file() and not overwrite:
         raise UsageError(f"{path} exists", "name another output, or pass overwrite=True")
@@ -160,10 +173,9 @@ def picture_of(array: Array, max_pixels: int, *, deep: bool | None = None) -> Pi
     if array.size == 0:
         raise UsageError(f"an array of shape {array.shape} has no pixels")
     if array.shape[0] * array.shape[1] > max_pixels:
+        size, limit = pixels_apart(array.shape[0] * array.shape[1], max_pixels)
         raise MediaError(
-            f"the array is {array.shape[0] * array.shape[1] / 1e6:,.4g} megapixels, over the limit "
-            f"of {max_pixels / 1e6:,.4g}",
-            "raise it with max_pixels",
+            f"the array has {size}, over the limit of {limit}", "raise it with max_pixels"
         )
     samples = _known(array)
     if samples.ndim == 3 and samples.shape[2] in (2, 4) and deep is None:

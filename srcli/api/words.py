@@ -21,12 +21,14 @@ _WORDS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"`srcli models( list)?`", "`srcli.models()`"),
     # a command stays a command, without its options
     (r"`(srcli [a-z]+(?: [\w.-]+)*?)(?: -[^`]*)`", r"the command `\1`"),
-    (r"the standard input\b", "the bytes given"),
+    (r"the standard input\b", "the picture given"),
     (r"For example: -x (\w+)", r"For example: scale=\1"),
     (r"--weights FILE --model ([\w.]+)", r'weights=FILE, model="\1"'),
     (r"--model ([a-z]\w*(?:\.\w+)*)", r'model="\1"'),
     (r"--(device|backend|precision|alpha|border) (cpu|cuda|mps|torch|openvino|fp32|bf16|fp16|"
      r"network|lanczos|discard|reflect)\b", r'\1="\2"'),
+    (r"^(\S+) is not a device$", r'device="\1" is not known'),
+    (r"^auto, cpu, cuda, cuda:N or mps$", '"auto", "cpu", "cuda", "cuda:1" (the second) or "mps"'),
     (r"--overwrite or --skip-existing", "overwrite=True"),
     (r"--(overwrite|color-fix)\b", lambda m: f"{m[1].replace('-', '_')}=True"),
     (r"--ensemble (\d)", r"ensemble=\1"),

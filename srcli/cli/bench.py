@@ -22,7 +22,9 @@ from srcli.cli.options import (
     Only,
     ScalesOption,
     WorkersOption,
+    overwrite_flag,
     parse_choice,
+    quiet_flag,
     split,
     whole_scales,
     with_options,
@@ -30,7 +32,7 @@ from srcli.cli.options import (
 from srcli.engine.settings import Backend, Precision, Settings, parse_tile, spill_folder
 from srcli.errors import MediaError, SrcliError, UsageError
 from srcli.media.figure import check as check_charts
-from srcli.options import CLUSTER, ENGINE, FILES, MESSAGES
+from srcli.options import CLUSTER, ENGINE, FILES
 from srcli.weights import WeightsOptions, tuned
 from srcli.weights.cache import write_atomic
 from srcli.weights.choose import DEFAULT_MODEL
@@ -147,11 +149,7 @@ def bench(
     ] = None,
     overwrite: Annotated[
         bool,
-        typer.Option(
-            "--overwrite",
-            rich_help_panel=FILES,
-            help="Replace the files of --csv and --plot if they exist.",
-        ),
+        overwrite_flag("Replace the files of --csv and --plot if they exist."),
     ] = False,
     cluster: Annotated[
         str | None,
@@ -175,12 +173,7 @@ def bench(
     as_json: JsonObjectFlag = False,
     quiet: Annotated[
         bool,
-        typer.Option(
-            "--quiet",
-            "-q",
-            rich_help_panel=MESSAGES,
-            help="Print only the figures and errors.",
-        ),
+        quiet_flag("Print only the figures and errors."),
     ] = False,
     *,
     settings: Annotated[Settings, Only(("device", "memory_bytes"))],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from srcli import catalog
-from srcli.cli.options import JsonObjectFlag, QuietFlag, parse_choice
+from srcli.cli.options import JsonObjectFlag, QuietFlag, overwrite_flag, parse_choice
 from srcli.cli.streams import print_json
 from srcli.errors import MediaError, UsageError
 from srcli.media.formats import check_output, format_of
@@ -72,7 +72,7 @@ def compare(
     ] = None,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", rich_help_panel=FILES, help="Replace results that exist."),
+        overwrite_flag("Replace results that exist."),
     ] = False,
     labels: Annotated[
         list[str] | None,
@@ -243,7 +243,9 @@ def _tell(
     elif not quiet:
         for path in (target, sheet):
             if path is not None:
-                print(path)
+                print(path, flush=True)
+        if target is not None:
+            print(f"To see it, open {target.absolute().as_uri()} in a browser.", file=sys.stderr)
 
 
 def _as_json(shown: Shown) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from srcli.cli.screen import duration_text
 from srcli.cli.streams import OutputError, one_line, print_json
 from srcli.engine.settings import LEAST_MEMORY_BYTES
+from srcli.film.sequences import is_pattern, numbered
 from srcli.jobs.events import (
     Done,
     Event,
@@ -46,7 +47,8 @@ class Console:
         self.as_json, self.quiet, self.results = as_json, quiet, results
         self._bar = None if quiet or not sys.stderr.isatty() else _Bar()
         self._told_s = 0.0  # when progress was last printed as JSON
-        self._suggested = False  # once is enough for a folder of such pictures
+        self._flawed: Path | None = None  # the first damaged picture; of the others the number
+        self._n_flawed = 0
         self.lost: OutputError | None = None  # why results cannot be printed any more
 
     def __enter__(self) -> Console:
@@ -59,6 +61,7 @@ class Console:
     def tell(self, event: Event) -> None:
         if self._bar is not None:
             self._bar.show(event)
+        self._n_flawed += isinstance(event, Done) and event.suggested is not None
         if isinstance(event, Done | Failed | Skipped):
             if self.as_json:
                 self._result(event.as_json())
@@ -77,8 +80,8 @@ class Console:
             self.say(f"{event.target} exists, skipped")
         elif isinstance(event, Noted) and not self.quiet:
             self.say(f"{_input(event.source)}: {event.text}" if event.source else event.text)
-        elif isinstance(event, Suggested) and not self.quiet and not self._suggested:
-            self._suggested = True
+        elif isinstance(event, Suggested) and not self.quiet and self._flawed is None:
+            self._flawed = event.source
             self.say(f"{_input(event.source)}: {event.text}")
         elif isinstance(event, LeftOut) and not self.quiet:
             self.say(_left_out(event))
@@ -107,7 +110,7 @@ class Console:
         spill = ", the rest in a temporary file" if memory_bytes > limit_bytes else ""
         memory = size_text(min(memory_bytes, max(limit_bytes, LEAST_MEMORY_BYTES)))
         self._result(
-            f"{_input(job.source)} -> {_output(job.target)}  "
+            f"{_input(job.source)} -> {_output(job.target, _previews(job))}  "
             f"{w}x{h} to {sr_w}x{sr_h}, {model}{steps}, about {memory} of memory{spill}"
             + ("" if seconds is None else f", about {duration_text(seconds)}")
         )
@@ -151,6 +154,9 @@ class Console:
             parts += [f"{summary.skipped} skipped"] if summary.skipped else []
             parts += [f"{summary.failed} failed"] if summary.failed else []
             self.say(", ".join(parts))
+        if self._flawed is not None and self._n_flawed > 1:
+            flaws = f"{self._n_flawed} pictures have flaws like {self._flawed}"
+            self.say(f"{flaws}; -m photo removes them")
 
 
 def opening(plan: Plan, model: str, scale: float | None, library: str | None) -> str:
@@ -193,8 +199,25 @@ def _input(path: Path) -> str:
     return "standard input" if path == STREAM else str(path)
 
 
-def _output(path: Path) -> str:
-    return "standard output" if path == STREAM else str(path)
+def _output(path: Path, n_pictures: int | None) -> str:
+    """What is written, by names that files have; of numbered pictures the first and the last.
+
+    Args:
+        n_pictures: of numbered pictures; None: nobody knows yet.
+    """
+    if path == STREAM:
+        return "standard output"
+    if not is_pattern(path):
+        return str(path)
+    first = str(numbered(path, 1))
+    if n_pictures is None:
+        return f"{first} and so on"
+    return first if n_pictures == 1 else f"{first} to {numbered(path, n_pictures).name}"
+
+
+def _previews(job: Job) -> int | None:
+    """How many pictures show what a film would become; None if it is to become something else."""
+    return None if job.film is None else job.film.options.preview
 
 
 def _counted(n: int, what: str) -> str:
@@ -217,11 +240,12 @@ def _line(done: Done) -> str:
     h, w = done.sr_size
     tiles = f", {done.tiles} tiles" if done.tiles > 1 else ""
     if done.film is not None:
-        tiles = f", {done.film['frames']} frames"
+        tiles = f", {_counted(done.film['frames'], 'frame')}"
         if (found := done.film["check"]) is not None:
             tiles += f" at their times to {found['worst_s']:.4f} s, "
             tiles += _counted(len(found["streams"]), "stream")
-    return f"{_input(done.source)} -> {_output(done.target)}  {w}x{h}, {done.seconds:.1f} s{tiles}"
+    output = _output(done.target, None if done.film is None else done.film["frames"])
+    return f"{_input(done.source)} -> {output}  {w}x{h}, {done.seconds:.1f} s{tiles}"
 
 
 def film_numbers(event: FilmProgressed) -> str:

@@ -22,6 +22,11 @@ from srcli.weights.cache import at_hand, why_not_writable
 
 Facts = dict[str, Any]
 
+EXAMPLES = """
+srcli doctor                  what there is, and what does not work
+srcli doctor > doctor.txt     to go with a report of a bug
+srcli doctor --json           the same for a script
+"""
 PROBE_S = 300  # a cold disk and a busy machine together take a minute
 NEEDED = ("torch", "numpy", "pillow")
 EXTRAS = {"openvino": "openvino", "onnxruntime": "onnx"}  # library, and the extra that brings it

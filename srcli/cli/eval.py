@@ -19,6 +19,8 @@ from srcli.cli.options import (
     ModelsOption,
     Only,
     ScalesOption,
+    overwrite_flag,
+    quiet_flag,
     split,
     whole_scales,
     with_options,
@@ -26,7 +28,7 @@ from srcli.cli.options import (
 from srcli.cli.screen import Screen
 from srcli.engine.settings import Settings, spill_folder
 from srcli.errors import MediaError, UsageError
-from srcli.options import FILES, MESSAGES
+from srcli.options import FILES
 from srcli.quality.benchmarks import Benchmark, Pair, fetch
 from srcli.quality.candidates import (
     ALWAYS,
@@ -129,21 +131,12 @@ def evaluate(
     ] = None,
     overwrite: Annotated[
         bool,
-        typer.Option(
-            "--overwrite",
-            rich_help_panel=FILES,
-            help="Replace the table and the pictures if they exist.",
-        ),
+        overwrite_flag("Replace the table and the pictures if they exist."),
     ] = False,
     as_json: JsonFlag = False,
     quiet: Annotated[
         bool,
-        typer.Option(
-            "--quiet",
-            "-q",
-            rich_help_panel=MESSAGES,
-            help="Print only the scores and errors.",
-        ),
+        quiet_flag("Print only the scores and errors."),
     ] = False,
     *,
     choice: Choice,
@@ -167,6 +160,7 @@ def evaluate(
     if csv_file is not None and csv_file.exists() and not overwrite:
         raise UsageError(f"{csv_file} exists", "choose another name, or add --overwrite")
 
+    from srcli.engine.choice import check_weights
     from srcli.engine.open import open_engine
     from srcli.quality.evaluate import load_pair
     from srcli.quality.named_metrics import check_metrics
@@ -182,6 +176,8 @@ def evaluate(
         spill_folder=spill_folder(os.environ),
     )
     options = WeightsOptions.from_environment()
+    for candidate in candidates:
+        check_weights(candidate.model, [candidate.scale], settings, options)
     with Screen(quiet=quiet) as screen:
         engines = {
             e.model.name: open_engine(

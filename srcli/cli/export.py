@@ -12,11 +12,11 @@ import typer
 from srcli import catalog
 from srcli.catalog import Model
 from srcli.cli import complete
-from srcli.cli.options import JsonObjectFlag, QuietFlag, parse_whole_scale, with_options
+from srcli.cli.options import JsonObjectFlag, QuietFlag, overwrite_flag, scale_option, with_options
 from srcli.cli.screen import hush, say
 from srcli.cli.streams import print_json
 from srcli.errors import SrcliError, UsageError
-from srcli.options import FILES, MODEL, OUTPUT
+from srcli.options import FILES, OUTPUT
 from srcli.weights.choose import Choice
 
 if TYPE_CHECKING:
@@ -57,14 +57,7 @@ def export(
     ] = None,
     scale: Annotated[
         int | None,
-        typer.Option(
-            "--scale",
-            "-x",
-            metavar="X",
-            parser=parse_whole_scale,
-            rich_help_panel=MODEL,
-            help="A factor that the network was trained for. Default: 4, or its only one.",
-        ),
+        scale_option("A factor that the network was trained for. Default: 4, or its only one."),
     ] = None,
     half: Annotated[
         bool,
@@ -93,7 +86,7 @@ def export(
     ] = None,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", rich_help_panel=FILES, help="Replace the file if it exists."),
+        overwrite_flag("Replace the file if it exists."),
     ] = False,
     as_json: JsonObjectFlag = False,
     quiet: QuietFlag = False,

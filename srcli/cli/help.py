@@ -1,12 +1,13 @@
-"""The help of a command: its options under headings, its examples last, in plain text."""
+"""The help of commands: options under headings, examples last, in plain text."""
 
 from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Callable
 from typing import Any
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from srcli.options import GROUPS
 
@@ -14,8 +15,11 @@ from srcli.options import GROUPS
 _BOUNDS = ((r"(\d+)<=x<=(\d+)", r"\1 to \2"), (r"x>=(\d+)", r"at least \1"), (r"\]  \[", "; "))
 
 
-class Command(TyperCommand):
-    """A command whose options stand under the headings that ``rich_help_panel`` gives them."""
+class _Headed:
+    """Options stand under the headings that ``rich_help_panel`` gives them."""
+
+    epilog: str | None
+    get_params: Callable[..., Any]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         headings: dict[str, list[tuple[str, str]]] = {}
@@ -38,6 +42,22 @@ class Command(TyperCommand):
         if self.epilog:
             with formatter.section("Examples"):
                 formatter.write(textwrap.indent(self.epilog.strip("\n"), "  ") + "\n")
+
+
+class Command(_Headed, TyperCommand):
+    """A command."""
+
+
+class Group(_Headed, TyperGroup):
+    """A command that has commands of its own, which stand below its options."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        super().format_options(ctx, formatter)
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, command.help or "") for name, command in commands if command]
+            )
 
 
 def _plain(text: str) -> str:

@@ -16,6 +16,7 @@ import typer
 from srcli import catalog
 from srcli.catalog import Family, Model, Purpose
 from srcli.cli import complete
+from srcli.cli.help import Command, Group
 from srcli.cli.models_table import (
     Row,
     counted,
@@ -28,13 +29,47 @@ from srcli.cli.models_table import (
     variant_facts,
     wrapped,
 )
-from srcli.cli.options import parse_scale, parse_whole_scale
+from srcli.cli.options import overwrite_flag, parse_scale, quiet_flag, scale_option
 from srcli.cli.screen import downloading, say
 from srcli.errors import SrcliError, UsageError, WeightsError
+from srcli.options import MESSAGES, MODEL
 from srcli.weights import WeightsOptions, locate, verify
 from srcli.weights.user_models import data_dir
 
-app = typer.Typer(help="List, fetch and check the models; add your own.", no_args_is_help=False)
+LISTED = "Which models are listed, and how"  # a heading of the help
+EXAMPLES = """
+srcli models                    all that can be used as they are
+srcli models --for photo        what is good for photos, with advice on each
+srcli models show bcrn          everything about one of them
+srcli models download photo     fetch it now, for work without a network
+"""
+LIST_EXAMPLES = """
+srcli models list -x 2 --sort speed    what doubles a picture, the quickest first
+srcli models list --all --json         everything there is, for a script
+"""
+SHOW_EXAMPLES = """
+srcli models show bcrn.authors    paper, licence, scales, files and where they are
+srcli models show photo           the model that -m photo takes
+"""
+DOWNLOAD_EXAMPLES = """
+srcli models download photo fast    the models for these purposes
+srcli models download rlfn -x 2     only what is needed to enlarge by 2
+"""
+ADD_EXAMPLES = """
+srcli models add mine.pth --name rrdbnet.mine            from now on: -m rrdbnet.mine
+srcli models add small.pth --name rrdbnet.mine -x 2      the same model for one more factor
+"""
+REMOVE_EXAMPLES = """
+srcli models remove rrdbnet.mine         with all its weights
+srcli models remove rrdbnet.mine -x 2    only those for this factor
+"""
+
+app = typer.Typer(
+    cls=Group,
+    epilog=EXAMPLES,
+    help="List, fetch and check the models; add your own.",
+    no_args_is_help=False,
+)
 
 
 class Sort(StrEnum):
@@ -45,24 +80,23 @@ class Sort(StrEnum):
     SPEED = "speed"
 
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+JsonFlag = Annotated[
+    bool, typer.Option("--json", rich_help_panel=MESSAGES, help="Print JSON on stdout.")
+]
 FamilyOption = Annotated[
     str | None,
     typer.Option(
         "--family",
         metavar="FAMILY",
+        rich_help_panel=LISTED,
         help="Only networks of this family of designs: attention, distillation ...",
         autocompletion=complete.families,
     ),
 ]
 ScaleFilter = Annotated[
     int | None,
-    typer.Option(
-        "--scale",
-        "-x",
-        metavar="X",
-        parser=parse_whole_scale,
-        help="Only models trained for this factor; the figures are those of this factor.",
+    scale_option(
+        "Only models trained for this factor; the figures are those of this factor.", group=LISTED
     ),
 ]
 PurposeFilter = Annotated[
@@ -70,19 +104,26 @@ PurposeFilter = Annotated[
     typer.Option(
         "--for",
         metavar="PURPOSE",
-        help="Only models for this purpose, with advice on each: photo, damaged, drawing, text, "
-        "fast or best.",
+        rich_help_panel=LISTED,
+        help="Only models for this purpose, the recommended one first, with advice on each: photo, "
+        "damaged, drawing, text, fast or best.",
         autocompletion=complete.purposes,
     ),
 ]
 AllFlag = Annotated[
-    bool, typer.Option("--all", help="Also networks that srcli has no weights for.")
+    bool,
+    typer.Option(
+        "--all", rich_help_panel=LISTED, help="Also networks that srcli has no weights for."
+    ),
 ]
 SortOption = Annotated[
     Sort,
     typer.Option(
         "--sort",
-        help="Order of the rows; speed counts the multiplications and additions per pixel made.",
+        metavar="ORDER",
+        rich_help_panel=LISTED,
+        help="Order of the rows: catalogue, name, psnr, params (parameters) or speed (by the "
+        "multiplications and additions for each pixel made).",
     ),
 ]
 
@@ -106,7 +147,7 @@ def models(
         raise UsageError(f"Options of `srcli models {name}` stand after {name}.")
 
 
-@app.command("list")
+@app.command("list", cls=Command, epilog=LIST_EXAMPLES)
 def list_models(
     as_json: JsonFlag = False,
     family: FamilyOption = None,
@@ -122,12 +163,16 @@ def list_models(
         purpose=catalog.purpose(purpose) if purpose is not None else None,
         everything=everything,
     )
+    # what -m with the purpose's name takes
+    taken = catalog.resolve(wanted.purpose.name, scale) if wanted.purpose is not None else None
     every = catalog.default_catalogue()
     rows = [Row.of(m, scale, every) for m in every.models.values() if wanted.has(m)]
     if sort is Sort.NAME:
         rows.sort(key=lambda r: r.name)
     elif sort is Sort.PSNR:
         rows.sort(key=lambda r: -((r.variant and r.variant.psnr_set5) or 0))
+        if taken is not None:
+            rows.sort(key=lambda r: r.model != taken)
     elif sort is Sort.PARAMS:
         rows.sort(key=lambda r: r.variant.parameters if r.variant else 0)
     elif sort is Sort.SPEED:
@@ -137,7 +182,7 @@ def list_models(
         options = WeightsOptions.from_environment()
         print(json.dumps([record(r, options) for group in groups for r in group], indent=2))
         return
-    print_tables(groups, costs=sort is Sort.SPEED, advice=wanted.purpose is not None)
+    print_tables(groups, costs=sort is Sort.SPEED, purpose=wanted.purpose, taken=taken)
     if wanted.purpose is not None:
         print()
         print_purpose(wanted.purpose, scale)
@@ -148,7 +193,7 @@ def list_models(
         say(f"PSNR: dB on Set5, luma.{cost} `srcli models show NAME` shows more.")
 
 
-@app.command("show")
+@app.command("show", cls=Command, epilog=SHOW_EXAMPLES)
 def show(
     name: Annotated[
         str,
@@ -222,28 +267,23 @@ def _source(model: Model) -> str:
     return next((str(file.locate()) for file in found), model.source)
 
 
-@app.command("download")
+@app.command("download", cls=Command, epilog=DOWNLOAD_EXAMPLES)
 def download(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME...",
+            metavar="NAME",
             help="Models by name, or purposes: photo, fast ...",
             autocompletion=complete.models,
         ),
     ],
     scale: Annotated[
         float | None,
-        typer.Option(
-            "--scale",
-            "-x",
-            metavar="X",
-            parser=parse_scale,
-            help="Only the weights that this factor needs.",
-        ),
+        scale_option("Only the weights that this factor needs.", parser=parse_scale),
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print only the paths and errors.")
+        bool,
+        quiet_flag("Print only the paths and errors."),
     ] = False,
 ) -> None:
     """Download the weights of models, for work without a network, and print where they are."""
@@ -281,7 +321,7 @@ def download(
         raise WeightsError(f"{count}; the last: {last.message}", last.hint)
 
 
-@app.command("verify")
+@app.command("verify", cls=Command)
 def verify_command() -> None:
     """Check all weights on this computer byte by byte; the exit code is 1 if any are damaged."""
     found = verify(WeightsOptions.from_environment())
@@ -307,7 +347,7 @@ def verify_command() -> None:
         raise WeightsError(f"{len(damaged)} of {len(found)} files are damaged: {first}", hint)
 
 
-@app.command("add")
+@app.command("add", cls=Command, epilog=ADD_EXAMPLES)
 def add_command(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="The weights: a .safetensors or .pth file.")
@@ -317,33 +357,31 @@ def add_command(
         typer.Option(
             "--name",
             metavar="ARCH.TAG",
+            rich_help_panel=MODEL,
             help="The name for it: the network's, a dot, and a word of yours, as bcrn.mine.",
         ),
     ],
     scale: Annotated[
         int | None,
-        typer.Option(
-            "--scale",
-            "-x",
-            metavar="X",
-            parser=parse_whole_scale,
-            help="The factor that the weights were trained for, if FILE does not say.",
-        ),
+        scale_option("The factor that the weights were trained for, if FILE does not say."),
     ] = None,
     licence: Annotated[
         str | None,
         typer.Option(
-            metavar="TEXT", help="The licence of the weights, to be shown with the model."
+            metavar="TEXT",
+            rich_help_panel=MODEL,
+            help="The licence of the weights, to be shown with the model.",
         ),
     ] = None,
     note: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="A remark, to be shown with the model.")
+        str | None,
+        typer.Option(
+            metavar="TEXT", rich_help_panel=MODEL, help="A remark, to be shown with the model."
+        ),
     ] = None,
     overwrite: Annotated[
         bool,
-        typer.Option(
-            "--overwrite", help="Replace weights that you added before under this name and factor."
-        ),
+        overwrite_flag("Replace weights that you added before under this name and factor."),
     ] = False,
 ) -> None:
     """Add your own weights to the models under a name, also for one more factor."""
@@ -364,18 +402,12 @@ def add_command(
     print(f"{model.name} x{variant.scale}  {user_models.files_dir(folder) / variant.weights.file}")
 
 
-@app.command("remove")
+@app.command("remove", cls=Command, epilog=REMOVE_EXAMPLES)
 def remove_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model that you added.")],
     scale: Annotated[
         int | None,
-        typer.Option(
-            "--scale",
-            "-x",
-            metavar="X",
-            parser=parse_whole_scale,
-            help="Only the weights for this factor.",
-        ),
+        scale_option("Only the weights for this factor."),
     ] = None,
 ) -> None:
     """Remove a model that you added, and srcli's copy of its weights."""
@@ -385,7 +417,7 @@ def remove_command(
     print(" ".join([name, *(f"x{s}" for s in gone), "removed"]))
 
 
-@app.command("path")
+@app.command("path", cls=Command)
 def path_command() -> None:
     """Print the folder where downloaded weights are kept."""
     print(WeightsOptions.from_environment().weights_dir)

@@ -164,13 +164,18 @@ def terminal_width() -> int:
 
 
 def print_tables(
-    groups: Sequence[Sequence[Row]], *, costs: bool = False, advice: bool = False
+    groups: Sequence[Sequence[Row]],
+    *,
+    costs: bool = False,
+    purpose: Purpose | None = None,
+    taken: Model | None = None,
 ) -> None:
     """One table for each group, all with the same columns.
 
     Args:
         costs: with multiply-adds.
-        advice: under each row, what the model does well and badly.
+        purpose: under each row, what the model does well and badly.
+        taken: what ``-m`` with the purpose's name takes, which is said.
     """
     width = terminal_width()
     every = [row for group in groups for row in group]
@@ -185,8 +190,11 @@ def print_tables(
         _print_line([c.title for c in shown], shown, widths)
         for row in group:
             _print_line([c.cell(row) for c in shown], shown, widths)
-            if advice and row.model.advice:
-                print(wrapped(row.model.advice, "    "))
+            said = row.model.advice
+            if purpose is not None and row.model == taken:
+                said = f"Recommended: -m {purpose.name} takes this one. {said}".rstrip()
+            if purpose is not None and said:
+                print(wrapped(said, "    "))
 
 
 def _fitting(

@@ -13,7 +13,7 @@ import typer
 from srcli import catalog
 from srcli.cli import complete
 from srcli.errors import UsageError
-from srcli.options import CLUSTER, MESSAGES, MODEL, Declared, declared
+from srcli.options import CLUSTER, FILES, MESSAGES, MODEL, Declared, declared
 
 ModelOption = Annotated[
     str | None,
@@ -71,10 +71,33 @@ JsonObjectFlag = Annotated[
         "--json", rich_help_panel=MESSAGES, help="Print the result as one JSON object on stdout."
     ),
 ]
-QuietFlag = Annotated[
-    bool,
-    typer.Option("--quiet", "-q", rich_help_panel=MESSAGES, help="Print nothing but errors."),
-]
+
+
+def scale_option(
+    help: str, parser: Callable[[str], float] | None = None, group: str = MODEL
+) -> Any:
+    """``-x``: a factor that networks are trained for, unless another parser takes more."""
+    return typer.Option(
+        "--scale",
+        "-x",
+        metavar="X",
+        parser=parser or parse_whole_scale,
+        rich_help_panel=group,
+        help=help,
+    )
+
+
+def overwrite_flag(help: str) -> Any:
+    """``--overwrite``: what is replaced."""
+    return typer.Option("--overwrite", rich_help_panel=FILES, help=help)
+
+
+def quiet_flag(help: str) -> Any:
+    """``-q``: what is printed all the same."""
+    return typer.Option("--quiet", "-q", rich_help_panel=MESSAGES, help=help)
+
+
+QuietFlag = Annotated[bool, quiet_flag("Print nothing but errors.")]
 
 
 @dataclass(frozen=True)

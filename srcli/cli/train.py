@@ -19,6 +19,7 @@ from srcli.cli import complete
 from srcli.cli.options import JsonFlag, Only, QuietFlag, with_options
 from srcli.engine.settings import Settings
 from srcli.errors import UsageError
+from srcli.media import figure
 from srcli.options import ENGINE
 
 PHOTOS = "Photos"
@@ -364,7 +365,11 @@ def _line(event: dict[str, Any], psnr: str) -> str:
     if kind == "interrupted":
         return f"interrupted after step {event['step']}; continue with --resume"
     if kind == "done":
-        return f"{event['result']}  {_scores(event['psnr_y'])}  {event['seconds'] / 60:.1f} min"
+        text = f"{event['result']}  {_scores(event['psnr_y'])}  {event['seconds'] / 60:.1f} min"
+        if not figure.is_installed():
+            text += "\nThere is no curves.png, which matplotlib draws; to install it: "
+            text += 'pip install "srcli[plots]"'
+        return text
     return ""
 
 

@@ -24,6 +24,7 @@ from srcli.cli.options import (
     QuietFlag,
     WorkersOption,
     parse_scale,
+    scale_option,
     with_options,
 )
 from srcli.cli.screen import duration_text
@@ -75,14 +76,10 @@ def upscale(
     model: ModelOption = None,
     scale: Annotated[
         float | None,
-        typer.Option(
-            "--scale",
-            "-x",
-            metavar="X",
+        scale_option(
+            "How many times as wide and high: 2, 4, 2.5 ... Default: 4, or what the model can do.",
             parser=parse_scale,
-            rich_help_panel=SIZE,
-            help="How many times as wide and high: 2, 4, 2.5 ... Default: 4, or what the model can "
-            "do.",
+            group=SIZE,
         ),
     ] = None,
     *,
@@ -155,6 +152,10 @@ def upscale(
     if scale is not None:
         # a scale that cannot be reached is refused at once
         idle = not catalog.chain(chosen, scale) and not chosen.is_resampler
+    from srcli.engine.choice import check_weights, settled
+
+    weights = WeightsOptions.from_environment()
+    running = settled(chosen, settings, weights, from_file=state is not None, here=cluster is None)
     before: list[Event] = []
     plan = Plan(inputs, options, stdin=read_stdin, tell=before.append)
     to_stdout = plan.to_stdout
@@ -164,6 +165,7 @@ def upscale(
         raise UsageError("-o - and --json both want standard output", "name a file with -o")
     if to_stdout and sys.stdout.isatty():
         raise UsageError("a picture cannot be shown on a terminal", "name a file with -o")
+    check_weights(chosen, plan.scales, running, weights)
     with Console(as_json=as_json, quiet=quiet, results=not to_stdout) as console:
         if model is not None and (told := catalog.meaning(model, chosen)) is not None:
             console.announce(told)
@@ -171,17 +173,13 @@ def upscale(
             console.tell(event)
         for note in _without_effect(plan, options, settings):
             console.announce(note)
-        from srcli.engine.choice import resolve_auto
         from srcli.engine.open import open_engine
 
         if plan.total and not as_json and not dry_run:
             # before the network's libraries, which take seconds to import
-            backend = settings.backend
-            if state is None:
-                backend = resolve_auto(chosen, settings, WeightsOptions.from_environment()).backend
             jobs = plan.inspected  # with --width and --height, these tell whether a network runs
             resampled = idle or (jobs is not None and not any(job.passes for job in jobs))
-            library = None if chosen.is_resampler or resampled else _LIBRARIES[backend]
+            library = None if chosen.is_resampler or resampled else _LIBRARIES[running.backend]
             name = "lanczos" if resampled and not chosen.is_resampler else chosen.name
             console.announce(opening(plan, name, options.scale, library))
         if idle and (model is not None or choice.weights is not None):
@@ -315,8 +313,9 @@ def _without_effect(plan: Plan, options: Options, settings: Settings) -> Iterato
     memory = settings.memory_bytes
     if memory is not None and memory < LEAST_MEMORY_BYTES and not options.model.is_resampler:
         yield (
-            f"--memory {size_text(memory)} may not be kept: srcli itself takes up to "
-            f"{size_text(LEAST_MEMORY_BYTES)}, whatever the picture"
+            f"--memory {size_text(memory)} is less than srcli itself may take, "
+            f"{size_text(LEAST_MEMORY_BYTES)} whatever the picture; ask for "
+            f"{LEAST_MEMORY_BYTES // 2**20}M or more"
         )
     if options.model.is_resampler:
         for name in ("ensemble", "border", "color_fix"):

@@ -15,6 +15,7 @@ from srcli.engine.openvino import backend as openvino
 from srcli.engine.pytorch import backend as pytorch
 from srcli.engine.settings import Backend, Precision, Settings
 from srcli.errors import UsageError
+from srcli.weights import tuned
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,9 @@ class BackendEntry:
         package: that must be installed.
         requirement: what pip installs for it.
         precisions: that it computes in.
+        runs_files: whether it runs a file of weights that has no name in the catalogue.
         limit: why it cannot follow some settings, apart from their precision; None if it can.
+        check_device: raises UsageError for a device that it could run on and is not here.
         suits: whether it is the one to take where it can follow the settings.
         open: makes the engine.
     """
@@ -37,7 +40,9 @@ class BackendEntry:
     package: str
     requirement: str
     precisions: tuple[Precision, ...]
+    runs_files: bool
     limit: Callable[[Settings], str | None]
+    check_device: Callable[[str], None]
     suits: Callable[[Settings], bool]
     open: Callable[[Request], Engine]
 
@@ -51,8 +56,12 @@ class BackendEntry:
             return f"{settings.precision} runs in {' and '.join(others)} only"
         return self.limit(settings)
 
-    def check(self, settings: Settings) -> None:
-        """Raises UsageError if this back end was asked for by name and cannot serve."""
+    def check(self, settings: Settings, *, from_file: bool = False) -> None:
+        """Raises UsageError if this back end was asked for by name and cannot serve.
+
+        Args:
+            from_file: the weights are a user's file.
+        """
         if not self.is_installed():
             raise UsageError(
                 f"{self.title} is not installed", f'run: pip install "{self.requirement}"'
@@ -62,6 +71,27 @@ class BackendEntry:
             others = (b.name for b in BACKENDS.values() if b.refusal(settings) is None)
             other = next(others, None)
             raise UsageError(reason, f"use --backend {other}" if other else "leave that out")
+        if from_file and not self.runs_files:
+            having = [b.title for b in BACKENDS.values() if b.runs_files]
+            raise UsageError(
+                f"a file of weights runs in {' and '.join(having)} only",
+                "add it first: srcli models add",
+            )
+
+
+def _check_pytorch_device(name: str) -> None:
+    """PyTorch knows what there is, and is asked only where it may have been built for it."""
+    if name in ("auto", "cpu"):
+        return
+    version = tuned.version("torch") or ""
+    if version.endswith("+cpu"):
+        raise UsageError(
+            f"there is no {name} here: PyTorch {version} was built for the CPU alone",
+            "use --device cpu, or install a PyTorch that was built for your graphics card",
+        )
+    from srcli.engine.pytorch.device import choose_device
+
+    choose_device(name)
 
 
 # the first that is installed, can follow the settings and suits the machine is what ``auto`` takes
@@ -74,7 +104,9 @@ BACKENDS: dict[str, BackendEntry] = {
             package="openvino",
             requirement="srcli[openvino]",
             precisions=("fp32", "bf16", "int8"),
+            runs_files=False,  # what is converted is kept under a name
             limit=openvino.limit,
+            check_device=lambda name: None,  # the CPU is everywhere
             suits=openvino.suits,
             open=openvino.open_engine,
         ),
@@ -84,7 +116,9 @@ BACKENDS: dict[str, BackendEntry] = {
             package="torch",
             requirement="torch",
             precisions=("fp32", "bf16", "fp16"),
+            runs_files=True,
             limit=lambda settings: None,
+            check_device=_check_pytorch_device,
             suits=lambda settings: True,
             open=pytorch.open_engine,
         ),

@@ -1,14 +1,60 @@
-"""What ``auto`` stands for: the back end, precision, threads and tile that run."""
+"""What ``auto`` stands for: the back end, precision, threads and tile that run. And what cannot run
+here, as far as that can be told without PyTorch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import cast
 
 from srcli.catalog import Model
-from srcli.engine.backends import BACKENDS, with_only_backend
+from srcli.engine.backends import BACKENDS, backend_of, with_only_backend
 from srcli.engine.settings import Backend, Precision, Settings
+from srcli.errors import UsageError
 from srcli.weights import WeightsOptions, tuned
+from srcli.weights.eight_bits import may_have_ranges
+
+
+def settled(
+    model: Model,
+    settings: Settings,
+    options: WeightsOptions,
+    *,
+    from_file: bool = False,
+    here: bool = True,
+) -> Settings:
+    """As `resolve_auto`, once it is certain that this machine can do what was asked for.
+
+    Args:
+        from_file: the weights are a user's file.
+        here: False: other machines compute, which may have what this one has not.
+
+    Raises:
+        UsageError: it cannot; what `open_engine` would find, too, but before anything is done.
+    """
+    if model.is_resampler:
+        return settings
+    settings = with_only_backend(settings)
+    if not from_file:
+        settings = resolve_auto(model, settings, options)
+    if here:
+        backend_of(settings).check(settings, from_file=from_file)
+        backend_of(settings).check_device(settings.device)
+    return settings
+
+
+def check_weights(
+    model: Model, scales: Iterable[int], settings: Settings, options: WeightsOptions
+) -> None:
+    """Raises UsageError for a precision that the weights of these native scales are not for."""
+    if settings.precision != "int8":
+        return
+    for scale in scales:
+        if not may_have_ranges(model.variant(scale), options):
+            raise UsageError(
+                f"{model.name} x{scale} was not trained for --precision int8",
+                "leave --precision out; `srcli train` makes models for it, with quantise=true",
+            )
 
 
 def resolve_auto(model: Model, settings: Settings, options: WeightsOptions) -> Settings:

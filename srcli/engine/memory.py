@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from srcli.sizes import size_text, sizes_apart
+
 GIB = 2**30
 
 
@@ -35,6 +37,14 @@ def resident_bytes() -> int:
 def default_limit_bytes() -> int:
     """The memory limit nobody gave: what is taken now and half of what is available."""
     return resident_bytes() + available_bytes() // 2
+
+
+def too_much(needed_bytes: int, left_bytes: int) -> str:
+    """What something takes, and that it is more than is left of the memory allowed, as words."""
+    if left_bytes <= 0:
+        return f"about {size_text(needed_bytes)}, and nothing is left of the memory allowed"
+    needed, left = sizes_apart(needed_bytes, left_bytes)
+    return f"about {needed}, more than the {left} left of the memory allowed"
 
 
 def taken_bytes() -> int:

@@ -52,7 +52,7 @@ def open_engine(
     if state is None:
         settings = resolve_auto(model, settings, options)
     backend = backend_of(settings)
-    backend.check(settings)
+    backend.check(settings, from_file=state is not None)
 
     def network(scale: int) -> Network:
         from srcli.engine.pytorch.network import Network

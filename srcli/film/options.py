@@ -166,7 +166,8 @@ class FilmOptions:
     preview: Annotated[
         int | None,
         Option(
-            "Instead of the film, write N of its frames as pictures, spread over the film.",
+            "Instead of the film, write N of its frames as pictures, spread over the film: "
+            "<name>_x4_preview_001.png and so on.",
             FILM,
             metavar="N",
             least=1,

@@ -19,6 +19,7 @@ from srcli.film.tracks import Track
 from srcli.media.formats import check_output, format_of, is_picture
 from srcli.media.remote import UrlPath
 from srcli.media.scratch import LocalCopy
+from srcli.sizes import pixels_apart
 
 _KEEPS_ALPHA = {
     ".mkv": "--codec vp9",
@@ -142,10 +143,9 @@ def open_film(path: Path, options: FilmOptions, max_pixels: int) -> tuple[Film, 
     film = probe(path, ffmpeg, source, copy)
     pixels = film.size[0] * film.size[1]
     if pixels > max_pixels:
+        size, limit = pixels_apart(pixels, max_pixels)
         raise MediaError(
-            f"{path} has frames of {pixels / 1e6:,.4g} megapixels, over the limit of "
-            f"{max_pixels / 1e6:,.4g}",
-            "raise it with --max-pixels",
+            f"{path} has frames of {size}, over the limit of {limit}", "raise it with --max-pixels"
         )
     return film, ffmpeg
 
@@ -171,9 +171,10 @@ def plan_pictures(
     bits: Literal[8, 16] = 16 if source.bits > 8 and entry.deep else 8
     alpha = source.alpha and options.alpha != "discard" and entry.alpha
     check_output(entry, sr_size[1], sr_size[0], alpha, bits)
-    there = next((p for p in pattern.parent.glob("*") if number_of(pattern, p)), None)
-    if there is not None and not overwrite and not skip_existing:
-        raise UsageError(f"{there} exists", "add --overwrite or --skip-existing")
+    if not overwrite and not skip_existing:
+        there = {n: p for p in pattern.parent.glob("*") if (n := number_of(pattern, p))}
+        if there:
+            raise UsageError(f"{there[min(there)]} exists", "add --overwrite or --skip-existing")
     notes = list(film.notes)
     if source.alpha and not entry.alpha and options.alpha != "discard":
         notes.append(f"transparency is left out: {entry.title} cannot hold it")

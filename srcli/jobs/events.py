@@ -76,14 +76,18 @@ class Noted:
 
 @dataclass(frozen=True)
 class Suggested:
-    """A picture is plainly damaged, and nobody chose the model."""
+    """A picture is plainly damaged, and nobody chose the model.
+
+    Attributes:
+        damage: what is said of it: "has much noise".
+    """
 
     source: Path
     damage: str
 
     @property
     def text(self) -> str:
-        return f"has {self.damage}, which will be enlarged too; -m photo repairs it"
+        return f"{self.damage}, and such flaws are enlarged too; -m photo removes them"
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
 from pathlib import Path
 
-from srcli.jobs.inputs import STREAM
-from srcli.media.remote import UrlPath, names_in
+from srcli.jobs.inputs import FEW, SAME_IN_ANY_CASE, STREAM_NAME
+from srcli.jobs.names import split
+from srcli.media.remote import UrlPath, is_url, names_in, path_of
 
-# names that differ in case alone are one file there, as the system knows best
-_SAME_IN_ANY_CASE = sys.platform in ("win32", "darwin")
 _SURE_BYTES = 255  # of a longer name the system says whether there can be such a file
-_FEW = 16  # outputs in one folder, which are asked about one by one
 
 
 class ExistingFiles:
@@ -23,27 +20,32 @@ class ExistingFiles:
         self._asked: Counter[str] = Counter()
         self._folders: dict[str, frozenset[str] | None] = {}
 
-    def has(self, target: Path) -> bool:
-        """Whether an output exists.
+    def has(self, target: str) -> bool:
+        """Whether an output exists, by its name.
 
         Raises:
             OSError: there never can be a file of this name.
         """
-        if target == STREAM:
+        if target == STREAM_NAME:
             return False
-        name, folder = target.name, str(target.parent)
-        self._asked[folder] += 1
-        if (
-            self._asked[folder] <= _FEW
-            or (_SAME_IN_ANY_CASE and not isinstance(target, UrlPath))
-            or name in ("", os.pardir)
-            or len(os.fsencode(name)) > _SURE_BYTES
-        ):
-            return target.exists()
-        if folder not in self._folders:
-            self._folders[folder] = _files_in(target.parent)
-        names = self._folders[folder]
-        return target.exists() if names is None else name in names
+        folder, name = split(target)
+        names = self._folders.get(folder)
+        if names is None:
+            self._asked[folder] += 1
+            if (
+                self._asked[folder] <= FEW
+                or folder in self._folders
+                or (SAME_IN_ANY_CASE and not is_url(target))
+            ):
+                return path_of(target).exists()
+            names = self._folders[folder] = _files_in(path_of(target).parent)
+        if names is None or name in ("", os.pardir) or _is_long(name):
+            return path_of(target).exists()
+        return name in names
+
+
+def _is_long(name: str) -> bool:
+    return (len(name) if name.isascii() else len(os.fsencode(name))) > _SURE_BYTES
 
 
 def _files_in(folder: Path) -> frozenset[str] | None:

@@ -16,7 +16,7 @@ from srcli.jobs.inputs import STREAM, Found
 from srcli.jobs.job import Job, Options, stream
 from srcli.jobs.outputs import Naming
 from srcli.media.formats import FORMATS, check_output, check_several, format_of
-from srcli.media.remote import UrlPath, check_writable
+from srcli.media.remote import UrlPath, check_writable, path_of
 
 if TYPE_CHECKING:
     from srcli.film.plan import FilmPlan, PicturesPlan
@@ -47,6 +47,12 @@ class NamedInput:
 
 def target_of(found: Found, names: Naming, options: Options) -> Path | None:
     """What an output is called, by the names alone; None if that depends on the picture's size."""
+    name = target_name(found, names, options)
+    return None if name is None else path_of(name)
+
+
+def target_name(found: Found, names: Naming, options: Options) -> str | None:
+    """The same as a string, which takes less time."""
     if options.scale is None or names.needs_size:
         return None
     return names.target(found, options.model.name, options.scale, None)
@@ -106,9 +112,9 @@ def _inspected(
     lr_size = info.height, info.width
     sr_size = options.sr_size(lr_size)
     if target is None:
-        target = names.target(found, options.model.name, options.scale, sr_size)
+        target = path_of(names.target(found, options.model.name, options.scale, sr_size))
         check_writable(target)
-        if existing.has(target) and options.skip_existing:
+        if existing.has(str(target)) and options.skip_existing:
             return Job(path, target, skip=True)
     factor = options.scale or max(sr_size[0] / lr_size[0], sr_size[1] / lr_size[1])
     alpha = info.has_alpha and options.alpha != "discard"
@@ -165,8 +171,10 @@ def _film(path: Path, named: NamedInput, options: Options, existing: ExistingFil
     sr_size = turned(shown_size, film.rotation)
     target = named.target
     if target is None:
-        target = named.names.target(named.found, options.model.name, options.scale, shown_size)
-        if existing.has(target) and options.skip_existing:
+        target = path_of(
+            named.names.target(named.found, options.model.name, options.scale, shown_size)
+        )
+        if existing.has(str(target)) and options.skip_existing:
             return Job(path, target, skip=True)
     job = Job(path, target, lr_size=film.shown_size, sr_size=shown_size)
     try:

@@ -13,7 +13,8 @@ from typing import Any
 from srcli.errors import UsageError
 from srcli.film.formats import is_film, output_extension
 from srcli.film.sequences import is_pattern, stem_of
-from srcli.jobs.inputs import STREAM, Found
+from srcli.jobs.inputs import STREAM, STREAM_NAME, Found
+from srcli.jobs.names import in_folder, split, stem_and_ending
 from srcli.media.formats import FORMATS, FormatName, format_of, is_picture
 from srcli.media.remote import UrlPath, check_writable, path_of
 
@@ -50,43 +51,45 @@ class Naming:
 
     def target(
         self, found: Found, model: str, scale: float | None, sr_size: tuple[int, int] | None
-    ) -> Path:
-        """The output for an input; ``sr_size`` (height, width) names it where there is no scale."""
+    ) -> str:
+        """The output's name for an input; ``sr_size`` (height, width) names it where there is no
+        scale."""
         if self.file is not None:
-            return self.file
-        path = found.path
+            return str(self.file)
+        before, leaf = split(found.name)
+        stem, suffix = stem_and_ending(leaf)
         if found.is_film:
+            path = found.path
             extension = self.film_extension or output_extension(path)
+            if is_pattern(path):
+                stem = stem_of(path)
         else:
-            extension = self.extension or _own_extension(path.suffix)
-        stem = "stdin" if path == STREAM else path.stem
-        if found.is_film and is_pattern(path):
-            stem = stem_of(path)
+            extension = self.extension or _own_extension(suffix)
+        if found.name == STREAM_NAME:
+            stem = "stdin"
         size = f"{sr_size[1]}x{sr_size[0]}" if sr_size else ""
         if self.template is not None:
             values = {
-                "dir": str(path.parent),
+                "dir": str(found.path.parent),
                 "stem": stem,
-                "ext": (path.suffix or extension)[1:],
+                "ext": (suffix or extension)[1:],
                 "scale": f"{scale:g}" if scale is not None else size,
                 "model": model,
                 "width": str(sr_size[1]) if sr_size else "",
                 "height": str(sr_size[0]) if sr_size else "",
             }
             named = _FIELD.sub(lambda field: values[field[1]], self.template)
-            return path_of(named if _has_ending(self.template) else named + extension)
-        name = f"{stem}_{f'x{scale:g}' if scale is not None else size}{extension}"
-        if self.folder is None:
-            return path.with_name(name)
-        if found.root is None:
-            return self.folder / name
-        return _counterpart(self.folder, found.root, os.path.dirname(found.name)) / name  # noqa: PTH120
+            return str(path_of(named if _has_ending(self.template) else named + extension))
+        if self.folder is not None:
+            before = _place(self.folder, found.root, before if found.root is not None else "")
+        return f"{before}{stem}_{f'x{scale:g}' if scale is not None else size}{extension}"
 
 
 @lru_cache(maxsize=256)
-def _counterpart(folder: Path, root: Path, inside: str) -> Path:
-    """Where the outputs lie of what lies somewhere below a root."""
-    return folder / path_of(inside).relative_to(root)
+def _place(folder: Path, root: Path | None, before: str) -> str:
+    """What the names of outputs in a folder begin with; of what lies somewhere below a root, in the
+    same place below the folder."""
+    return in_folder(folder if root is None else folder / path_of(before).relative_to(root))
 
 
 def naming(
@@ -112,7 +115,8 @@ def naming(
     film_extension = f".{container}" if container else None
     endings: dict[str, Any] = {"extension": extension, "film_extension": film_extension}
     if output is None:
-        return Naming(file=STREAM if [f.path for f in found] == [STREAM] else None, **endings)
+        is_stream = len(found) == 1 and found[0].path == STREAM
+        return Naming(file=STREAM if is_stream else None, **endings)
     if output == "-":
         if not one_file:
             raise UsageError("only one picture can go to standard output", "name a folder with -o")

@@ -20,9 +20,10 @@ from srcli.errors import ResourceError, UsageError
 from srcli.jobs.events import Listener
 from srcli.jobs.existing import ExistingFiles
 from srcli.jobs.failures import failure_of
-from srcli.jobs.inputs import STREAM, Found, RealNames, find, real_path
-from srcli.jobs.inspect import NamedInput, inspect_input, previewed, target_of
+from srcli.jobs.inputs import STREAM, STREAM_NAME, Found, RealNames, find, real_path
+from srcli.jobs.inspect import NamedInput, inspect_input, previewed, target_name, target_of
 from srcli.jobs.job import Job, Options, output_bytes
+from srcli.jobs.names import split
 from srcli.jobs.outputs import naming
 from srcli.media.remote import UrlPath, check_writable, is_url, path_of, shown
 from srcli.sizes import sizes_apart
@@ -181,7 +182,7 @@ class Plan:
         existing = ExistingFiles()
         todo = [self._item(k) for k in range(len(self._found)) if not self._is_over(k)]
         targets = {item.target for item in todo} | set(self._taken.values())
-        return sum(target is not None and existing.has(target) for target in targets)
+        return sum(target is not None and existing.has(str(target)) for target in targets)
 
     def _item(self, k: int) -> Job | NamedInput:
         if k in self._known:
@@ -213,16 +214,17 @@ class Plan:
             try:
                 if found.failure is not None:
                     raise found.failure
-                target = target_of(found, self._names, self._options)
+                target = target_name(found, self._names, self._options)
                 if target is None:
                     continue
-                check_writable(target)
+                if is_url(target):
+                    check_writable(path_of(target))
                 # asked in any case: it raises if there never can be such a file
                 is_there = self._existing.has(target)
                 made = target
-                if previews and NamedInput(found, self._names, target).is_film:
-                    made = previewed(target, self._options)
-                targets[k] = str(made)
+                if previews and found.is_film:
+                    made = str(previewed(path_of(target), self._options))
+                targets[k] = made
                 if is_there and skips:
                     self._skipped.add(k)
                 elif is_there and made == target:
@@ -255,7 +257,7 @@ class Plan:
         failures: dict[int, TargetError] = {}
         for k, target in enumerate(targets):
             job = self._known.get(k)
-            if target is None or target == str(STREAM) or (job and job.failure):
+            if target is None or target == STREAM_NAME or (job and job.failure):
                 continue
             real = self._real.of(target)
             other = first.setdefault(real, k)
@@ -290,7 +292,7 @@ class Plan:
                 'give them different names: -o "{stem}_{ext}_large"',
             ))  # fmt: skip
         self._taken[real] = job.target
-        if not job.skip and not self._options.overwrite and self._existing.has(job.target):
+        if not job.skip and not self._options.overwrite and self._existing.has(str(job.target)):
             return replace(job, failure=_exists(job.target, 1))
         return job
 
@@ -299,7 +301,7 @@ class Plan:
         for k, target in enumerate(targets):
             if target is None or self._is_over(k):
                 continue
-            if k in existing or (k in self._known and self._existing.has(path_of(target))):
+            if k in existing or (k in self._known and self._existing.has(target)):
                 there.append(target)
         if there:
             raise _exists(path_of(there[0]), len(there))
@@ -322,7 +324,7 @@ def _outside(found: dict[str, Found], out: Path) -> dict[str, Found]:
     kept = {}
     for real, one in found.items():
         if one.root is not None:
-            key = one.root, os.path.dirname(one.name)  # noqa: PTH120
+            key = one.root, split(one.name)[0]
             if key not in inside:
                 inside[key] = real_out != real_path(one.root) and (
                     real_out in real_path(one.path).parents

@@ -19,21 +19,21 @@ NOISY = 6.5  # levels of 255
 
 
 def damage(pixels: NDArray[np.generic], quality: int | None = None) -> str | None:
-    """What is plainly wrong with a picture, in words; None if nothing is.
+    """What is plainly wrong with a picture, told of it (``has much noise``); None if nothing is.
 
     Args:
         pixels: (height, width, 1 or 3), uint8 or uint16.
         quality: of the JPEG file that it comes from, 1 to 100; None: it is from none.
     """
     if quality is not None and quality <= LOW_QUALITY:
-        return f"the traces of JPEG at quality {quality}"
+        return f"looks like a JPEG saved at quality {quality}"
     luma = middle(pixels)
     if min(luma.shape) < LEAST:
         return None
     if blockiness(luma) >= BLOCKY:
-        return "the blocks of a strong compression"
+        return "shows the blocks of a strong compression"
     if noise(luma) >= NOISY:
-        return "much noise"
+        return "has much noise"
     return None
 
 

@@ -179,12 +179,13 @@ _ALL = (
 )
 FORMATS: dict[FormatName, Format] = {entry.name: entry for entry in _ALL}
 _BY_EXTENSION = {extension: entry for entry in _ALL for extension in entry.extensions}
+EXTENSIONS = frozenset(_BY_EXTENSION)
 READABLE_TITLES = ", ".join(entry.title for entry in _ALL[:-1]) + f" and {_ALL[-1].title}"
 
 
 def is_picture(path: Path) -> bool:
     """Whether the name ends like a picture that srcli reads (for listing folders)."""
-    return path.suffix.lower() in _BY_EXTENSION
+    return path.suffix.lower() in EXTENSIONS
 
 
 def format_of(path: Path) -> Format:

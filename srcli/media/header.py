@@ -23,6 +23,7 @@ from srcli.media.other_content import other_content
 from srcli.media.picture import Header, ImageInfo
 from srcli.media.readers import reader_of
 from srcli.media.source import plain_errors, sniff
+from srcli.sizes import pixels_apart
 
 ORIENTATION = 0x0112
 _HEAD_BYTES = 512
@@ -79,12 +80,9 @@ def read_header(
     if width < 1 or height < 1:
         raise MediaError(f"{name} is damaged: its header says {width} x {height} pixels")
     if width * height > max_pixels:
-        megapixels = [f"{count / 1e6:,.4g}" for count in (width * height, max_pixels)]
-        if width * height > 1e10:
-            megapixels[0] = f"{width * height / 1e6:,.0f}"
+        size, limit = pixels_apart(width * height, max_pixels)
         raise MediaError(
-            f"{name} is {megapixels[0]} megapixels, over the limit of {megapixels[1]}",
-            "raise it with --max-pixels",
+            f"{name} has {size}, over the limit of {limit}", "raise it with --max-pixels"
         )
     with plain_errors(name, format):
         least = least_bytes(stream, header)

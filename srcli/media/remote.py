@@ -60,7 +60,7 @@ _secrets: dict[str, str] = {}  # by what is shown of a URL, or of a host: what i
 
 
 def is_url(name: str) -> bool:
-    return _URL.match(name) is not None
+    return "://" in name and _URL.match(name) is not None
 
 
 def path_of(name: str) -> Path:

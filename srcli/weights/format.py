@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -68,6 +69,23 @@ def inspect(data: bytes) -> Header:
             raise DamagedError("there is something after its last tensor")
         return Header({str(k): str(v) for k, v in metadata.items()}, digest.hexdigest())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        raise DamagedError("its header is not that of a safetensors file") from exc
+
+
+def tensor_names(path: Path) -> tuple[str, ...]:
+    """The names in a file's header; nothing else of it is read.
+
+    Raises:
+        DamagedError: it cannot be read, or is not safetensors.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, _MAX_HEADER_BYTES)))
+        return tuple(name for name in header if name != "__metadata__")
+    except OSError as exc:
+        raise DamagedError(exc.strerror or str(exc)) from exc
+    except (ValueError, TypeError, RecursionError) as exc:
         raise DamagedError("its header is not that of a safetensors file") from exc
 
 

@@ -31,9 +31,13 @@ def here(tmp_path, monkeypatch, picture):
 
 def run(*arguments):
     """Standard output of a run that succeeds; raises what it raises."""
+    return result_of(*arguments).stdout
+
+
+def result_of(*arguments):
     result = CliRunner().invoke(APP, [str(a) for a in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    return result.stdout
+    return result
 
 
 def names(folder):
@@ -50,6 +54,14 @@ def test_the_page_lies_beside_before(here):
     run("a.png", "a_x4.png", "--overwrite")
     (here / "out").mkdir()
     assert run("a.png", "a_x4.png", "-o", "out") == "out/a_compare.html\n"
+
+
+def test_how_to_open_the_page(here):
+    said = result_of("a.png", "a_x4.png", "-o", "two words.html").stderr
+    address = f"{here.as_uri()}/two%20words.html"
+    assert said.splitlines()[-1] == f"To see it, open {address} in a browser."
+    for other in (["--json", "-o", "b.html"], ["-q", "-o", "c.html"], ["--sheet", "s.png"]):
+        assert "browser" not in result_of("a.png", "a_x4.png", *other).stderr
 
 
 def test_labels_by_the_files_names(here):

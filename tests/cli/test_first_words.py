@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from PIL import Image
 
 import srcli.cli
 from srcli.cli.screen import duration_text
+from srcli.engine.backends import BackendEntry
 from srcli.weights import WeightsOptions, tuned
+from srcli.weights.cache import BUNDLED
 from tests.film.films import make
 
 
@@ -96,6 +99,38 @@ def test_the_first_line(srcli_upscale, arguments, line):
         assert line not in srcli_upscale(*arguments, "-m", "bicubic", "--overwrite", more)[2]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["-m", "bcrn.srcli", "--precision", "int8"], "bcrn.srcli x4 was not trained for"),
+        (["-m", "bcrn.authors", "--precision", "int8", "--width", "20"], "was not trained for"),
+        (["--device", "cuda:99"], "no cuda:99 here"),
+        (["--backend", "openvino", "--color-fix"], "runs in PyTorch only"),
+        (["--weights", "own.safetensors", "--precision", "int8"], "a file of weights runs in"),
+    ],
+)
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_what_cannot_run_is_refused_before_the_first_line(
+    srcli_upscale, monkeypatch, arguments, reason, more
+):
+    monkeypatch.setattr(BackendEntry, "is_installed", lambda self: True)
+    put("a.png")
+    shutil.copy(BUNDLED / "bcrn.srcli-x4.safetensors", "own.safetensors")
+    code, out, err = srcli_upscale("a.png", *arguments, *more)
+    assert (code, out) == (2, "")
+    said, hint = err.splitlines()
+    assert said.startswith("srcli: ") and reason in said and hint.startswith("hint: ")
+
+
+@pytest.mark.parametrize("model", ["bicubic", "bcrn"])
+def test_a_pytorch_without_graphics_cards_need_not_be_asked(srcli_upscale, monkeypatch, model):
+    monkeypatch.setattr(tuned, "version", lambda package: "9.9+cpu")
+    put("a.png")
+    code, _, err = srcli_upscale("a.png", "-m", model, "--device", "mps")
+    assert code == (0 if model == "bicubic" else 2)  # which has no use for one
+    assert ("PyTorch 9.9+cpu was built for the CPU alone" in err) == (code == 2)
+
+
 def test_nothing_to_do_has_no_first_line(srcli_upscale):
     Path("a.png").write_text("no picture")
     code, _, err = srcli_upscale("a.png", "-m", "bicubic")
@@ -117,9 +152,9 @@ def test_a_memory_that_cannot_be_kept_and_damage_are_said_before_work(srcli_upsc
     Image.effect_noise((96, 96), 60).convert("RGB").save("a.jpg", quality=20)
     code, _, err = srcli_upscale("a.jpg", "--dry-run", "--memory", "10M")
     assert code == 0
-    assert "--memory 10.0 MiB may not be kept" in err
-    assert "a.jpg: has the traces of JPEG at quality 20" in err
-    assert "kept" not in srcli_upscale("a.jpg", "--dry-run", "--memory", "1G")[2]
+    assert "--memory 10.0 MiB is less than" in err and "ask for 512M or more" in err
+    assert "a.jpg: looks like a JPEG saved at quality 20, " in err
+    assert "ask for" not in srcli_upscale("a.jpg", "--dry-run", "--memory", "1G")[2]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a file system without files")

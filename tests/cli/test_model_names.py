@@ -1,6 +1,7 @@
 """Commands, factors and models as people write them; what a shell offers for Tab."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from srcli import catalog
-from srcli.cli import application, complete
+from srcli.cli import COMMANDS, application, complete
 from srcli.cli.options import parse_scale, parse_whole_scale, whole_scales
 from srcli.errors import UsageError
 
@@ -52,6 +53,23 @@ def test_help_is_a_command(run):
     assert run("help", "models", "show").stdout == run("models", "show", "--help").stdout
     assert run("help").stdout == run("--help").stdout
     assert "offline" not in run("help").stdout  # most networks are downloaded first
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_headings_and_examples(run, name):
+    said = run(name, "--help").stdout
+    headings = re.findall(r"^(\w.*):$", said, re.M)
+    assert headings[-1] == "Examples" and "Messages" in headings and "Options" not in headings
+    examples = said.rpartition("Examples:\n")[2].splitlines()
+    assert all(line.startswith(f"  srcli {name}") for line in examples)
+
+
+def test_help_lists_the_commands_of_models_in_full(run):
+    said = run("models", "--help").stdout
+    assert "\nCommands:\n  list " in said and "..." not in said.partition("Commands:")[2]
+    for name in ("list", "show", "download", "add", "remove"):
+        of_one = run("models", name, "--help").stdout
+        assert "\nMessages:\n" in of_one and f"Examples:\n  srcli models {name} " in of_one
 
 
 @pytest.mark.parametrize("text", ["4", "4x", "x4", "X4", " 4.0 ", "4X", "4×"])

@@ -193,6 +193,10 @@ def test_for_a_purpose(run):
         assert {catalog.short_name(m) for m in wanted} <= set(found)
         taken = catalog.short_name(catalog.resolve(purpose.name))
         assert f"-m {purpose.name} takes {taken}" in text
+        [marked] = re.findall(r"^(\S+) .*\n {4}Recommended: ", result.stdout, re.M)
+        assert marked == taken == names(result)[0]
+        by_name = run("--for", purpose.name, "--sort", "name").stdout
+        assert by_name.count("Recommended: ") == 1
         rows = json.loads(run("--for", purpose.name, "--json").stdout)
         assert {r["name"] for r in rows} == {m.name for m in wanted}
     with pytest.raises(UsageError, match="no purpose 'cats'") as caught:

@@ -347,12 +347,13 @@ def test_dry_run_writes_nothing(srcli_upscale, put, model):
     ],
 )
 def test_usage_errors(srcli_upscale, put, arguments, words):
-    """Exit code 2, a sentence on stderr, nothing on stdout, nothing written."""
+    """Exit code 2, a sentence on stderr and nothing before it, nothing written."""
     put("a.png")
     Path("empty").mkdir()
     model = [] if "-m" in arguments else ["-m", "bcrn.authors"]
     code, out, err = srcli_upscale(*arguments, *model)
     assert (code, out) == (2, "")
+    assert err.startswith(("srcli: ", "Usage: "))
     for word in words:
         assert word in err
     assert not set("│╭╰─\x1b") & set(err)
@@ -739,9 +740,11 @@ def test_plain_damage_suggests_a_repair_once(srcli_upscale, put, here):
     assert code == 0
     lines = [line for line in err.splitlines() if "-m photo" in line]
     assert lines == [
-        "a.jpg: has the traces of JPEG at quality 30, which will "
-        "be enlarged too; -m photo repairs it"
+        "a.jpg: looks like a JPEG saved at quality 30, and such flaws are enlarged too; "
+        "-m photo removes them",
+        "2 pictures have flaws like a.jpg; -m photo removes them",
     ]
+    assert srcli_upscale("a.jpg", "--overwrite")[2].count("-m photo") == 1
 
     _, out, _ = srcli_upscale(*inputs, "--json")
     notes = {e["input"]: e.get("notes") for e in map(json.loads, out.splitlines()) if "input" in e}

@@ -116,3 +116,12 @@ print(*(n >> 20 for n in taken), resource.getrusage(resource.RUSAGE_SELF).ru_min
     assert held - after > 50
     assert resident - after > 50
     assert faults < 4000  # of 16,384 pages
+
+
+def test_what_is_too_much_is_said_beside_what_is_left():
+    mib = 2**20
+    words = memory.too_much(12 * mib, 3 * mib)
+    assert words == "about 12.0 MiB, more than the 3.0 MiB left of the memory allowed"
+    for left in (0, -mib):
+        words = memory.too_much(12 * mib, left)
+        assert words == "about 12.0 MiB, and nothing is left of the memory allowed"

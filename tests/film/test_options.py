@@ -150,8 +150,17 @@ def test_ten_bits_become_sixteen_in_png(here, upscale):
 
 def test_a_preview(here, upscale):
     make("film.mp4", *X264, seconds=4)
-    done = upscale("film.mp4", "-x1", "-m", "bicubic", "--preview", "4")
+    preview = ("film.mp4", "-x1", "-m", "bicubic", "--preview")
+    done = upscale(*preview, "4")
     assert done.code == 0, done.err
+    assert "film.mp4 -> film_x1_preview_001.png to film_x1_preview_004.png " in done.out
+    assert "film_x1_preview_001.png exists" in upscale(*preview, "1").err
+    again = upscale(*preview, "1", "--skip-existing")
+    assert "film.mp4 -> film_x1_preview_001.png  96x64" in again.out and ", 1 frame" in again.out
+    planned = upscale(*preview, "2", "--skip-existing", "--dry-run").out
+    assert planned.startswith("film.mp4 -> film_x1_preview_001.png to film_x1_preview_002.png  ")
+    row = upscale(*preview[:-1], "-o", "row/%02d.png", "--dry-run").out
+    assert row.startswith("film.mp4 -> row/01.png and so on  ")
     names = sorted(p.name for p in here.glob("*.png"))
     assert names == [f"film_x1_preview_00{k}.png" for k in (1, 2, 3, 4)]
     assert upscale("film.mp4", "-x1", "-m", "bicubic", "-o", "all/%03d.png").code == 0

@@ -56,7 +56,7 @@ def test_the_quality_of_a_jpeg_file(quality):
     assert picture.quality == quality
     said = damage(picture.pixels, picture.quality)
     if quality in (20, 50, 65):
-        assert said == f"the traces of JPEG at quality {quality}"
+        assert said == f"looks like a JPEG saved at quality {quality}"
     elif quality == 95:
         assert said is None
 
@@ -73,7 +73,7 @@ def test_the_blocks_of_a_jpeg_that_was_saved_again(left):
 
 
 def test_noise():
-    assert damage(noisy(clean(), 16)) == "much noise"
+    assert damage(noisy(clean(), 16)) == "has much noise"
     dark = noisy(np.full((160, 160, 3), 4, np.uint8), 16)
     assert damage(dark) is None  # cut off at black: nothing can be told
 

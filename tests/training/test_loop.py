@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from srcli.cli import application
 from srcli.errors import SrcliError, UsageError, WeightsError
-from srcli.training import checkpoint
+from srcli.media import figure
+from srcli.training import checkpoint, loop
 from srcli.training.config import load
 from srcli.training.loop import train
 from srcli.training.measure import measure
@@ -47,6 +50,22 @@ def events(run: Run, stop_at: int | None = None) -> list[dict]:
         if stop_at is not None and event["event"] == "step" and event["step"] >= stop_at:
             stop.set()
     return got
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_curves_that_cannot_be_drawn_are_said_at_the_end(recipe, tmp_path, monkeypatch, there):
+    done = {"event": "done", "result": "out/x.safetensors", "psnr_y": {"a": 30.0}, "seconds": 60}
+    monkeypatch.setattr(loop, "train", lambda run, stop: iter([done]))
+    monkeypatch.setattr(figure, "is_installed", lambda: there)
+    call = ["train", str(recipe), "--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(application(call), call)
+    assert result.exit_code == 0, result.output
+    first, *more = result.stderr.splitlines()
+    assert first == "out/x.safetensors  a 30.000  1.0 min"
+    assert [line.partition(";")[0] for line in more] == (
+        [] if there else ["There is no curves.png, which matplotlib draws"]
+    )
+    assert there or more[0].endswith('pip install "srcli[plots]"')
 
 
 def vectors(out: Path) -> list[torch.Tensor]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from srcli.engine.engine import Engine, Request
 from srcli.engine.pytorch.gpu import may_have_gpu
 from srcli.engine.settings import Settings
-from srcli.errors import UsageError
 
 if TYPE_CHECKING:
     from srcli.engine.pytorch.upscaler import Upscaler
@@ -33,13 +32,7 @@ def suits(settings: Settings) -> bool:
 
 
 def open_engine(request: Request) -> Engine:
-    """OpenVINO's engine; pictures that do not fit in memory whole go to PyTorch's.
-
-    Raises:
-        UsageError: of a user's file, which there is no name for to keep what is converted.
-    """
-    if request.from_file:
-        raise UsageError("a file of weights runs in PyTorch only", "add it first: srcli models add")
+    """OpenVINO's engine; pictures that do not fit in memory whole go to PyTorch's."""
     from srcli.engine.openvino.upscaler import OpenVinoUpscaler
 
     return OpenVinoUpscaler(

@@ -20,6 +20,7 @@ from safetensors.numpy import load
 import srcli
 from srcli.catalog import Model
 from srcli.engine import memory
+from srcli.engine.engine import Engine
 from srcli.engine.openvino import graph_files
 from srcli.engine.openvino.graph import Graph, NoGraphError
 from srcli.engine.openvino.graph_files import Parts
@@ -29,7 +30,6 @@ from srcli.engine.result import GREY, Pixels, Report, native_size, pass_shares, 
 from srcli.engine.settings import MARGIN, Settings
 from srcli.errors import SrcliError
 from srcli.quality.resize import RowResizer
-from srcli.sizes import sizes_apart
 from srcli.weights import Announce, bundled_path, tuned
 from srcli.weights.cache import read_bundled
 
@@ -209,36 +209,34 @@ class OpenVinoUpscaler:
     ) -> Iterator[Pixels]:
         """As Upscaler.strips."""
         report = report or Report()
+        other: Engine | None = None
         if not passes:
-            resampler = Resampler("lanczos", self.settings.memory_bytes)
-            yield from resampler.strips(
-                pixels, passes, size, reserve_bytes=reserve_bytes, on_progress=on_progress,
+            other = Resampler("lanczos", self.settings.memory_bytes)
+        elif not self._fits((pixels.shape[0], pixels.shape[1]), passes, reserve_bytes, report):
+            other = self._tiled
+        if other is not None:
+            yield from other.strips(
+                pixels,
+                passes,
+                size,
+                reserve_bytes=reserve_bytes,
+                on_progress=on_progress,
                 report=report,
-            )  # fmt: skip
+            )
             return
-        if self._fits((pixels.shape[0], pixels.shape[1]), passes, reserve_bytes, report):
-            report.device, report.precision = "cpu", self.precision
-            if self.precision == "bf16" and not multiplies_bf16():
-                report.precision = "fp32"
-                report.note("this processor cannot compute in bf16: fp32 is used")
-            sr = pixels.astype(np.float32)
-            sr *= np.float32(1 / peak(pixels.dtype))
-            done = 0.0
-            for scale, share in zip(passes, pass_shares(passes), strict=True):
-                sr = self._enlarged(sr, scale)
-                report.tiles += 1
-                done += share
-                on_progress(min(1.0, done))
-            yield from _finished(sr, pixels, native_size(pixels, passes), size)
-            return
-        yield from self._tiled.strips(
-            pixels,
-            passes,
-            size,
-            reserve_bytes=reserve_bytes,
-            on_progress=on_progress,
-            report=report,
-        )
+        report.device, report.precision = "cpu", self.precision
+        if self.precision == "bf16" and not multiplies_bf16():
+            report.precision = "fp32"
+            report.note("this processor cannot compute in bf16: fp32 is used")
+        sr = pixels.astype(np.float32)
+        sr *= np.float32(1 / peak(pixels.dtype))
+        done = 0.0
+        for scale, share in zip(passes, pass_shares(passes), strict=True):
+            sr = self._enlarged(sr, scale)
+            report.tiles += 1
+            done += share
+            on_progress(min(1.0, done))
+        yield from _finished(sr, pixels, native_size(pixels, passes), size)
 
     def _fits(
         self, lr_size: tuple[int, int], passes: Sequence[int], reserve_bytes: int, report: Report
@@ -254,10 +252,9 @@ class OpenVinoUpscaler:
         needed = self._whole_bytes(lr_size, passes)
         if needed <= limit:
             return True
-        wants, has = sizes_apart(needed, max(limit, 0))
         report.note(
-            f"OpenVINO would need about {wants} for the whole picture, more than the {has} "
-            "allowed: PyTorch works through it in tiles instead"
+            f"the whole picture would take OpenVINO {memory.too_much(needed, limit)}: PyTorch "
+            "works through it in tiles instead"
         )
         return False
 

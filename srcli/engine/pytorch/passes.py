@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from srcli.archs.stages import Map
+from srcli.engine.memory import too_much
 from srcli.engine.pytorch.device import free_device_bytes, to_device
 from srcli.engine.pytorch.maps import Source, Stored
 from srcli.engine.pytorch.network import Network
@@ -18,7 +19,7 @@ from srcli.engine.pytorch.regions import Region
 from srcli.engine.pytorch.storage import Budget
 from srcli.engine.pytorch.tiling import Statistics, TileRun, is_out_of_memory
 from srcli.engine.result import Pixels, peak
-from srcli.sizes import size_text, sizes_apart
+from srcli.sizes import size_text
 
 # The widest tensor of a tile should stay in the CPU's caches: measured on 32 MiB of L3, the best
 # tiles are 96 (LESRCNN, SwiftSRGAN), 160 to 180 (BCRN) and 180 or more (RLFN) pixels a side;
@@ -160,10 +161,8 @@ class Pass:
         if wanted == 0 or not exact:
             if whole <= room:
                 return None
-            wants, has = sizes_apart(whole, max(room, 0))
             self.note(
-                f"the whole picture at once needs about {wants}, more than the {has} allowed: "
-                "tiled" + self._inexact()
+                f"the whole picture at once takes {too_much(whole, room)}: tiled" + self._inexact()
             )
             wanted = wanted or None
         if wanted is None:
