@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ class Conversion:
         layout = self.layout
         grey = rgb.shape[2] == 1
         kr, kb = MATRICES[self.matrix]
-        r, g, b = (rgb[:, :, 0],) * 3 if grey else rgb.unbind(2)
+        r, g, b = (rgb[:, :, 0],) * 3 if grey else rgb.permute(2, 0, 1).contiguous()
         if layout.kind == "rgb":
             return [self._quantised(c * self._span) for c in (g, b, r)]
         y = r if grey else kr * r + (1 - kr - kb) * g + kb * b
@@ -166,22 +167,36 @@ def interpolated(samples: Tensor, axis: int, n: int, on: bool) -> Tensor:
         n: how many are wanted: twice as many as there are, or one less.
         on: samples lie on the even ones of the result; else between two of its samples.
     """
-    last = samples.shape[axis] - 1
-    index = torch.arange(n, device=samples.device)
-    here = index // 2
+    size = list(samples.shape)
+    size[axis] = n
+    result = samples.new_empty(size)
+    even, odd = (result.narrow(axis, k, n - k)[_every_second(axis)] for k in (0, 1))
+    m = odd.shape[axis]
+    later = _shifted(samples, axis, 1)
     if on:
-        other, weight = (here + index % 2).clamp_(max=last), 0.5 * (index % 2)
+        even.copy_(samples.narrow(axis, 0, even.shape[axis]))
+        torch.lerp(samples.narrow(axis, 0, m), later.narrow(axis, 0, m), 0.5, out=odd)
     else:
-        other, weight = (
-            (here + 2 * (index % 2) - 1).clamp_(0, last),
-            torch.full_like(index, 0.25, dtype=torch.float32),
-        )
-    shape = (-1, 1) if axis == 0 else (1, -1)
-    weight = weight.to(samples.dtype).reshape(shape)
-    return torch.lerp(samples.index_select(axis, here), samples.index_select(axis, other), weight)
+        earlier = _shifted(samples, axis, -1).narrow(axis, 0, even.shape[axis])
+        torch.lerp(samples.narrow(axis, 0, even.shape[axis]), earlier, 0.25, out=even)
+        torch.lerp(samples.narrow(axis, 0, m), later.narrow(axis, 0, m), 0.25, out=odd)
+    return result
+
+
+def _every_second(axis: int) -> tuple[slice, ...]:
+    return (slice(None),) * axis + (slice(None, None, 2),)
+
+
+def _shifted(samples: Tensor, axis: int, by: int) -> Tensor:
+    """Each sample's neighbour, the last of which is itself."""
+    n = samples.shape[axis]
+    if by > 0:
+        return torch.cat((samples.narrow(axis, 1, n - 1), samples.narrow(axis, n - 1, 1)), axis)
+    return torch.cat((samples.narrow(axis, 0, 1), samples.narrow(axis, 0, n - 1)), axis)
 
 
 _ON = ((-2, -0.125), (-1, 0.25), (0, 0.75), (1, 0.25), (2, -0.125))
+MOST_TAPS = 2  # on either side
 _BETWEEN = ((-1, -0.25), (0, 0.75), (1, 0.75), (2, -0.25))
 
 
@@ -194,18 +209,23 @@ def halved(samples: Tensor, axis: int, on: bool) -> Tensor:
         on: as ``interpolated``.
     """
     n = samples.shape[axis]
-    first = 2 * torch.arange(-(-n // 2), device=samples.device)
+    m = -(-n // 2)
     taps: Sequence[tuple[int, float]] = _ON if on else _BETWEEN
+    index = torch.arange(-MOST_TAPS, 2 * m + MOST_TAPS, device=samples.device)
+    if on:  # mirrored about the outermost samples
+        index = index.abs()
+        index = torch.where(index > n - 1, 2 * (n - 1) - index, index)
+    else:  # mirrored about the edges of the picture
+        index = torch.where(index < 0, -1 - index, index)
+        index = torch.where(index > n - 1, 2 * n - 1 - index, index)
+    padded = samples.index_select(axis, index.clamp_(0, n - 1))
+    # even and odd samples apart, each in a row, are read many times as fast as every second one
+    pairs: Any = padded.unflatten(axis, (-1, 2))  # type: ignore[no-untyped-call]
+    apart = [p.contiguous() for p in pairs.unbind(axis + 1)]
     total: Tensor | None = None
     for offset, weight in taps:
-        index = first + offset
-        if on:  # mirrored about the outermost samples
-            index = index.abs()
-            index = torch.where(index > n - 1, 2 * (n - 1) - index, index)
-        else:  # mirrored about the edges of the picture
-            index = torch.where(index < 0, -1 - index, index)
-            index = torch.where(index > n - 1, 2 * n - 1 - index, index)
-        part = samples.index_select(axis, index.clamp_(0, n - 1)) * weight
+        place = MOST_TAPS + offset
+        part = apart[place % 2].narrow(axis, place // 2, m) * weight
         total = part if total is None else total.add_(part)
     assert total is not None
     return total

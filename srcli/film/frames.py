@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -22,8 +23,34 @@ from srcli.film.options import AlphaMode
 from srcli.media.alpha import bleed
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A frame before the network.
+
+    Attributes:
+        lr: (h, w, 1 or 3), 0..1.
+        beyond: what of the frame lies beyond, (h, w, 1 or 3); None if nothing does.
+        alpha: (h, w) samples of transparency, if they shall be kept.
+    """
+
+    lr: Tensor
+    beyond: Tensor | None
+    alpha: NDArray[Any] | None
+
+
+@dataclass(frozen=True)
+class Enlarged:
+    """A frame behind the network: ``sr`` (height, width, 1 or 3), ``beyond`` as it was, and
+    ``alpha`` (height, width), 0 to 1."""
+
+    sr: Tensor
+    beyond: Tensor | None
+    alpha: Tensor | None
+
+
 class FrameUpscaler:
-    """Enlarges the frames of one film; all have the same size and layout.
+    """Enlarges the frames of one film; all have the same size and layout. What comes before the
+    network and what comes behind it may run in threads of their own.
 
     Args:
         engine: its networks are used frame after frame.
@@ -47,15 +74,13 @@ class FrameUpscaler:
         self.engine, self.passes, self.size = engine, passes, size
         self.before, self.after, self.reserve_bytes = before, after, reserve_bytes
         self.alpha_mode = alpha
-        self.network_s = 0.0  # that the engine took for the last frame
 
-    def rgb(self, planes: Planes, report: Report | None = None) -> Tensor:
-        """The enlarged frame, (height, width, 1 or 3), beyond 0..1 where the source is.
+    def prepared(self, planes: Planes) -> Prepared:
+        """A frame's samples as the network is given them.
 
         The network sees what it was trained on, 0..1. What lies beyond (whiter than white, colours
         that only YUV has) goes past it, enlarged linearly, and is added again.
         """
-        self.network_s = 0.0
         whole = self.before.to_rgb(planes)
         lr = whole.clamp(0, 1)
         beyond = whole - lr
@@ -66,22 +91,36 @@ class FrameUpscaler:
                 hidden = torch.from_numpy(planes[-1] == 0)[:, :, None]
                 lr = torch.where(hidden, torch.from_numpy(filled.astype(np.float32)) / 65535, lr)
                 beyond = torch.where(hidden, 0, beyond)
-        sr = self._enlarged(lr, report)
-        if bool(beyond.any()):
-            sr = sr + functional.interpolate(
-                beyond.permute(2, 0, 1)[None], self.size, mode="bilinear", align_corners=False
-            )[0].permute(1, 2, 0)
-        return sr
+        plane = planes[-1] if self._keeps_alpha else None
+        return Prepared(lr, beyond if bool(beyond.any()) else None, plane)
 
-    def alpha(self, planes: Planes) -> Tensor:
-        """The enlarged transparency, (height, width), 0 to 1. To be called after ``rgb``.
+    def enlarged(self, frame: Prepared, report: Report | None = None) -> Enlarged:
+        """The network's work."""
+        sr = self._through_network(frame.lr, report)
+        alpha = None if frame.alpha is None else self._enlarged_alpha(frame.alpha)
+        return Enlarged(sr, frame.beyond, alpha)
 
-        What resampling finds full or empty stays so: a network leaves it a level or two off,
-        which shows.
-        """
-        if not self.before.layout.alpha or self.alpha_mode == "discard":
-            return torch.ones(self.size)
-        plane = planes[-1]
+    def rgb(self, frame: Enlarged) -> Tensor:
+        """The frame in float, (height, width, 1 or 3), beyond 0..1 where the source is."""
+        if frame.beyond is None:
+            return frame.sr
+        return frame.sr + functional.interpolate(
+            frame.beyond.permute(2, 0, 1)[None], self.size, mode="bilinear", align_corners=False
+        )[0].permute(1, 2, 0)
+
+    def alpha(self, frame: Enlarged) -> Tensor:
+        """The frame's transparency, (height, width), 0 to 1: 1 where the source has none."""
+        return torch.ones(self.size) if frame.alpha is None else frame.alpha
+
+    def raw(self, frame: Enlarged) -> bytes:
+        """The frame's samples."""
+        return self.after.raw(
+            self.rgb(frame), self.alpha(frame) if self.after.layout.alpha else None
+        )
+
+    def _enlarged_alpha(self, plane: NDArray[Any]) -> Tensor:
+        """Transparency enlarged. What resampling finds full or empty stays so: a network leaves it
+        a level or two off, which shows."""
         if (plane == plane[0, 0]).all():
             return torch.full(self.size, float(plane[0, 0]) / self.before.layout.maximum)
         lr = torch.from_numpy(plane.astype(np.float32))[:, :, None] / self.before.layout.maximum
@@ -90,26 +129,19 @@ class FrameUpscaler:
         coarse = torch.from_numpy(np.concatenate(list(strips))).clamp_(0, 1)[:, :, 0]
         if self.alpha_mode == "lanczos":
             return coarse
-        fine = self._enlarged(lr, None).clamp_(0, 1)[:, :, 0]
+        fine = self._through_network(lr, None).clamp_(0, 1)[:, :, 0]
         level = 0.5 / self.after.layout.maximum
         return torch.where((coarse < level) | (coarse > 1 - level), coarse, fine)
-
-    def raw(self, planes: Planes, report: Report | None = None) -> bytes:
-        """The enlarged frame's samples."""
-        rgb = self.rgb(planes, report)
-        return self.after.raw(rgb, self.alpha(planes) if self.after.layout.alpha else None)
 
     @property
     def _keeps_alpha(self) -> bool:
         return self.before.layout.alpha and self.after.layout.alpha and self.alpha_mode != "discard"
 
-    def _enlarged(self, lr: Tensor, report: Report | None) -> Tensor:
-        began = time.perf_counter()
+    def _through_network(self, lr: Tensor, report: Report | None) -> Tensor:
         strips = self.engine.strips(
             lr.numpy(), self.passes, self.size, reserve_bytes=self.reserve_bytes, report=report
         )
         parts = [torch.from_numpy(np.ascontiguousarray(strip)) for strip in strips]
-        self.network_s += time.perf_counter() - began
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 

@@ -75,12 +75,15 @@ def upscale_to_pictures(
                 report.resumed += 1
             else:
                 began = time.perf_counter()
-                planes = frame.planes(layout, film.size)
-                rgb = upscaler.rgb(planes, report.engine)
+                prepared = upscaler.prepared(frame.planes(layout, film.size))
+                before_s, began = time.perf_counter() - began, time.perf_counter()
+                enlarged = upscaler.enlarged(prepared, report.engine)
+                report.network_s += time.perf_counter() - began
+                began = time.perf_counter()
+                rgb = upscaler.rgb(enlarged)
                 if plan.alpha:
-                    rgb = torch.cat([rgb, upscaler.alpha(planes)[:, :, None]], 2)
-                report.network_s += upscaler.network_s
-                report.colour_s += time.perf_counter() - began - upscaler.network_s
+                    rgb = torch.cat([rgb, upscaler.alpha(enlarged)[:, :, None]], 2)
+                report.colour_s += before_s + time.perf_counter() - began
                 began = time.perf_counter()
                 _write(path, rgb, plan)
                 report.encode_s += time.perf_counter() - began

@@ -69,9 +69,16 @@ class FilmPlan:
 
     @property
     def frames_bytes(self) -> int:
-        """Memory that raw frames take while they wait."""
-        lr = layout_of(self.film.pix_fmt).frame_bytes(self.film.size)
-        return (WAITING + 2) * (lr + self.encoding.layout.frame_bytes(self.sr_size))
+        """Memory that frames take while they wait: raw, and in float on either side of the
+        network."""
+        lr = layout_of(self.film.pix_fmt).frame_bytes(self.film.size) + 2 * _float(self.film.size)
+        sr = self.encoding.layout.frame_bytes(self.sr_size)
+        return (WAITING + 2) * (lr + sr) + 2 * _float(self.sr_size)
+
+
+def _float(size: tuple[int, int]) -> int:
+    """Bytes of a frame of three colours in float."""
+    return size[0] * size[1] * 3 * 4
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +18,7 @@ from srcli.film.decode import LEAD_S, Decoder, Frame
 from srcli.film.encode import Encoder
 from srcli.film.ffmpeg import FFmpeg, script_path
 from srcli.film.formats import layout_of
-from srcli.film.frames import FrameUpscaler, conversions
+from srcli.film.frames import Enlarged, FrameUpscaler, Prepared, conversions
 from srcli.film.mux import Cut, mux
 from srcli.film.options import FilmOptions
 from srcli.film.packets import Timeline, scan
@@ -70,7 +70,7 @@ class FilmReport:
         resumed: those that an earlier run had made.
         repeated: those equal to the one before, and not computed again.
         decode_s, encode_s: the network waited for frames, or for room.
-        colour_s: between samples and RGB.
+        colour_s: between samples and RGB, by threads beside the network's.
         network_s: enlarging.
         check: of the finished file.
     """
@@ -100,6 +100,14 @@ class FilmReport:
             },
             "check": None if self.check is None else self.check.as_json(),
         }
+
+
+@dataclass(frozen=True)
+class _Enlarged:
+    """A frame behind the network; one that repeats another has what that has."""
+
+    frame: Frame
+    enlarged: Enlarged
 
 
 @dataclass(frozen=True)
@@ -193,6 +201,7 @@ class FilmRun:
         )
         self.current: Path | None = None  # the segment that is being written
         self.told: set[str] = set()
+        self.before_s = self.after_s = 0.0  # of colours, by the two threads beside the network
 
     def enlarge(
         self, engine: Engine, passes: Sequence[int], on_progress: Callable[[Moment], None]
@@ -211,26 +220,41 @@ class FilmRun:
         report.engine.on_note = self._note_once
         total = n_wanted(self.timeline, self.cut)
         done, in_segment = report.resumed, 0
-        last: Frame | None = None
-        raw = b""
+        enlarged: Enlarged | None = None
+
+        def converted(items: Iterator[_Enlarged | _Cut]) -> None:
+            """Samples of what the network made, on their way to the encoder."""
+            last, raw = None, b""
+            for item in items:
+                if isinstance(item, _Cut):
+                    encoder.put(item)
+                    continue
+                if item.enlarged is not last:
+                    began = time.perf_counter()
+                    last, raw = item.enlarged, upscaler.raw(item.enlarged)
+                    self.after_s += time.perf_counter() - began
+                encoder.put(_Encoded(item.frame, raw))
+
         with (
-            Ahead(self._frames(), WAITING) as frames,
+            Ahead(self._prepared(upscaler), WAITING) as frames,
             Behind(self._encode, WAITING) as encoder,
+            Behind(converted, 1) as converter,
         ):
             clock = began = time.perf_counter()
-            for frame in frames:
+            for frame, prepared in frames:
                 clock, spent = time.perf_counter(), time.perf_counter() - clock
                 report.decode_s += spent
                 if in_segment and self._ends_before(frame, in_segment, clock - began):
-                    encoder.put(_Cut())
+                    converter.put(_Cut())
                     in_segment, began = 0, clock
-                if last is not None and frame.data == last.data:
+                if prepared is None:
                     report.repeated += 1
                 else:
-                    raw = self._enlarged(upscaler, frame)
-                last = frame
-                clock = time.perf_counter()
-                encoder.put(_Encoded(frame, raw))
+                    enlarged = upscaler.enlarged(prepared, report.engine)
+                    clock, spent = time.perf_counter(), time.perf_counter() - clock
+                    report.network_s += spent
+                assert enlarged is not None, "the first frame repeats none"
+                converter.put(_Enlarged(frame, enlarged))
                 clock, spent = time.perf_counter(), time.perf_counter() - clock
                 report.encode_s += spent
                 done, in_segment = done + 1, in_segment + 1
@@ -244,6 +268,7 @@ class FilmRun:
                     )
                 )
         report.encode_s += time.perf_counter() - clock
+        report.colour_s += self.before_s + self.after_s
         report.frames = done
         if done == 0:
             raise MediaError(f"{plan.film.path} has no frames to upscale")
@@ -304,16 +329,24 @@ class FilmRun:
             with plain_errors(str(plan.target), plan.target.parent):
                 sync_folder(plan.target.parent)
 
-    def _enlarged(self, upscaler: FrameUpscaler, frame: Frame) -> bytes:
-        began = time.perf_counter()
-        planes = frame.planes(self.before.layout, self.plan.film.size)
-        raw = upscaler.raw(planes, self.report.engine)
-        self.report.network_s += upscaler.network_s
-        self.report.colour_s += time.perf_counter() - began - upscaler.network_s
-        return raw
+    def _prepared(self, upscaler: FrameUpscaler) -> Generator[tuple[Frame, Prepared | None]]:
+        """Each frame as the network is given it, None if it equals the one before; by a thread of
+        its own."""
+        last: Frame | None = None
+        with closing(self._frames()) as frames:
+            for frame in frames:
+                if last is not None and frame.data == last.data:
+                    yield frame, None
+                else:
+                    began = time.perf_counter()
+                    planes = frame.planes(self.before.layout, self.plan.film.size)
+                    prepared = upscaler.prepared(planes)
+                    self.before_s += time.perf_counter() - began
+                    yield frame, prepared
+                last = frame
 
     def _frames(self) -> Generator[Frame]:
-        """The frames that are wanted and not finished; by a thread of its own."""
+        """The frames that are wanted and not finished."""
         if self.work.segments:
             last = self.work.segments[-1]
             place = Fraction(last.tick) * last.times[-1]

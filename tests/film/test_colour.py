@@ -256,7 +256,9 @@ def test_an_identity_network_gives_every_sample_back(pix_fmt, full, matrix, tile
     planes = tuple(
         rng.integers(0, 1 << layout.bits, shape).astype(dtype) for shape in layout.shapes(size)
     )
-    assert frames.raw(planes) == b"".join(p.tobytes() for p in planes)
+    assert frames.raw(frames.enlarged(frames.prepared(planes))) == b"".join(
+        p.tobytes() for p in planes
+    )
     whole = before.to_rgb(planes)
     assert float(whole.min()) < -0.1
     assert float(whole.max()) > 1.1

@@ -281,13 +281,13 @@ def test_slow_work_is_cut_by_the_clock(here, upscale, monkeypatch):
     monkeypatch.setattr(
         upscaling.Work, "add", lambda self, *a: (made.append(len(a[2])), add(self, *a))[1]
     )
-    enlarged = upscaling.FilmRun._enlarged
+    enlarged = upscaling.FrameUpscaler.enlarged
 
     def slowly(self, *arguments):
         time.sleep(0.05)
         return enlarged(self, *arguments)
 
-    monkeypatch.setattr(upscaling.FilmRun, "_enlarged", slowly)
+    monkeypatch.setattr(upscaling.FrameUpscaler, "enlarged", slowly)
     make("film.mkv", *X264, "-g", "250")
     done = upscale("film.mkv", *BICUBIC, "-o", "o.mkv")
     assert done.code == 0, done.err
@@ -300,7 +300,7 @@ def test_a_film_stopped_before_the_first_segment_says_so(here, upscale, monkeypa
     def interrupted(self, *arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(upscaling.FilmRun, "_enlarged", interrupted)
+    monkeypatch.setattr(upscaling.FrameUpscaler, "enlarged", interrupted)
     make("film.mkv", *X264)
     done = upscale("film.mkv", *BICUBIC, "-o", "o.mkv")
     assert done.code == 130
