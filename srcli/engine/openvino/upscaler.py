@@ -43,6 +43,7 @@ STRIP_PIXELS = 2**18  # of the result that are finished and handed out at a time
 # Of the widest layer's bytes, what a run of the whole picture takes at most, and room for the
 # pictures themselves; a test measures it.
 WORKSPACE = 5
+LITTLE_BYTES = 32 * 2**20  # always fits: to ask the system takes longer than a small picture
 
 
 @cache
@@ -248,8 +249,10 @@ class OpenVinoUpscaler:
         for graph in self._graphs.values():
             if not any(graph.is_ready(size) for size in sizes):
                 graph.release()
-        limit = self.memory_bytes - memory.taken_bytes() - reserve_bytes
         needed = self._whole_bytes(lr_size, passes)
+        if needed <= LITTLE_BYTES:
+            return True
+        limit = self.memory_bytes - memory.taken_bytes() - reserve_bytes
         if needed <= limit:
             return True
         report.note(
