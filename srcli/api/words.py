@@ -28,7 +28,10 @@ _WORDS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"--(device|backend|precision|alpha|border) (cpu|cuda|mps|torch|openvino|fp32|bf16|fp16|"
      r"network|lanczos|discard|reflect)\b", r'\1="\2"'),
     (r"^(\S+) is not a device$", r'device="\1" is not known'),
-    (r"^auto, cpu, cuda, cuda:N or mps$", '"auto", "cpu", "cuda", "cuda:1" (the second) or "mps"'),
+    (
+        r"^auto, cpu, cuda, cuda:N, mps, openvino:GPU or openvino:NPU$",
+        '"auto", "cpu", "cuda", "cuda:1" (the second), "mps", "openvino:GPU" or "openvino:NPU"',
+    ),
     (r"--overwrite or --skip-existing", "overwrite=True"),
     (r"--(overwrite|color-fix)\b", lambda m: f"{m[1].replace('-', '_')}=True"),
     (r"--ensemble (\d)", r"ensemble=\1"),

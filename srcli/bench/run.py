@@ -29,7 +29,7 @@ from srcli.engine.open import open_engine
 from srcli.engine.pytorch.device import DTYPES, choose_device, make_exact
 from srcli.engine.pytorch.network import Network
 from srcli.engine.result import Pixels
-from srcli.engine.settings import Settings
+from srcli.engine.settings import Settings, openvino_device
 from srcli.engine.testcard import testcard
 from srcli.errors import SrcliError
 from srcli.weights import Announce, Progress, WeightsOptions, build, load, new_network, tuned
@@ -62,10 +62,16 @@ class Request:
     first: int = 1
     settings: Settings = field(default_factory=Settings)
 
+    @property
+    def torch_device(self) -> torch.device:
+        """Where PyTorch computes; beside OpenVINO's own devices on the CPU."""
+        name = self.settings.device
+        return choose_device("cpu" if name != "auto" and openvino_device(name) else name)
+
     def setups(self, model: Model, scale: int, size: tuple[int, int]) -> list[Setup]:
         """Of one group. OpenVINO chooses its own tiles and knows no fp16 on a CPU; int8 is its
         alone. On a card only PyTorch is a baseline, in every precision."""
-        on_cpu = choose_device(self.settings.device).type == "cpu"
+        on_cpu = self.torch_device.type == "cpu"
         own = [
             Setup(model.name, scale, size, backend, precision, threads, tile)
             for threads, backend, precision, tile in itertools.product(
@@ -124,7 +130,7 @@ def bench(
         SrcliError: weights are not to be had.
     """
     make_exact()
-    device = choose_device(request.settings.device)
+    device = request.torch_device
     known = [name for name in ("fp32", *request.precisions) if name in DTYPES]
     dtypes = {name: DTYPES[name] for name in dict.fromkeys(known)}
     if device.type == "cpu":
@@ -202,7 +208,7 @@ class _Group:
                 self.environment,
                 self.cost,
                 self.lr,
-                choose_device(self.request.settings.device),
+                self.request.torch_device,
             )
         if setup.baseline:
             return baseline_runner(setup, self.network, self.model, exports, self.cost, self.lr)

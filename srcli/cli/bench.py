@@ -29,7 +29,15 @@ from srcli.cli.options import (
     whole_scales,
     with_options,
 )
-from srcli.engine.settings import Backend, Precision, Settings, parse_tile, spill_folder
+from srcli.engine.backends import BACKENDS
+from srcli.engine.settings import (
+    Backend,
+    Precision,
+    Settings,
+    openvino_device,
+    parse_tile,
+    spill_folder,
+)
 from srcli.errors import MediaError, SrcliError, UsageError
 from srcli.media.figure import check as check_charts
 from srcli.options import CLUSTER, ENGINE, FILES
@@ -313,8 +321,11 @@ def _choices(option: str, values: list[str], choices: tuple[str, ...]) -> list[s
 
 
 def _installed_backends(device: str) -> list[str]:
-    on_cpu = device in ("auto", "cpu")
-    return ["torch", *(["openvino"] if on_cpu and tuned.version("openvino") else [])]
+    """That run on this device: PyTorch first."""
+    found = ["torch"] if BACKENDS["torch"].refusal(Settings(device=device)) is None else []
+    if openvino_device(device) is not None and BACKENDS["openvino"].is_installed():
+        found.append("openvino")
+    return found
 
 
 def _models(names: list[str], scales: list[int]) -> list[tuple[catalog.Model, int]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from srcli.engine.engine import Engine, Request
 from srcli.engine.openvino import backend as openvino
 from srcli.engine.pytorch import backend as pytorch
-from srcli.engine.settings import Backend, Precision, Settings
+from srcli.engine.settings import Backend, Precision, Settings, openvino_device
 from srcli.errors import UsageError
 from srcli.weights import tuned
 
@@ -106,7 +106,7 @@ BACKENDS: dict[str, BackendEntry] = {
             precisions=("fp32", "bf16", "int8"),
             runs_files=False,  # what is converted is kept under a name
             limit=openvino.limit,
-            check_device=lambda name: None,  # the CPU is everywhere
+            check_device=openvino.check_device,
             suits=openvino.suits,
             open=openvino.open_engine,
         ),
@@ -117,7 +117,7 @@ BACKENDS: dict[str, BackendEntry] = {
             requirement="torch",
             precisions=("fp32", "bf16", "fp16"),
             runs_files=True,
-            limit=lambda settings: None,
+            limit=pytorch.limit,
             check_device=_check_pytorch_device,
             suits=lambda settings: True,
             open=pytorch.open_engine,
@@ -132,12 +132,14 @@ def backend_of(settings: Settings) -> BackendEntry:
 
 
 def with_only_backend(settings: Settings) -> Settings:
-    """The settings with the back end that alone has their precision, if there is but one.
+    """The settings with the back end that alone has their precision or device, if there is but one.
 
     Raises:
         UsageError: another one was asked for.
     """
     having = [b for b in BACKENDS.values() if settings.precision in b.precisions]
+    if settings.device not in ("auto", "cpu") and openvino_device(settings.device):
+        having = [BACKENDS["openvino"]]
     if len(having) != 1:
         return settings
     if settings.backend not in ("auto", having[0].name):

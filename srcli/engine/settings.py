@@ -17,7 +17,8 @@ Backend = Literal["auto", "torch", "openvino"]
 Ensemble = Literal[1, 8]
 Border = Literal["network", "reflect"]
 
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps|openvino:[A-Z]+(\.\d+)?")
+_OF_OPENVINO = "openvino:"
 LEAST_TILE = 16
 LEAST_MEMORY_BYTES = 512 * 2**20  # PyTorch, a network and the smallest tiles: 507 MB measured
 MARGIN = 16  # LR pixels of mirror image; docs/fidelity.md
@@ -49,7 +50,8 @@ class Settings:
         str,
         Option(
             "Where to compute: cpu, cuda (an NVIDIA card), cuda:1 (the second one), mps (a Mac's "
-            "GPU), or auto: a GPU if there is one.",
+            "GPU), openvino:GPU or openvino:NPU (Intel's), or auto: an NVIDIA card's or a Mac's "
+            "GPU if there is one.",
             ENGINE,
             metavar="DEVICE",
         ),
@@ -159,7 +161,17 @@ class SettingsKeywords(TypedDict, total=False):
 def check_device(name: str) -> None:
     """UsageError for what is no device's name; whether it is here, opening it tells."""
     if not _DEVICE.fullmatch(name):
-        raise UsageError(f"{name} is not a device", "auto, cpu, cuda, cuda:N or mps")
+        raise UsageError(
+            f"{name} is not a device",
+            "auto, cpu, cuda, cuda:N, mps, openvino:GPU or openvino:NPU",
+        )
+
+
+def openvino_device(name: str) -> str | None:
+    """The device's name in OpenVINO (``CPU``, ``GPU.1``, ``NPU``); None for PyTorch's own."""
+    if name in ("auto", "cpu"):
+        return "CPU"
+    return name.removeprefix(_OF_OPENVINO) if name.startswith(_OF_OPENVINO) else None
 
 
 def spill_folder(environment: Mapping[str, str]) -> Path | None:

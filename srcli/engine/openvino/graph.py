@@ -52,6 +52,7 @@ class Graph:
         convert: makes the parts `GRAPH`, `CONSTANTS` and `FACTS`; slow. Or only `FACTS`, which say
             why there is nothing more (`refusal`).
         precision, threads: as Settings; fp32, bf16 or int8.
+        device: OpenVINO's name of it.
         compiled_for: stands for the processor.
         say: told what takes time.
 
@@ -67,23 +68,26 @@ class Graph:
         convert: Callable[[], Parts],
         *,
         precision: str,
+        device: str,
         threads: int | None,
         compiled_for: str,
         say: Announce,
     ) -> None:
         self.scale, self.convert, self.say = scale, convert, say
-        self.suffix = f"{precision}-{compiled_for}"
+        self.device = device
+        self.suffix = f"{precision}-{compiled_for}" + ("" if device == "CPU" else f"-{device}")
         if not _is_there(folder / f"{name}.graph") and why_not_writable(folder) is not None:
             folder = scratch_dir()
         self.path = folder / f"{name}.graph"
         self.hints: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": HINTS[precision],
             "PERFORMANCE_HINT": "LATENCY",
-            # processes of one thread each would all be bound to the first core
-            "ENABLE_CPU_PINNING": False,
         }
-        if threads is not None:
-            self.hints["INFERENCE_NUM_THREADS"] = threads
+        if device == "CPU":
+            # processes of one thread each would all be bound to the first core
+            self.hints["ENABLE_CPU_PINNING"] = False
+            if threads is not None:
+                self.hints["INFERENCE_NUM_THREADS"] = threads
         (packed,) = self._parts(FACTS)
         facts = json.loads(packed)
         if REFUSED in facts:
@@ -134,7 +138,7 @@ class Graph:
         try:
             (blob,) = unpack(path, COMPILED)
             path.touch()  # the last to go
-            return core.import_model(blob, "CPU", self.hints)
+            return core.import_model(blob, self.device, self.hints)
         except FileNotFoundError:
             pass
         except (DamagedError, RuntimeError, OSError) as exc:
@@ -143,7 +147,7 @@ class Graph:
         try:
             model = core.read_model(xml, constants)
             model.reshape([1, *(size or (-1, -1)), 3])
-            compiled = core.compile_model(model, "CPU", self.hints)
+            compiled = core.compile_model(model, self.device, self.hints)
         except RuntimeError as exc:
             raise SrcliError(
                 f"OpenVINO cannot compile {self.path}: {exc}",

@@ -27,7 +27,7 @@ from srcli.engine.openvino.graph_files import Parts
 from srcli.engine.openvino.importing import import_openvino
 from srcli.engine.resampler import Resampler
 from srcli.engine.result import GREY, Pixels, Report, native_size, pass_shares, peak, quantised
-from srcli.engine.settings import MARGIN, Settings
+from srcli.engine.settings import MARGIN, Settings, openvino_device
 from srcli.errors import SrcliError
 from srcli.quality.resize import RowResizer
 from srcli.weights import Announce, bundled_path, tuned
@@ -47,10 +47,10 @@ LITTLE_BYTES = 32 * 2**20  # always fits: to ask the system takes longer than a 
 
 
 @cache
-def multiplies_bf16() -> bool:
-    """Whether OpenVINO computes in bf16 here; where it does not, it takes fp32 in silence."""
+def multiplies_bf16(device: str) -> bool:
+    """Whether OpenVINO computes in bf16 there; where it does not, it takes fp32 in silence."""
     openvino: Any = import_openvino()
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in openvino.Core().get_property(device, "OPTIMIZATION_CAPABILITIES")
 
 
 def packaged(model: Model, scale: int) -> Parts | None:
@@ -96,6 +96,7 @@ class OpenVinoUpscaler:
     ) -> None:
         self.model, self.settings, self.folder, self.asked = model, settings, folder, asked
         self.precision = "fp32" if settings.precision == "auto" else settings.precision
+        self.device = openvino_device(settings.device) or "CPU"
         self._load, self._upscaler, self._say = load, upscaler, say
         self._graphs: dict[int, Graph] = {}
         self._torch: Upscaler | None = None
@@ -103,7 +104,9 @@ class OpenVinoUpscaler:
 
     @property
     def identity(self) -> str:
-        return f"openvino {tuned.version('openvino')} {self.precision} {self.settings.border}"
+        where = "" if self.device == "CPU" else f" {self.device}"
+        version = tuned.version("openvino")
+        return f"openvino {version}{where} {self.precision} {self.settings.border}"
 
     @property
     def memory_bytes(self) -> int:
@@ -139,6 +142,7 @@ class OpenVinoUpscaler:
                 self.folder,
                 lambda: self._convert(scale),
                 precision=self.precision,
+                device=self.device,
                 threads=self.settings.threads,
                 compiled_for=hashlib.sha256(tuned.processor().encode()).hexdigest()[:8],
                 say=self._say,
@@ -226,7 +230,9 @@ class OpenVinoUpscaler:
             )
             return
         report.device, report.precision = "cpu", self.precision
-        if self.precision == "bf16" and not multiplies_bf16():
+        if self.device != "CPU":
+            report.device = self.settings.device
+        if self.precision == "bf16" and not multiplies_bf16(self.device):
             report.precision = "fp32"
             report.note("this processor cannot compute in bf16: fp32 is used")
         sr = pixels.astype(np.float32)

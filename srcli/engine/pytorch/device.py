@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from srcli.engine.result import Pixels
-from srcli.engine.settings import Precision, check_device
+from srcli.engine.settings import Precision, check_device, openvino_device
 from srcli.errors import UsageError
 
 # A card copies at full speed only from and to memory that cannot be swapped out. PyTorch keeps such
@@ -27,6 +27,8 @@ def choose_device(name: str) -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     check_device(name)
+    if name != "cpu" and openvino_device(name):
+        raise UsageError(f"PyTorch, which this needs, does not run on {name}", "use --device cpu")
     device = torch.device(name)
     if device.type == "cuda":
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -19,7 +19,7 @@ from srcli.engine import memory
 from srcli.engine.backends import BACKENDS, BackendEntry
 from srcli.engine.choice import as_tuned, resolve_auto
 from srcli.engine.open import open_engine
-from srcli.engine.openvino import graph, graph_files
+from srcli.engine.openvino import graph, graph_files, importing
 from srcli.engine.openvino import upscaler as openvino
 from srcli.engine.openvino.upscaler import OpenVinoUpscaler
 from srcli.engine.pytorch.upscaler import Upscaler
@@ -159,7 +159,7 @@ def test_bf16_is_near(lively, both, picture):
     loaded = lively(model, 2)
     compiled, _ = both(lambda scale: loaded, precision="bf16")
     got, report = run(compiled, picture(40, 40))
-    assert report.precision == ("bf16" if openvino.multiplies_bf16() else "fp32")
+    assert report.precision == ("bf16" if openvino.multiplies_bf16("CPU") else "fp32")
     wanted = np.concatenate(
         list(
             Upscaler(lambda scale: loaded, Settings(device="cpu")).strips(
@@ -177,6 +177,7 @@ def test_what_does_not_fit_is_tiled(both, picture, monkeypatch):
     wanted, _ = run(plain, picture(300, 150))
     assert compiled.estimate_bytes((300, 150), [2]) > 0
     monkeypatch.setattr(memory, "resident_bytes", lambda: 0)
+    monkeypatch.setattr(openvino, "LITTLE_BYTES", 0)
     compiled.settings = replace(compiled.settings, memory_bytes=2**20)
     got, report = run(compiled, picture(300, 150))
     assert levels(got, wanted) <= 1
@@ -526,7 +527,7 @@ def test_a_small_picture_without_torch(tmp_path, alone):
 
 @needs_openvino
 def test_bf16_that_the_processor_has_not_is_said(both, picture, monkeypatch):
-    monkeypatch.setattr(openvino, "multiplies_bf16", lambda: False)
+    monkeypatch.setattr(openvino, "multiplies_bf16", lambda device: False)
     compiled, _ = both(tiny, precision="bf16")
     _, report = run(compiled, picture(20, 30))
     assert report.precision == "fp32"
@@ -540,3 +541,58 @@ def test_what_needs_no_network_needs_no_pytorch(both, picture):
     got, _ = run(compiled, pixels, passes=(), size=(10, 15))
     wanted, _ = run(plain, pixels, passes=(), size=(10, 15))
     assert levels(got, wanted) <= 1
+
+
+# its other devices
+
+
+@needs_openvino
+def test_a_device_by_openvinos_name(picture, alone):
+    """The CPU under its own name goes the way that a GPU would."""
+    engine = open_engine(catalog.get("ecbsr_m8c24.srcli"), Settings(device="openvino:CPU"))
+    assert isinstance(engine, OpenVinoUpscaler)
+    result, report = run(engine, picture(24, 31))
+    plain = open_engine(catalog.get("ecbsr_m8c24.srcli"), Settings(device="cpu"))
+    assert np.array_equal(result, run(plain, picture(24, 31))[0])
+    assert report.device == "cpu"
+
+
+@needs_openvino
+def test_what_is_asked_of_a_device(monkeypatch):
+    """Another device is compiled for by its name, without what is the CPU's alone."""
+    asked = []
+
+    class Core:
+        available_devices = ("CPU", "GPU.0", "GPU.1", "NPU")
+
+        def compile_model(self, model, device, hints):
+            asked.append((device, hints))
+            raise RuntimeError("no driver")
+
+        def __getattr__(self, name):
+            return getattr(openvino_core, name)
+
+    library = importing.import_openvino()
+    openvino_core = library.Core()
+    monkeypatch.setattr(library, "Core", Core)
+    for name in ("openvino:GPU", "openvino:GPU.1", "openvino:NPU", "openvino:CPU", "cpu", "auto"):
+        BACKENDS["openvino"].check_device(name)
+    for name in ("openvino:GPU.2", "openvino:TPU"):
+        with pytest.raises(UsageError, match=f"no {name} here: OpenVINO sees CPU, GPU.0"):
+            BACKENDS["openvino"].check_device(name)
+    settings = Settings(device="openvino:GPU", threads=2)
+    engine = open_engine(catalog.get("ecbsr_m8c24.srcli"), settings)
+    with pytest.raises(SrcliError, match="cannot compile"):
+        run(engine, np.zeros((20, 20, 3), np.uint8))
+    ((device, hints),) = asked
+    assert device == "GPU" and not {"INFERENCE_NUM_THREADS", "ENABLE_CPU_PINNING"} & set(hints)
+    assert engine.identity != open_engine(engine.model, Settings(device="cpu")).identity
+
+
+def test_each_library_has_its_own_devices():
+    with pytest.raises(UsageError, match="device of OpenVINO's"):
+        BACKENDS["torch"].check(Settings(device="openvino:NPU", backend="torch"))
+    with pytest.raises(UsageError, match="does not run on mps"):
+        BACKENDS["openvino"].check(Settings(device="mps", backend="openvino"))
+    with pytest.raises(UsageError, match="not a device"):
+        Settings(device="openvino:")
