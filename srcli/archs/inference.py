@@ -155,9 +155,9 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         x: (n, c, h, w).
     """
-    if x.device.type != "cpu":
-        variance, mean = torch.var_mean(x, (2, 3), correction=0)
-        return mean.float(), variance.float()
+    if x.device.type == "cuda":
+        variance, mean = torch.var_mean(x.float(), (2, 3), correction=0)
+        return mean, variance
     rows = x.float().permute(0, 2, 3, 1).flatten(1, 2)  # (n, h w, c)
     mean = rows.mean(1, keepdim=True)
     return mean[:, 0], (rows - mean).square_().mean(1)
