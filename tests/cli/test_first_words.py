@@ -85,9 +85,15 @@ def test_the_first_line_comes_before_the_network_s_library(here, backend, name, 
     [
         (["a.png", "-x3"], "bicubic x3: a.png, 8x6 to 24x18"),
         (["a.png", "--width", "20"], "bicubic: a.png, 8x6 to 20x15"),
-        (["a.png", "big/b.png", "-o", "o/"], "bicubic x4: 2 pictures, 0.1 to 1.9 megapixels"),
+        (
+            ["a.png", "big/b.png", "-o", "o/"],
+            "bicubic x4: 2 pictures, together 0.1 megapixels before and 1.9 after",
+        ),
         (["a.png", "nope.png"], "bicubic x4: a.png, 8x6 to 32x24; 1 input cannot be used"),
-        (["small", "-o", "o/"], "bicubic x4: 2 pictures, 96 to 1,536 pixels"),
+        (
+            ["small", "-o", "o/"],
+            "bicubic x4: 2 pictures, together 96 pixels before and 1,536 after",
+        ),
     ],
 )
 def test_the_first_line(srcli_upscale, arguments, line):
