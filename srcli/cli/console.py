@@ -31,7 +31,8 @@ from srcli.jobs.job import Job
 from srcli.jobs.plan import Plan
 from srcli.sizes import size_text
 
-PROGRESS_S = 1.0  # between two lines about a film's progress
+PROGRESS_S = 1.0  # between two lines about a film's progress, for programs
+LINE_S = 60.0  # and for people, where there is no bar
 MOST_NAMED = 3  # files in one line
 LEAST_TOLD_S = 0.00005  # that a frame's time is off
 
@@ -49,6 +50,7 @@ class Console:
         self.as_json, self.quiet, self.results = as_json, quiet, results
         self._bar = None if quiet or not sys.stderr.isatty() else _Bar()
         self._told_s = 0.0  # when progress was last printed as JSON
+        self._spoken_s: dict[Path, float] = {}  # when of each film that is in work
         self._flawed: Path | None = None  # the first damaged picture; of the others the number
         self._n_flawed = 0
         self._failed: list[str] = []  # the first few
@@ -66,15 +68,13 @@ class Console:
             self._bar.show(event)
         self._n_flawed += isinstance(event, Done) and event.suggested is not None
         if isinstance(event, Done | Failed | Skipped):
+            self._spoken_s.pop(event.source, None)
             if self.as_json:
                 self._result(event.as_json())
             elif isinstance(event, Done) and self.results and not self.quiet:
                 self._result(_line(event))
-        if isinstance(event, FilmProgressed) and self.as_json:
-            now = time.monotonic()
-            if now - self._told_s >= PROGRESS_S or event.frames == event.total:
-                self._told_s = now
-                self._result(event.as_json())
+        if isinstance(event, FilmProgressed):
+            self._progress(event)
         if isinstance(event, Failed):
             if len(self._failed) < MOST_NAMED:
                 self._failed.append(_input(event.source))
@@ -120,6 +120,19 @@ class Console:
             + ("" if seconds is None else f", about {duration_text(seconds)}")
         )
 
+    def _progress(self, event: FilmProgressed) -> None:
+        """A film's progress, where no bar shows it: not for every frame."""
+        now = time.monotonic()
+        if self.as_json:
+            if now - self._told_s >= PROGRESS_S or event.frames == event.total:
+                self._told_s = now
+                self._result(event.as_json())
+        # nothing yet of the first frame: its speed says little
+        elif now - self._spoken_s.setdefault(event.source, now) >= LINE_S:
+            self._spoken_s[event.source] = now
+            if self._bar is None and not self.quiet:
+                self.say(f"{_input(event.source)}: {film_numbers(event)}")
+
     def _result(self, result: str | Mapping[str, Any]) -> None:
         """One line on stdout. Where it takes no more, that is said once and the work goes on."""
         try:
@@ -161,7 +174,7 @@ class Console:
             self.say(", ".join(parts))
         if self._flawed is not None and self._n_flawed > 1:
             flaws = f"{self._n_flawed} pictures have flaws like {self._flawed}"
-            self.say(f"{flaws}; -m photo removes them")
+            self.say(f"{flaws}; -m photo removes most of them")
 
     def _failures(self, summary: Summary) -> str:
         """The first of what failed by name, as their lines may have scrolled away."""

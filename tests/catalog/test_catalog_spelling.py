@@ -54,7 +54,7 @@ def test_every_name_is_its_own_spelling(name):
     [
         ("swinir", "srcli has no swinir", ["bsrn"]),
         ("GLADSR", "srcli has no GLADSR: no code was published", ["esrn"]),
-        ("real-esrgan", "several", ["realesr_general", "realesrgan_x4plus"]),
+        ("realesrgan", "several", ["realesr_general", "realesrgan_x4plus", "realesrgan_anime"]),
         ("ESRGAN", "several", ["realesrgan_x4plus", "(--weights FILE) rrdbnet"]),
         ("waifu2x", "several", ["waifu2x_photo", "waifu2x_art"]),
         ("SRGAN", "several", ["swift_srgan", "srgan5"]),

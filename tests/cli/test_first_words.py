@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 import srcli.cli
+from srcli.cli.console import Console
 from srcli.cli.screen import duration_text
 from srcli.engine.backends import BackendEntry
+from srcli.jobs.events import FilmProgressed
 from srcli.weights import WeightsOptions, tuned
 from srcli.weights.cache import BUNDLED
 from tests.film.films import make
@@ -238,6 +240,21 @@ def test_two_inputs_with_one_output_and_a_third(srcli_upscale):
     code, _, _ = srcli_upscale("two", "-o", "out/{stem}_{ext}.webp", "-m", "bicubic")
     assert code == 0
     assert {"a_jpg.webp", "a_png.webp"} <= {p.name for p in Path("out").iterdir()}
+
+
+@pytest.mark.parametrize("more", [{}, {"quiet": True}, {"as_json": True}])
+def test_a_film_without_a_terminal_is_told_of_once_a_minute(monkeypatch, capsys, more):
+    now = 1000.0
+    monkeypatch.setattr("srcli.cli.console.time.monotonic", lambda: now)
+    with Console(as_json=more.get("as_json", False), quiet=more.get("quiet", False)) as console:
+        for frame in range(1, 151):
+            console.tell(FilmProgressed(Path("a.mp4"), frame, 150, 1.0, 150.0 - frame, 1.0, 10**6))
+            now += 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        f"a.mp4: {frame}/150 frames, 1.00 frames/s, {left} left, 1.0 MB so far"
+        for frame, left in ([] if more else [(61, "1:29"), (121, "0:29")])
+    ]
 
 
 # Ctrl-C
