@@ -464,6 +464,22 @@ def test_no_scale_is_the_models_own(alone):
     assert srcli.upscale(np.zeros((4, 4, 3), np.uint8), model="bicubic").shape == (16, 16, 3)
 
 
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ({"scale": 10**400}, "limit is x64"),
+        ({"output": "a\0.png"}, "name that no file can have"),
+        ({"source": ""}, "is empty"),
+        ({"source": "http://127.0.0.1:1/x.png"}, "is a URL"),
+        ({"weights": "/tmp", "model": None}, "/tmp is a folder"),
+    ],
+)
+def test_what_cannot_be_is_told(wish, said, alone):
+    wishes = {"source": np.zeros((4, 4, 3), np.uint8), "scale": 2, "model": "bicubic", **wish}
+    with pytest.raises(srcli.SrcliError, match=said):
+        srcli.upscale(wishes.pop("source"), **wishes)
+
+
 # errors in the API's words
 
 

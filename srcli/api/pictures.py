@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srcli.errors import MediaError, UsageError
+from srcli.media.remote import is_url
 from srcli.sizes import pixels_apart
 
 if TYPE_CHECKING:
@@ -72,6 +73,13 @@ def given_by(source: object) -> Given:
         path = os.fspath(source)
         if isinstance(path, bytes):
             path = os.fsdecode(path)
+        if not path:
+            raise UsageError("the name of the picture is empty")
+        if is_url(path):
+            raise UsageError(
+                f"{path} is a URL, and upscale takes a file's name",
+                "give the bytes that you fetched, or use the command: srcli upscale URL",
+            )
         return Given(Path(path))
     if isinstance(source, bytes | bytearray | memoryview):
         if not len(source):
@@ -136,7 +144,10 @@ def check_source(path: Path) -> None:
 
 
 def check_named(given: Given, output: FilePath) -> None:
-    """UsageError for a folder, where the picture has no name that its file there could have."""
+    """UsageError for a name that no file can have; and for a folder, where the picture has no name
+    that its file there could have."""
+    if "\0" in os.fspath(output):
+        raise UsageError(f"output, {os.fspath(output)!r}, is a name that no file can have")
     if isinstance(given.source, Path):
         return
     if Path(output).is_dir() or os.fspath(output).endswith(("/", os.sep)):

@@ -271,10 +271,12 @@ def default_scale(model: Model) -> int:
 
 def check_scale(scale: float) -> None:
     """UsageError unless the scale is a positive number of at most 64."""
-    if not (math.isfinite(scale) and scale > 0):
+    if not 0 < scale < math.inf:
         raise UsageError(
             f"The scale must be a positive number, not {scale:g}.", "For example: -x 4"
         )
+    if scale > 1e6:  # as a whole number it may be larger than any float
+        raise UsageError(f"The scale is too large: the limit is x{MAX_SCALE}.")
     if scale > MAX_SCALE * (1 + ROUNDING):
         raise UsageError(f"A scale of x{scale:g} is too large: the limit is x{MAX_SCALE}.")
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from srcli.cli import complete
+from srcli.cli.ending import InterruptionError
 from srcli.cli.options import JsonFlag, Only, QuietFlag, with_options
 from srcli.engine.settings import Settings
 from srcli.errors import UsageError
@@ -230,7 +231,7 @@ def train(
     elif measure:
         _show(measuring.measure(run), as_json=as_json, quiet=quiet)
     else:
-        stop = threading.Event()
+        stop, steps = threading.Event(), threading.Event()
         caught: list[int] = []
 
         def note(number: int, _: Any) -> None:
@@ -238,10 +239,23 @@ def train(
             stop.set()
             if len(caught) > 1:  # asked twice: at once
                 raise KeyboardInterrupt
+            if not steps.is_set():
+                error = InterruptionError(
+                    "interrupted",
+                    "What has been made ahead of training is kept; the same command continues.",
+                )
+                error.exit_code = 128 + number
+                raise error
+
+        def watched() -> Iterator[dict[str, Any]]:
+            for event in loop.train(run, stop):
+                if event["event"] == "stage":
+                    steps.set()
+                yield event
 
         before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
-            _show(loop.train(run, stop), as_json=as_json, quiet=quiet)
+            _show(watched(), as_json=as_json, quiet=quiet)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -11,12 +11,13 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from srcli.engine.engine import Engine
 from srcli.engine.result import Pixels
 from srcli.errors import MediaError
 from srcli.film.colour import Conversion
-from srcli.film.decode import Decoder, Frame
+from srcli.film.decode import Decoder, Frame, Planes
 from srcli.film.formats import layout_of, opaque
 from srcli.film.frames import FrameUpscaler
 from srcli.film.packets import Timeline, scan
@@ -68,22 +69,19 @@ def upscale_to_pictures(
     else:
         frames = _all(plan, cut.start, cut.end)
     make_folder(plan.numbered(1).parent)
+    last: Frame | None = None
+    rgb = torch.empty(0)
     with Ahead(frames, WAITING) as ahead:
         for number, frame in enumerate(ahead, 1):
             path = plan.numbered(number)
             if path.exists() and plan.keep_existing:
                 report.resumed += 1
             else:
-                began = time.perf_counter()
-                prepared = upscaler.prepared(frame.planes(layout, film.size))
-                before_s, began = time.perf_counter() - began, time.perf_counter()
-                enlarged = upscaler.enlarged(prepared, report.engine)
-                report.network_s += time.perf_counter() - began
-                began = time.perf_counter()
-                rgb = upscaler.rgb(enlarged)
-                if plan.alpha:
-                    rgb = torch.cat([rgb, upscaler.alpha(enlarged)[:, :, None]], 2)
-                report.colour_s += before_s + time.perf_counter() - began
+                if last is not None and frame.data == last.data:
+                    report.repeated += 1
+                else:
+                    rgb = _enlarged(upscaler, frame.planes(layout, film.size), plan.alpha, report)
+                last = frame
                 began = time.perf_counter()
                 _write(path, rgb, plan)
                 report.encode_s += time.perf_counter() - began
@@ -101,6 +99,21 @@ def upscale_to_pictures(
     if not report.frames:
         raise MediaError(f"{film.path} has no frames to upscale")
     return report
+
+
+def _enlarged(upscaler: FrameUpscaler, planes: Planes, alpha: bool, report: FilmReport) -> Tensor:
+    """The frame in float, (height, width, channels), the last one its transparency if wanted."""
+    began = time.perf_counter()
+    prepared = upscaler.prepared(planes)
+    before_s, began = time.perf_counter() - began, time.perf_counter()
+    enlarged = upscaler.enlarged(prepared, report.engine)
+    report.network_s += time.perf_counter() - began
+    began = time.perf_counter()
+    rgb = upscaler.rgb(enlarged)
+    if alpha:
+        rgb = torch.cat([rgb, upscaler.alpha(enlarged)[:, :, None]], 2)
+    report.colour_s += before_s + time.perf_counter() - began
+    return rgb
 
 
 def _inside(t: Fraction, start: Fraction | None, end: Fraction | None) -> bool:

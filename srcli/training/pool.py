@@ -16,6 +16,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -123,8 +124,7 @@ def _blocks(
     processes = ProcessPoolExecutor(
         n_processes,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),  # this process decides what Ctrl-C ends
+        initializer=_begin_process,
     )
     waiting: deque[tuple[tuple[int, int], Pixels, Future[Pixels]]] = deque()
     try:
@@ -139,6 +139,19 @@ def _blocks(
             yield first, small.result(), large
     finally:
         processes.shutdown(cancel_futures=True)
+
+
+def _begin_process() -> None:
+    """The first process decides what Ctrl-C ends; without it, there is nobody to work for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _damaged(fixed: tuple[Pipeline, int, int], large: Pixels, numbers: list[int]) -> Pixels:

@@ -71,7 +71,8 @@ def named(name: str | None, scale: float | None, choice: Choice) -> Model | None
             return entry
         return catalog.denoised(entry, catalog.parse_strength(str(choice.denoise)))
     if not choice.weights.is_file():
-        raise UsageError(f"{choice.weights} does not exist")
+        what = "is a folder" if choice.weights.is_dir() else "does not exist"
+        raise UsageError(f"{choice.weights} {what}")
     if choice.denoise is not None:
         raise UsageError("--denoise is for models by name, not for a file of weights")
     return None

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -251,3 +252,8 @@ def test_repeated_frames_are_computed_once(here, upscale, monkeypatch):
     frames = raw("film_x2.mkv", "yuv444p").reshape(10, -1)
     assert (frames == frames[0]).all()
     assert "192x128" in header("film_x2.mkv")
+    done = upscale("film.mkv", "-x2", "-m", "bicubic", "-o", "row/%02d.png", "--json")
+    assert [e["repeated_frames"] for e in done.events if e["event"] == "done"] == [9]
+    assert len(made) == 2
+    pictures = {path.read_bytes() for path in Path("row").iterdir()}
+    assert len(pictures) == 1 and len(list(Path("row").iterdir())) == 10

@@ -277,6 +277,7 @@ def test_a_pipeline_of_ones_own(tmp_path):
         ({"steps": [{"kind": "resize", "of": "hr"}]}, "of cannot be 'hr'"),
         ({"steps": [{"kind": "one_of"}]}, "lacks choices"),
         ({"steps": [{"kind": "one_of", "choices": [[]], "weights": [1, 2]}]}, "as many weights"),
+        ({"steps": [{"kind": "one_of", "choices": [[]], "weights": [0]}]}, "weights cannot be"),
         ({"steps": [{"kind": "shuffle", "steps": [], "in_order": [0]}]}, "not there"),
         ({"steps": [{"kind": "shuffle", "steps": [{"kind": "x"}]}]}, "shuffle, step 1"),
     ],

@@ -311,6 +311,37 @@ def command(run: Run, recipe: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_while_a_pool_is_made(run, recipe, number):
+    """At once, also the processes that make it; what is made stays."""
+    pool = ("degrade=photo", "pool=100000", "pool_patch=16", "patch=16")
+    _, _, _, *arguments = command(run(), recipe, *(x for item in pool for x in ("--set", item)))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "srcli", "train", *arguments], cwd=REPOSITORY,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert "of 100000 damaged crops" in process.stderr.readline()
+    workers = children(process.pid)
+    assert workers
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)  # who holds stderr is gone
+    assert process.returncode != 0
+    if number == signal.SIGINT:
+        assert "is kept; the same command continues" in errors
+        assert "Traceback" not in errors
+    ends = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < ends:
+        time.sleep(0.1)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for path in found for child in path.read_text().split()]
+
+
 def test_interrupted_by_a_signal(run, recipe):
     process = subprocess.Popen(
         [*command(run(), recipe, "--set", "steps=100000"), "--json"],

@@ -187,7 +187,8 @@ def _value(key: str, value: Any, where: str) -> Any:
             return dict(value)
         raise UsageError(f"{where}: forms must be weights of {', '.join(FORMS)}, not {value!r}.")
     if key in ("weights", "in_order"):
-        if isinstance(value, list) and all(_number(v) and v >= 0 for v in value) and value:
+        told: Any = isinstance(value, list) and value and all(_number(v) and v >= 0 for v in value)
+        if told and (key == "in_order" or sum(value) > 0):
             return tuple(value)
     elif key in ("probability", "grey", "correlated", "round", "up", "down"):
         if _number(value) and 0 <= value <= 1:
