@@ -589,7 +589,10 @@ def test_hints_name_keywords(alone, picture, tmp_path):
 @pytest.mark.parametrize(
     ("said", "meant"),
     [
-        ("add --overwrite or --skip-existing", "add overwrite=True"),
+        (
+            "add --overwrite or --skip-existing, or choose another name with -o",
+            "add overwrite=True, or choose another name with output",
+        ),
         ("more with --memory, or a smaller --tile", "more with memory_bytes, or a smaller tile"),
         ("use --backend torch", 'use backend="torch"'),
         ("name one with -o or --container", "name one with output or container"),

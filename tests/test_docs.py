@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from srcli import catalog
+
 ROOT = Path(__file__).parents[1]
 LONG = {
     "adding-a-model.md",
@@ -104,6 +106,19 @@ def test_commands_of_a_page_run(
 def test_pages_have_commands() -> None:
     """The test above would pass on pages without any."""
     assert len(commands(ROOT / "docs" / "photographs.md")) > 10
+
+
+def test_scores_in_the_readme_are_those_of_srcli_models() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    rows = re.findall(
+        r"^\| (`.*?`) \|.*?\|.*?\| *([\d.]*) \| *([\d.]*) \| *([\d.]*) \|", text, re.M
+    )
+    assert len(rows) > 15
+    for names, *scores in rows:
+        model = catalog.resolve(re.findall("`(.+?)`", names)[0])
+        for scale, score in zip((2, 3, 4), scores, strict=True):
+            if score and not model.is_resampler:  # whose scores the catalogue does not hold
+                assert score == f"{model.variant(scale).psnr_set5:.2f}", (model.name, scale)
 
 
 def test_readme_has_its_two_commands() -> None:

@@ -45,7 +45,10 @@ def purpose(name: str, catalogue: Catalogue | None = None) -> Purpose:
         if wanted in {squeezed(one.name), squeezed(one.title)}:
             return one
     known = ", ".join(one.name for one in every)
-    raise UsageError(f"There is no purpose {name!r}.", f"The purposes: {known}.")
+    raise UsageError(
+        f"There is no purpose {name!r}.",
+        f"The purposes: {known}. `srcli models` says what each is for.",
+    )
 
 
 def get(name: str, catalogue: Catalogue | None = None) -> Model:

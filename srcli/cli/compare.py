@@ -29,6 +29,7 @@ srcli compare photo.jpg a.png b.png --sheet c.png   one picture, side by side
 srcli compare small.png a.png --reference true.png  with PSNR and SSIM
 """
 _SCALE = re.compile(r"(?:^|[_@\-. ])(?:x(\d+(?:\.\d+)?)|(\d+(?:\.\d+)?)x)(?=$|[_@\-. ])", re.I)
+_SIZE = re.compile(r"x?[\d.]+x?[\d.]*", re.I)  # all that a default name adds: x4, 640x480
 
 
 def compare(
@@ -196,9 +197,15 @@ def _labels(before: Path, afters: Sequence[Path]) -> list[str]:
     """Names by the files' names: the model where one is named, else what sets the file apart."""
     names = [_label(before, path) for path in afters]
     return [
-        name if names.count(name) == 1 else f"{name} ({path.parent.name or '.'}/{path.name})"
+        name if names.count(name) == 1 else _apart(name, path)
         for name, path in zip(names, afters, strict=True)
     ]
+
+
+def _apart(name: str, path: Path) -> str:
+    """A name that another picture has too, with the file's folder."""
+    file = f"{path.parent.name or '.'}/{path.name}"
+    return file if name == path.name else f"{name} ({file})"
 
 
 def _label(before: Path, after: Path) -> str:
@@ -213,7 +220,7 @@ def _label(before: Path, after: Path) -> str:
         found = [n for n in known if re.search(rf"(?<![a-z0-9]){re.escape(n)}(?![a-z0-9])", text)]
         if found:
             return max(found, key=len) + factor
-    return rest
+    return after.name if _SIZE.fullmatch(rest) else rest
 
 
 def _tell(

@@ -31,7 +31,10 @@ from srcli.jobs.job import Job
 from srcli.jobs.plan import Plan
 from srcli.sizes import size_text
 
-PROGRESS_S = 1.0  # between two lines about a film's progress
+PROGRESS_S = 1.0  # between two lines about a film's progress, for programs
+LINE_S = 60.0  # and for people, where there is no bar
+MOST_NAMED = 3  # files in one line
+LEAST_TOLD_S = 0.00005  # that a frame's time is off
 
 
 class Console:
@@ -47,8 +50,10 @@ class Console:
         self.as_json, self.quiet, self.results = as_json, quiet, results
         self._bar = None if quiet or not sys.stderr.isatty() else _Bar()
         self._told_s = 0.0  # when progress was last printed as JSON
+        self._spoken_s: dict[Path, float] = {}  # when of each film that is in work
         self._flawed: Path | None = None  # the first damaged picture; of the others the number
         self._n_flawed = 0
+        self._failed: list[str] = []  # the first few
         self.lost: OutputError | None = None  # why results cannot be printed any more
 
     def __enter__(self) -> Console:
@@ -63,16 +68,16 @@ class Console:
             self._bar.show(event)
         self._n_flawed += isinstance(event, Done) and event.suggested is not None
         if isinstance(event, Done | Failed | Skipped):
+            self._spoken_s.pop(event.source, None)
             if self.as_json:
                 self._result(event.as_json())
             elif isinstance(event, Done) and self.results and not self.quiet:
                 self._result(_line(event))
-        if isinstance(event, FilmProgressed) and self.as_json:
-            now = time.monotonic()
-            if now - self._told_s >= PROGRESS_S or event.frames == event.total:
-                self._told_s = now
-                self._result(event.as_json())
+        if isinstance(event, FilmProgressed):
+            self._progress(event)
         if isinstance(event, Failed):
+            if len(self._failed) < MOST_NAMED:
+                self._failed.append(_input(event.source))
             named = str(event.source) in event.error or event.source == STREAM
             name = "" if named else f"{_input(event.source)}: "
             self.say(name + event.error + (f" ({event.hint})" if event.hint else ""))
@@ -115,6 +120,19 @@ class Console:
             + ("" if seconds is None else f", about {duration_text(seconds)}")
         )
 
+    def _progress(self, event: FilmProgressed) -> None:
+        """A film's progress, where no bar shows it: not for every frame."""
+        now = time.monotonic()
+        if self.as_json:
+            if now - self._told_s >= PROGRESS_S or event.frames == event.total:
+                self._told_s = now
+                self._result(event.as_json())
+        # nothing yet of the first frame: its speed says little
+        elif now - self._spoken_s.setdefault(event.source, now) >= LINE_S:
+            self._spoken_s[event.source] = now
+            if self._bar is None and not self.quiet:
+                self.say(f"{_input(event.source)}: {film_numbers(event)}")
+
     def _result(self, result: str | Mapping[str, Any]) -> None:
         """One line on stdout. Where it takes no more, that is said once and the work goes on."""
         try:
@@ -152,11 +170,16 @@ class Console:
         elif summary.done + summary.skipped + summary.failed > 1 and not self.quiet:
             parts = [f"{summary.done} done"]
             parts += [f"{summary.skipped} skipped"] if summary.skipped else []
-            parts += [f"{summary.failed} failed"] if summary.failed else []
+            parts += [f"{summary.failed} failed: {self._failures(summary)}"] * bool(summary.failed)
             self.say(", ".join(parts))
         if self._flawed is not None and self._n_flawed > 1:
             flaws = f"{self._n_flawed} pictures have flaws like {self._flawed}"
-            self.say(f"{flaws}; -m photo removes them")
+            self.say(f"{flaws}; -m photo removes most of them")
+
+    def _failures(self, summary: Summary) -> str:
+        """The first of what failed by name, as their lines may have scrolled away."""
+        more = summary.failed - len(self._failed)
+        return ", ".join(self._failed) + (f" and {more} more" if more else "")
 
 
 def opening(plan: Plan, model: str, scale: float | None, library: str | None) -> str:
@@ -186,10 +209,11 @@ def _to_be_done(plan: Plan, model: str, scale: float | None, library: str | None
         before = sum(job.lr_size[0] * job.lr_size[1] * job.n_frames for job in pictures)
         after = sum(job.sr_size[0] * job.sr_size[1] * job.n_frames for job in pictures)
         count = _counted(len(pictures), "picture")
-        sizes = f"{before:,} to {after:,} pixels"
+        sizes = f"{before:,} pixels before and {after:,}"
         if min(before, after) >= 100_000:
-            sizes = f"{before / 1e6:,.1f} to {after / 1e6:,.1f} megapixels"
-        parts.append(f"{count}, {sizes}")
+            sizes = f"{before / 1e6:,.1f} megapixels before and {after / 1e6:,.1f}"
+        together = "together " if len(pictures) > 1 else ""
+        parts.append(f"{count}, {together}{sizes} after")
     if n_films := len(jobs) - len(pictures):
         parts.append(_counted(n_films, "film"))
     return f"{what}: {', and '.join(parts)}"
@@ -226,13 +250,13 @@ def _counted(n: int, what: str) -> str:
 
 
 def _left_out(event: LeftOut) -> str:
-    """Up to three of them by name."""
+    """The first few of them by name."""
     names = [path.name for path in event.paths]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     files = "1 file" if len(names) == 1 else f"{len(names)} files"
     return (
         f"{event.source}: {files} left out, because they look like earlier results: "
-        f"{', '.join(names[:3])}{more} (to enlarge them all the same, name them)"
+        f"{', '.join(names[:MOST_NAMED])}{more} (to enlarge them all the same, name them)"
     )
 
 
@@ -240,12 +264,20 @@ def _line(done: Done) -> str:
     h, w = done.sr_size
     tiles = f", {done.tiles} tiles" if done.tiles > 1 else ""
     if done.film is not None:
-        tiles = f", {_counted(done.film['frames'], 'frame')}"
+        frames = _counted(done.film["frames"], "frame")
+        tiles = f", {frames}"
         if (found := done.film["check"]) is not None:
-            tiles += f" at their times to {found['worst_s']:.4f} s, "
+            tiles = f"; checked: {frames}, {_timing(found['worst_s'])}, "
             tiles += _counted(len(found["streams"]), "stream")
     output = _output(done.target, None if done.film is None else done.film["frames"])
     return f"{_input(done.source)} -> {output}  {w}x{h}, {done.seconds:.1f} s{tiles}"
+
+
+def _timing(worst_s: float) -> str:
+    """How near to their times the frames of a film are."""
+    if worst_s < LEAST_TOLD_S:
+        return "each at its time"
+    return f"each within {worst_s * 1000:.1f} ms of its time"
 
 
 def film_numbers(event: FilmProgressed) -> str:

@@ -21,6 +21,7 @@ from srcli.cli.models_table import (
     Row,
     counted,
     grouped,
+    marked,
     print_purpose,
     print_purposes,
     print_tables,
@@ -167,6 +168,9 @@ def list_models(
     taken = catalog.resolve(wanted.purpose.name, scale) if wanted.purpose is not None else None
     every = catalog.default_catalogue()
     rows = [Row.of(m, scale, every) for m in every.models.values() if wanted.has(m)]
+    explained = wanted.purpose is None and family is None  # what -m takes for each purpose
+    if explained:
+        rows = marked(rows, scale, every)
     if sort is Sort.NAME:
         rows.sort(key=lambda r: r.name)
     elif sort is Sort.PSNR:
@@ -186,7 +190,7 @@ def list_models(
     if wanted.purpose is not None:
         print()
         print_purpose(wanted.purpose, scale)
-    elif family is None:
+    elif explained:
         print_purposes(scale, every)
     if sys.stdout.isatty():
         cost = " MACs/px: multiply-adds per output pixel." if sort is Sort.SPEED else ""

@@ -16,6 +16,7 @@ from srcli.weights import WeightsOptions, is_cached
 from srcli.weights.cache import at_hand, bundled_path, cached_path, path_of
 
 GAP = 2  # between columns
+MARK = "*"
 LONGEST_LINE = 100  # of sentences
 USUAL_RANK = 5  # columns of this rank and below are shortened rather than left out
 
@@ -29,6 +30,7 @@ class Row:
     name: str
     variant: Variant | None
     multiply_adds: float | None = None  # per output pixel, if counted
+    taken_for: tuple[str, ...] = ()  # purposes whose ``-m`` takes it, if that is to be seen
 
     @classmethod
     def of(cls, model: Model, scale: int | None, catalogue: Catalogue) -> Row:
@@ -48,6 +50,11 @@ class Row:
     @property
     def cost(self) -> str:
         return f"{self.multiply_adds / 1e3:.1f}K" if self.multiply_adds else ""
+
+    @property
+    def purposes(self) -> list[str]:
+        """With a mark at those whose ``-m`` takes this model."""
+        return [p + MARK * (p in self.taken_for) for p in self.model.purposes]
 
     @property
     def weights(self) -> str:
@@ -85,6 +92,13 @@ def counted(row: Row) -> Row:
     return replace(row, multiply_adds=per_pixel(row.model, row.variant.scale))
 
 
+def marked(rows: Iterable[Row], scale: int | None, catalogue: Catalogue) -> list[Row]:
+    """With the purposes for which ``-m`` takes each."""
+    purposes = catalog.purposes(catalogue)
+    taken = [(catalog.resolve(p.name, scale, catalogue).name, p.name) for p in purposes]
+    return [replace(r, taken_for=tuple(p for m, p in taken if m == r.model.name)) for r in rows]
+
+
 def scales_of(model: Model) -> str:
     return "any" if model.is_resampler else " ".join(f"x{s}" for s in model.scales)
 
@@ -116,9 +130,9 @@ def _columns(scale: int | None, costs: bool) -> list[Column]:
         Column("name", lambda r: r.name, 0),
         Column(
             "for",
-            lambda r: " ".join(r.model.purposes),
+            lambda r: " ".join(r.purposes),
             4,
-            short=lambda r: " ".join(r.model.purposes[:1]),  # what it serves best
+            short=lambda r: " ".join(r.purposes[:1]),  # what it serves best
         ),
         Column("scales", lambda r: scales_of(r.model), 3, "x", lambda r: r.bare_scales),
         Column("params", lambda r: r.parameters, 2, "param", right=True),
@@ -265,7 +279,8 @@ def print_purposes(scale: int | None, catalogue: Catalogue) -> None:
     names = max(len(p.name) for p in purposes) + GAP
     models = max(map(len, taken)) + GAP
     print()
-    print(wrapped("-m also takes a purpose; `srcli models --for photo` explains one.", ""))
+    print(wrapped(f"-m also takes a purpose, and uses the model named here ({MARK} above).", ""))
+    print(wrapped("`srcli models --for photo` explains one.", ""))
     for purpose, name in zip(purposes, taken, strict=True):
         first = f"  {purpose.name:<{names}}{name:<{models}}"
         print(wrapped(purpose.about, " " * len(first), first))

@@ -32,6 +32,7 @@ from srcli.cli.streams import read_stdin
 from srcli.engine.settings import LEAST_MEMORY_BYTES, Settings, spill_folder
 from srcli.errors import SrcliError, UsageError
 from srcli.film.options import FilmOptions
+from srcli.film.sequences import is_pattern
 from srcli.jobs.inputs import check_name
 from srcli.jobs.job import Job, JobOptions, Options, picture_bytes
 from srcli.jobs.plan import Plan
@@ -261,17 +262,31 @@ def _on_cluster(
 
 def _interruption(plan: Plan, options: Options) -> InterruptionError:
     """What is to be said at Ctrl-C: how far it went, and the command that goes on from there."""
+    from srcli.film.segments import segments_kept
+
     if plan.total == 1 and plan.n_films == 0:
         return InterruptionError()
-    if options.overwrite:
-        return InterruptionError(hint="the same command starts again from the beginning")
+    again = InterruptionError(hint="the same command starts again from the beginning")
+    film = _only_film(plan)
+    if film is not None and not segments_kept(film):
+        return again
+    if film is None and options.overwrite:
+        return again
     # none of them was there before; what was finished last was not told any more
-    said = f"interrupted; {plan.n_there()} of {plan.total} done"
+    said = "interrupted" if film else f"interrupted; {plan.n_there()} of {plan.total} done"
     arguments = [shown(argument) for argument in sys.argv[1:]]
-    if not options.skip_existing:
+    if film is None and not options.skip_existing:
         where = arguments.index("--") if "--" in arguments else len(arguments)
         arguments.insert(where, "--skip-existing")
     return InterruptionError(said, f"to continue: {shlex.join(['srcli', *arguments])}")
+
+
+def _only_film(plan: Plan) -> Path | None:
+    """The film that is to be made, if it is all that is: it goes on from its own segments."""
+    jobs = plan.inspected or []
+    if len(jobs) != 1 or jobs[0].film is None or is_pattern(jobs[0].target):
+        return None
+    return jobs[0].target
 
 
 def _listed(path: Path | None) -> list[str]:

@@ -124,7 +124,14 @@ def compare(
     if reference is not None:
         sizes[-1] = _scorable(sizes[-1], sizes[1:-1], max(1, border))
     _check_shapes([path for _, _, path in named], sizes)
-    shown, notes = [], []
+    shown: list[Shown] = []
+    notes: list[str] = []
+    if scale < 1:
+        (h, w), (height, width) = sizes[0], max(sizes[1 : 1 + len(afters)])
+        notes.append(
+            f"BEFORE ({before.name}, {w} x {h}) is larger than AFTER ({width} x {height}): "
+            "if you exchanged them, name the small picture first"
+        )
     for role, label, path in named:
         picture = read(path, max_pixels=MAX_PIXELS)
         notes += [f"{path.name}: {note}" for note in picture.notes]

@@ -115,7 +115,8 @@ def draw(comparison: Comparison, crop: Crop, enlarge: Enlarge = "nearest") -> Im
         colour = _BEST if entry is best else _GREY
         _caption(pen, x, y + cell.height, plan.cell[0], entry.label, second, colour)
         if entry is _main(comparison):
-            _overview(sheet, pen, image, comparison, crop, plan)
+            title = f"{entry.label}, the whole picture"
+            _overview(sheet, pen, image, title, comparison, crop, plan)
     return sheet
 
 
@@ -218,6 +219,7 @@ def _overview(
     sheet: Image.Image,
     pen: ImageDraw.ImageDraw,
     image: Image.Image,
+    title: str,
     comparison: Comparison,
     crop: Crop,
     plan: _Plan,
@@ -242,7 +244,7 @@ def _overview(
     text = f"{sizes} px"
     if any(p.psnr_y is not None for p in comparison.pictures):
         text += " \u00b7 PSNR-Y, SSIM-Y of the whole"
-    _caption(pen, x, y + height, plan.slot, comparison.before.path.name, text, _GREY)
+    _caption(pen, x, y + height, plan.slot, title, text, _GREY)
 
 
 def _edge(pen: ImageDraw.ImageDraw, x: int, y: int, size: tuple[int, int]) -> None:

@@ -181,7 +181,10 @@ def plan_pictures(
     if not overwrite and not skip_existing:
         there = {n: p for p in pattern.parent.glob("*") if (n := number_of(pattern, p))}
         if there:
-            raise UsageError(f"{there[min(there)]} exists", "add --overwrite or --skip-existing")
+            raise UsageError(
+                f"{there[min(there)]} exists",
+                "add --overwrite or --skip-existing, or choose another name with -o",
+            )
     notes = list(film.notes)
     if source.alpha and not entry.alpha and options.alpha != "discard":
         notes.append(f"transparency is left out: {entry.title} cannot hold it")

@@ -55,6 +55,11 @@ def work_folder(target: Path) -> Path:
     return target.with_name(f".{target.name}.srcli")
 
 
+def segments_kept(target: Path) -> bool:
+    """Whether a film that was stopped left segments to go on from (see `Work.__exit__`)."""
+    return work_folder(target).is_dir()
+
+
 class Work:
     """A film's work folder, to be used in a ``with`` statement; one process at a time may.
 

@@ -173,7 +173,9 @@ def upscale_film(
             if finished := sum(len(s.times) for s in work.segments):
                 note(f"stopped; the same command continues after the {finished} finished frames")
             else:
-                note("stopped before the first segment was finished; the same command starts again")
+                note(
+                    "stopped before its first segment was finished, so that nothing of it was kept"
+                )
             raise
     return run.report
 

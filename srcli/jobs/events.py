@@ -87,7 +87,7 @@ class Suggested:
 
     @property
     def text(self) -> str:
-        return f"{self.damage}, and such flaws are enlarged too; -m photo removes them"
+        return f"{self.damage}, and such flaws are enlarged too; -m photo removes most of them"
 
 
 @dataclass(frozen=True)

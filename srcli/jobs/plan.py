@@ -341,7 +341,10 @@ def _is_input(target: Path) -> TargetError:
 
 def _exists(target: Path, n: int) -> UsageError:
     more = f" and {n - 1} more outputs exist" if n > 1 else " exists"
-    return UsageError(f"{target}{more}", "add --overwrite or --skip-existing")
+    other = "folder" if n > 1 else "name"
+    return UsageError(
+        f"{target}{more}", f"add --overwrite or --skip-existing, or choose another {other} with -o"
+    )
 
 
 def _rivalry(source: Path, other: Path, target: Path) -> TargetError:

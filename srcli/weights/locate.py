@@ -220,15 +220,24 @@ def _from_folder(path: Path, weights: WeightsFile) -> bytes:
         raise NotThereError(f"The mirror has no {path}.") from exc
     except OSError as exc:
         raise WeightsError(f"{path} cannot be read: {exc.strerror or exc}.") from exc
-    got = hashlib.sha256(data).hexdigest()
-    if len(data) != weights.bytes or got != weights.sha256:
-        size = "more" if len(data) > weights.bytes else str(len(data))
+    if (wrong := _difference(data, weights)) is not None:
         raise WeightsError(
-            f"{path} is not the file that the catalogue describes: expected {weights.bytes} bytes, "
-            f"sha256 {weights.sha256}, got {size} bytes, sha256 {got}; it was not used.",
+            f"{path} is not the file that the catalogue describes: {wrong}.",
             "Remove it from the mirror, or put the right file there.",
         )
     return data
+
+
+def _difference(data: bytes, weights: WeightsFile) -> str | None:
+    """How a mirror's file differs from the catalogue's, of which no byte more was read."""
+    if len(data) > weights.bytes:
+        return f"it has more than {weights.bytes:,} bytes"
+    if len(data) < weights.bytes:
+        return f"it has {len(data):,} bytes instead of {weights.bytes:,}"
+    got = hashlib.sha256(data).hexdigest()
+    if got == weights.sha256:
+        return None
+    return f"its sha256 begins with {got[:12]} instead of {weights.sha256[:12]}"
 
 
 def _convert(data: bytes, weights: WeightsFile) -> bytes:

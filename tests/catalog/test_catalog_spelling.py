@@ -1,5 +1,6 @@
 """Names as people write them, and what is said of those that are none."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -53,7 +54,7 @@ def test_every_name_is_its_own_spelling(name):
     [
         ("swinir", "srcli has no swinir", ["bsrn"]),
         ("GLADSR", "srcli has no GLADSR: no code was published", ["esrn"]),
-        ("real-esrgan", "several", ["realesr_general", "realesrgan_x4plus"]),
+        ("realesrgan", "several", ["realesr_general", "realesrgan_x4plus", "realesrgan_anime"]),
         ("ESRGAN", "several", ["realesrgan_x4plus", "(--weights FILE) rrdbnet"]),
         ("waifu2x", "several", ["waifu2x_photo", "waifu2x_art"]),
         ("SRGAN", "several", ["swift_srgan", "srgan5"]),
@@ -132,6 +133,9 @@ def test_the_built_in_names_lead_somewhere():
             chosen = catalog.resolve(purpose.name, scale)
             assert chosen.trained
             assert purpose.name in chosen.purposes
+    # --denoise is for one network, so that it is one at every factor
+    damaged = {catalog.denoised(catalog.resolve("damaged", s), 0.2).name for s in (1, 2, 3, 4, 8)}
+    assert len(damaged) == 1
     for alias in BUILT_IN.aliases.values():
         assert isinstance(alias, Alias)
         for name in alias.models + alias.nearest:
@@ -143,3 +147,5 @@ def test_every_model_that_can_be_used_says_what_it_does_well_and_badly(model):
     if model.trained:
         assert len(model.advice) > 30
         assert model.advice.endswith(".")
+        if {"photo", "damaged"} & set(model.purposes):  # for flaws, not for more of them
+            assert not re.search("enlarge|JPEG.* sharper", model.advice)

@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 import srcli.cli
+from srcli.cli.console import Console
 from srcli.cli.screen import duration_text
 from srcli.engine.backends import BackendEntry
+from srcli.jobs.events import FilmProgressed
 from srcli.weights import WeightsOptions, tuned
 from srcli.weights.cache import BUNDLED
 from tests.film.films import make
@@ -85,9 +87,15 @@ def test_the_first_line_comes_before_the_network_s_library(here, backend, name, 
     [
         (["a.png", "-x3"], "bicubic x3: a.png, 8x6 to 24x18"),
         (["a.png", "--width", "20"], "bicubic: a.png, 8x6 to 20x15"),
-        (["a.png", "big/b.png", "-o", "o/"], "bicubic x4: 2 pictures, 0.1 to 1.9 megapixels"),
+        (
+            ["a.png", "big/b.png", "-o", "o/"],
+            "bicubic x4: 2 pictures, together 0.1 megapixels before and 1.9 after",
+        ),
         (["a.png", "nope.png"], "bicubic x4: a.png, 8x6 to 32x24; 1 input cannot be used"),
-        (["small", "-o", "o/"], "bicubic x4: 2 pictures, 96 to 1,536 pixels"),
+        (
+            ["small", "-o", "o/"],
+            "bicubic x4: 2 pictures, together 96 pixels before and 1,536 after",
+        ),
     ],
 )
 def test_the_first_line(srcli_upscale, arguments, line):
@@ -232,6 +240,21 @@ def test_two_inputs_with_one_output_and_a_third(srcli_upscale):
     code, _, _ = srcli_upscale("two", "-o", "out/{stem}_{ext}.webp", "-m", "bicubic")
     assert code == 0
     assert {"a_jpg.webp", "a_png.webp"} <= {p.name for p in Path("out").iterdir()}
+
+
+@pytest.mark.parametrize("more", [{}, {"quiet": True}, {"as_json": True}])
+def test_a_film_without_a_terminal_is_told_of_once_a_minute(monkeypatch, capsys, more):
+    now = 1000.0
+    monkeypatch.setattr("srcli.cli.console.time.monotonic", lambda: now)
+    with Console(as_json=more.get("as_json", False), quiet=more.get("quiet", False)) as console:
+        for frame in range(1, 151):
+            console.tell(FilmProgressed(Path("a.mp4"), frame, 150, 1.0, 150.0 - frame, 1.0, 10**6))
+            now += 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        f"a.mp4: {frame}/150 frames, 1.00 frames/s, {left} left, 1.0 MB so far"
+        for frame, left in ([] if more else [(61, "1:29"), (121, "0:29")])
+    ]
 
 
 # Ctrl-C

@@ -203,9 +203,15 @@ def test_for_a_purpose(run):
         run("--for", "cats")
     assert "drawing" in caught.value.hint
     text = run().stdout
+    marks = re.findall(r"^(\S+) +(?:\w+ )*(\w+)\* ", text, re.M)
+    assert {(p, m) for m, p in marks} == {
+        (p.name, catalog.short_name(catalog.resolve(p.name))) for p in catalog.purposes()
+    }
     for purpose in catalog.purposes():
         assert purpose.about in " ".join(text.split())
-    assert catalog.purposes()[0].about not in run("--family", "attention").stdout
+    of_family = run("--family", "attention").stdout
+    assert catalog.purposes()[0].about not in of_family
+    assert "*" not in of_family
     assert "which has x4" in run("--for", "drawing", "-x2").stdout
 
 

@@ -52,6 +52,14 @@ def test_equal_pictures(files):
     assert found.pictures[1].ssim_y == 1
 
 
+def test_exchanged_pictures_are_told_of(files):
+    found = compare(files / "a.png", [files / "lr.png"], labels=["a"])
+    assert found.notes == (
+        "BEFORE (a.png, 64 x 48) is larger than AFTER (16 x 12): if you exchanged them, name the "
+        "small picture first",
+    )
+
+
 def test_what_cannot_be_scored_is_said(files):
     Image.open(files / "a.png").resize((32, 24)).save(files / "half.png")
     Image.open(files / "a.png").convert("RGBA").save(files / "clear.png")

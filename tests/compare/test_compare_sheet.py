@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from srcli.compare.pictures import compare
 from srcli.compare.sheet import Crop, detailed, draw, write_sheet
@@ -80,6 +80,22 @@ def test_names_of_any_kind(tmp_path, picture):
         found.before.path, [found.pictures[1].path], labels=["\u202e\n\ud800" + "long " * 50]
     )
     assert draw(strange, detailed(strange)).width < 2000
+
+
+def test_what_the_captions_say(tmp_path, picture, monkeypatch):
+    said, text = [], ImageDraw.ImageDraw.text
+
+    def recorded(pen, place, words, *args, **kwargs):
+        said.append(words)
+        return text(pen, place, words, *args, **kwargs)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", recorded)
+    for reference, whole in ((False, "model 0"), (True, "reference")):
+        said.clear()
+        found = comparison(tmp_path, picture(96, 400), reference=reference)
+        draw(found, detailed(found))
+        assert f"{whole}, the whole picture" in said
+        assert {p.label for p in found.pictures} < set(said)
 
 
 def test_written_whole(tmp_path, picture):

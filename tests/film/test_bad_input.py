@@ -252,7 +252,7 @@ def test_events(here, upscale):
     assert event["check"]["streams"] == ["video", "audio"]
     assert {"decode", "network", "colour", "encode"} == set(event["stage_seconds"])
     line = upscale("film.mp4", *FAST, "--overwrite").out
-    assert "25 frames at their times to 0.0000 s, 2 streams" in line
+    assert "; checked: 25 frames, each at its time, 2 streams" in line
 
 
 def test_an_output_that_exists(here, upscale):

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -94,6 +95,10 @@ def stopped(here, kept, upscale, monkeypatch):
     done = upscale("film.mkv", *FAST, "-o", "out.mkv")
     assert done.code == 130
     assert "stopped; the same command continues after the 100 finished frames" in done.err
+    hint = (
+        f"hint: to continue: {shlex.join(['srcli', 'upscale', 'film.mkv', *FAST, '-o', 'out.mkv'])}"
+    )
+    assert done.err.splitlines()[-2:] == ["srcli: interrupted", hint]
     again()
     assert len((here / WORK / "journal").read_text().splitlines()) == 3
     assert sorted(p.name for p in (here / WORK).iterdir() if p.suffix) == [

@@ -304,5 +304,7 @@ def test_a_film_stopped_before_the_first_segment_says_so(here, upscale, monkeypa
     make("film.mkv", *X264)
     done = upscale("film.mkv", *BICUBIC, "-o", "o.mkv")
     assert done.code == 130
-    assert "stopped before the first segment was finished" in done.err
+    assert "stopped before its first segment was finished, so that nothing" in done.err
+    hint = "hint: the same command starts again from the beginning"
+    assert done.err.splitlines()[-2:] == ["srcli: interrupted", hint]
     assert sorted(p.name for p in here.iterdir() if p.name != "cache") == ["film.mkv"]

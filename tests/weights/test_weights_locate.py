@@ -136,11 +136,17 @@ def test_the_sha256_rules_over_the_mirror(origin, tmp_path, mirror, server):
     options = WeightsOptions(tmp_path / "c", str(mirror))
     path = locate(origin.at(server.url).weights, options, announce=lines.append)
     assert same(read_safetensors(path), origin.state)
-    assert "mirror" in lines[0]
-    assert origin.weights.sha256 in lines[0]
+    file = f"{mirror / origin.weights.file} is not the file that the catalogue describes"
+    got, expected = hashlib.sha256(wrong).hexdigest()[:12], origin.weights.sha256[:12]
+    differs = f"{file}: its sha256 begins with {got} instead of {expected}."
+    assert lines[0] == f"The mirror could not be used: {differs}"
     with pytest.raises(WeightsError) as caught:
         locate(origin.weights, WeightsOptions(tmp_path / "d", str(mirror), offline=True))
-    assert hashlib.sha256(wrong).hexdigest() in caught.value.message
+    assert caught.value.message == differs
+    for change, words in ((wrong + b"1", "more than"), (wrong[:-1], "bytes instead of")):
+        (mirror / origin.weights.file).write_bytes(change)
+        with pytest.raises(WeightsError, match=f": it has .*{words}"):
+            locate(origin.weights, WeightsOptions(tmp_path / "d", str(mirror), offline=True))
     assert not list((tmp_path / "d" / "weights").glob("[!.]*"))
 
 
