@@ -312,7 +312,9 @@ def command(run: Run, recipe: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
+)
 def test_stopped_while_a_pool_is_made(run, recipe, number):
     """At once, also the processes that make it; what is made stays."""
     pool = ("degrade=photo", "pool=100000", "pool_patch=16", "patch=16")

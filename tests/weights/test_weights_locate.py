@@ -394,6 +394,7 @@ def test_no_weights_at_all(origin, options):
 
 
 @pytest.mark.shared
+@pytest.mark.long
 def test_every_mirrored_file_of_the_catalogue_loads(shared, tmp_path):
     from srcli import catalog
 
